@@ -18,8 +18,6 @@
 //! of a secret.
 #![no_std]
 
-extern crate alloc;
-
 mod base62;
 mod brand;
 mod check;

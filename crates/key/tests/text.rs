@@ -46,7 +46,7 @@ fn s3_03_brand_and_environment_lead_the_text() {
 
 #[test]
 fn a_longer_text_is_refused_before_it_is_read() {
-    assert_eq!(parse(&vec![b'a'; MAX_KEY_LEN + 1]).unwrap_err(), ParseError::Length);
+    assert_eq!(parse(&[b'a'; MAX_KEY_LEN + 1]).unwrap_err(), ParseError::Length);
     assert_eq!(parse(b"").unwrap_err(), ParseError::Length);
 }
 

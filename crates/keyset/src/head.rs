@@ -1,0 +1,232 @@
+//! The head: the small signed statement of a set's current state and of how long it may be relied on.
+
+use alloc::format;
+use alloc::string::String;
+use core::fmt;
+
+use crate::codec::is_id;
+use crate::note::{self, NoteError, Signer, Verifier};
+use crate::{Commitment, FileName, Hash};
+
+/// The first line of every head. Its number is the format's version.
+pub const HEAD_FIRST_LINE: &str = "nightlatch.head/1";
+
+/// The largest base or policy a head may announce, in bytes.
+const MAX_FILE_LEN: u64 = 4 << 30;
+
+/// What a head says. Times are unix milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The set's id.
+    pub set: String,
+    /// The workspace it belongs to.
+    pub workspace: String,
+    /// How often the set was recovered.
+    pub incarnation: u64,
+    /// The number of the current base.
+    pub epoch: u64,
+    /// The change counter.
+    pub version: u64,
+    /// What the set has been through up to `version`.
+    pub commitment: Commitment,
+    /// How many keys it has at `version`.
+    pub keys: u64,
+    /// The version at which the epoch begins.
+    pub base_version: u64,
+    /// The commitment there.
+    pub base_commitment: Commitment,
+    /// The base's root.
+    pub base_root: Hash,
+    /// The base's length in bytes.
+    pub base_len: u64,
+    /// The pepper its tags are made with.
+    pub pepper: String,
+    /// Whether texts that were not minted here can be keys of this set.
+    pub accepts_foreign: bool,
+    /// The hash of the route policy in force.
+    pub policy: Hash,
+    /// The policy's length in bytes.
+    pub policy_len: u64,
+    /// The database clock, read before the snapshot of the changes that this head includes.
+    pub issued: u64,
+    /// From here on the head is no ground for any answer.
+    pub valid_until: u64,
+    /// How far clocks may be apart, in milliseconds.
+    pub skew: u64,
+}
+
+impl Head {
+    /// The head as a signed note.
+    pub fn sign(&self, signer: &Signer) -> String {
+        signer.sign(&self.to_text())
+    }
+
+    /// Reads a note that one of `verifiers` has signed.
+    ///
+    /// # Errors
+    /// [`HeadError`] says what is wrong with it.
+    pub fn open(note: &str, verifiers: &[Verifier]) -> Result<Self, HeadError> {
+        Self::parse(note::open(note, verifiers)?)
+    }
+
+    /// The base of this head's epoch.
+    pub fn base_name(&self) -> FileName {
+        FileName::Base { incarnation: self.incarnation, epoch: self.epoch }
+    }
+
+    /// The policy in force.
+    pub fn policy_name(&self) -> FileName {
+        FileName::Policy(self.policy)
+    }
+
+    /// The delta from `from` to the version after it.
+    pub fn delta_name(&self, from: u64) -> FileName {
+        FileName::Delta { incarnation: self.incarnation, epoch: self.epoch, from, to: from + 1 }
+    }
+
+    fn to_text(&self) -> String {
+        let Self {
+            set,
+            workspace,
+            incarnation,
+            epoch,
+            version,
+            commitment,
+            keys,
+            base_version,
+            base_commitment,
+            base_root,
+            base_len,
+            pepper,
+            accepts_foreign,
+            policy,
+            policy_len,
+            issued,
+            valid_until,
+            skew,
+        } = self;
+        let accepts_foreign = if *accepts_foreign { "yes" } else { "no" };
+        // The last three keep the place of what later formats say: routes open beyond `valid-until`, the note that lists
+        // signing keys, and the audit log's checkpoint.
+        format!(
+            "{HEAD_FIRST_LINE}\nset {set}\nworkspace {workspace}\nincarnation {incarnation}\nepoch {epoch}\n\
+             version {version}\ncommitment {commitment}\nkeys {keys}\nbase-version {base_version}\n\
+             base-commitment {base_commitment}\nbase-root {base_root}\nbase-length {base_len}\npepper {pepper}\n\
+             accepts-foreign {accepts_foreign}\npolicy {policy}\npolicy-length {policy_len}\nissued {issued}\n\
+             valid-until {valid_until}\nskew {skew}\nopen-until -\ntrust -\naudit -\n"
+        )
+    }
+
+    fn parse(text: &str) -> Result<Self, HeadError> {
+        let mut lines = Lines { rest: text.split('\n') };
+        match lines.rest.next() {
+            Some(HEAD_FIRST_LINE) => {}
+            Some(first) if first.starts_with("nightlatch.head/") => return Err(HeadError::Version),
+            _ => return Err(HeadError::Kind),
+        }
+        let head = Self {
+            set: lines.id("set")?,
+            workspace: lines.id("workspace")?,
+            incarnation: lines.number("incarnation")?,
+            epoch: lines.number("epoch")?,
+            version: lines.number("version")?,
+            commitment: Commitment(lines.hash("commitment")?),
+            keys: lines.number("keys")?,
+            base_version: lines.number("base-version")?,
+            base_commitment: Commitment(lines.hash("base-commitment")?),
+            base_root: lines.hash("base-root")?,
+            base_len: lines.number("base-length")?,
+            pepper: lines.id("pepper")?,
+            accepts_foreign: lines.yes_or_no("accepts-foreign")?,
+            policy: lines.hash("policy")?,
+            policy_len: lines.number("policy-length")?,
+            issued: lines.number("issued")?,
+            valid_until: lines.number("valid-until")?,
+            skew: lines.number("skew")?,
+        };
+        lines.unused("open-until")?;
+        lines.unused("trust")?;
+        lines.unused("audit")?;
+        if lines.rest.next() != Some("") || lines.rest.next().is_some() {
+            return Err(HeadError::Line("the end"));
+        }
+        if head.base_version > head.version || head.valid_until < head.issued {
+            return Err(HeadError::Line("version or valid-until"));
+        }
+        if head.base_len > MAX_FILE_LEN || head.policy_len > MAX_FILE_LEN {
+            return Err(HeadError::Line("length"));
+        }
+        Ok(head)
+    }
+}
+
+struct Lines<'a> {
+    rest: core::str::Split<'a, char>,
+}
+
+impl<'a> Lines<'a> {
+    fn value(&mut self, field: &'static str) -> Result<&'a str, HeadError> {
+        let line = self.rest.next().ok_or(HeadError::Line(field))?;
+        line.strip_prefix(field).and_then(|l| l.strip_prefix(' ')).ok_or(HeadError::Line(field))
+    }
+
+    fn id(&mut self, field: &'static str) -> Result<String, HeadError> {
+        let value = self.value(field)?;
+        if is_id(value.as_bytes()) { Ok(value.into()) } else { Err(HeadError::Line(field)) }
+    }
+
+    /// One spelling per number: no sign, no leading zero.
+    fn number(&mut self, field: &'static str) -> Result<u64, HeadError> {
+        let value = self.value(field)?;
+        let plain = value.bytes().all(|b| b.is_ascii_digit()) && (value == "0" || !value.starts_with('0'));
+        value.parse().ok().filter(|_| plain).ok_or(HeadError::Line(field))
+    }
+
+    fn hash(&mut self, field: &'static str) -> Result<Hash, HeadError> {
+        Hash::from_hex(self.value(field)?).ok_or(HeadError::Line(field))
+    }
+
+    fn yes_or_no(&mut self, field: &'static str) -> Result<bool, HeadError> {
+        match self.value(field)? {
+            "yes" => Ok(true),
+            "no" => Ok(false),
+            _ => Err(HeadError::Line(field)),
+        }
+    }
+
+    fn unused(&mut self, field: &'static str) -> Result<(), HeadError> {
+        if self.value(field)? == "-" { Ok(()) } else { Err(HeadError::Line(field)) }
+    }
+}
+
+/// Why a text is not a head to go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadError {
+    /// Another kind of note.
+    Kind,
+    /// This line is missing, out of place or holds what it cannot.
+    Line(&'static str),
+    /// The note is not believed.
+    Note(NoteError),
+    /// A format this reader does not know.
+    Version,
+}
+
+impl From<NoteError> for HeadError {
+    fn from(error: NoteError) -> Self {
+        Self::Note(error)
+    }
+}
+
+impl fmt::Display for HeadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kind => f.write_str("the note is not a head"),
+            Self::Line(field) => write!(f, "the head's line {field} is missing or wrong"),
+            Self::Note(error) => error.fmt(f),
+            Self::Version => write!(f, "the head is of another format than {HEAD_FIRST_LINE}"),
+        }
+    }
+}
+
+impl core::error::Error for HeadError {}

@@ -1,0 +1,214 @@
+//! Profiles: what a key may do and for whom, said once for all keys that share it.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use nightlatch_key::Environment;
+
+use crate::codec::{Malformed, Reader};
+use crate::row::MAX_PROFILE;
+
+/// Scopes in one profile, at most.
+const MAX_SCOPES: usize = 1024;
+/// Characters of a scope or a tier, at most.
+const MAX_NAME_LEN: usize = 64;
+
+/// Whom a key acts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PrincipalKind {
+    /// A paired device.
+    Gateway,
+    /// An organisation inside a workspace.
+    Partner,
+    /// A program of the workspace.
+    ServiceAccount,
+    /// A member.
+    User,
+}
+
+impl PrincipalKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Gateway, Self::Partner, Self::ServiceAccount, Self::User];
+
+    /// The name in the API and in route policies.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Partner => "partner",
+            Self::ServiceAccount => "service_account",
+            Self::User => "user",
+        }
+    }
+
+    /// The kind of that name, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// The number files store.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::User => 0,
+            Self::ServiceAccount => 1,
+            Self::Partner => 2,
+            Self::Gateway => 3,
+        }
+    }
+
+    /// The kind of a stored number, if it has one.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.code() == code)
+    }
+}
+
+/// The combination of kind, environment, tier, scopes and flags that keys share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// Whom keys of this profile act for.
+    pub kind: PrincipalKind,
+    /// Where they are meant to be used.
+    pub environment: Environment,
+    /// The name of their rate limit, if they have one.
+    pub tier: Option<String>,
+    /// What they may do, ascending, each once.
+    pub scopes: Vec<String>,
+    /// A live profile belongs to one member and its contents are replaced; an interned one never changes.
+    pub live: bool,
+}
+
+impl Profile {
+    /// Whether keys of this profile have that scope.
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.scopes.binary_search_by(|have| have.as_str().cmp(scope)).is_ok()
+    }
+
+    /// The bytes of the profile, the same for equal profiles.
+    ///
+    /// # Errors
+    /// [`Malformed`] where a name is empty or too long, there are too many scopes, or they are not ascending.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, Malformed> {
+        let mut out = Vec::with_capacity(16);
+        out.push(self.kind.code());
+        out.push(match self.environment {
+            Environment::Live => 0,
+            Environment::Test => 1,
+        });
+        out.push(u8::from(self.live));
+        put_name(&mut out, self.tier.as_deref().unwrap_or_default());
+        if self.scopes.len() > MAX_SCOPES || self.tier.as_ref().is_some_and(|t| !is_name(t)) {
+            return Err(Malformed::Value("profile"));
+        }
+        if !self.scopes.is_sorted_by(|a, b| a < b) {
+            return Err(Malformed::Order("scopes"));
+        }
+        out.extend_from_slice(&(self.scopes.len() as u16).to_le_bytes());
+        for scope in &self.scopes {
+            if !is_name(scope) {
+                return Err(Malformed::Value("scope"));
+            }
+            put_name(&mut out, scope);
+        }
+        Ok(out)
+    }
+
+    /// Reads one profile.
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let kind = PrincipalKind::from_code(reader.u8("profile")?).ok_or(Malformed::Value("profile"))?;
+        let environment = match reader.u8("profile")? {
+            0 => Environment::Live,
+            1 => Environment::Test,
+            _ => return Err(Malformed::Value("profile")),
+        };
+        let live = match reader.u8("profile")? {
+            0 => false,
+            1 => true,
+            _ => return Err(Malformed::Value("profile")),
+        };
+        let tier = match reader.short_text("tier")? {
+            "" => None,
+            name if is_name(name) => Some(String::from(name)),
+            _ => return Err(Malformed::Value("tier")),
+        };
+        let count = usize::from(reader.u16("profile")?);
+        if count > MAX_SCOPES {
+            return Err(Malformed::Value("profile"));
+        }
+        let mut scopes: Vec<String> = Vec::new();
+        for _ in 0..count {
+            let scope = reader.short_text("scope")?;
+            if !is_name(scope) {
+                return Err(Malformed::Value("scope"));
+            }
+            if scopes.last().is_some_and(|last| last.as_str() >= scope) {
+                return Err(Malformed::Order("scopes"));
+            }
+            scopes.push(scope.into());
+        }
+        Ok(Self { kind, environment, tier, scopes, live })
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=MAX_NAME_LEN).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+fn put_name(out: &mut Vec<u8>, name: &str) {
+    out.push(name.len() as u8);
+    out.extend_from_slice(name.as_bytes());
+}
+
+/// The numbered profiles of an epoch, as the publisher keeps them.
+#[derive(Clone, Debug, Default)]
+pub struct ProfileTable {
+    numbers: BTreeMap<Vec<u8>, u32>,
+}
+
+impl ProfileTable {
+    /// How many profiles have a number.
+    pub fn len(&self) -> usize {
+        self.numbers.len()
+    }
+
+    /// Whether none has.
+    pub fn is_empty(&self) -> bool {
+        self.numbers.is_empty()
+    }
+
+    /// The number of encoded bytes, if they have one.
+    pub(crate) fn number(&self, encoded: &[u8]) -> Option<u32> {
+        self.numbers.get(encoded).copied()
+    }
+
+    /// Numbers profiles that have none yet, in the order of their bytes, and returns their bytes in that order.
+    ///
+    /// # Errors
+    /// [`Malformed::Value`] where a row could not name them all.
+    pub(crate) fn append(&mut self, mut encoded: Vec<Vec<u8>>) -> Result<Vec<u8>, Malformed> {
+        encoded.sort();
+        encoded.dedup();
+        encoded.retain(|bytes| !self.numbers.contains_key(bytes));
+        if self.numbers.len() + encoded.len() > MAX_PROFILE as usize {
+            return Err(Malformed::Value("profile count"));
+        }
+        let mut section = Vec::new();
+        for bytes in encoded {
+            section.extend_from_slice(&bytes);
+            let number = self.numbers.len() as u32;
+            self.numbers.insert(bytes, number);
+        }
+        Ok(section)
+    }
+}
+
+/// Reads a section of profiles that must fill `bytes` exactly.
+pub(crate) fn decode_section(bytes: &[u8], count: usize) -> Result<Vec<Profile>, Malformed> {
+    let mut reader = Reader::new(bytes);
+    // Every profile has bytes, so a count beyond them fails before the vector has grown past what is really there.
+    let mut profiles = Vec::new();
+    for _ in 0..count {
+        profiles.push(Profile::decode(&mut reader)?);
+    }
+    reader.finish()?;
+    Ok(profiles)
+}
