@@ -1,1 +1,53 @@
-//! placeholder
+//! What travels between the Nightlatch control plane and those who call it.
+//!
+//! Requests, responses, problems and, behind the feature `client`, a typed client: one set of types
+//! for the server, the command line, the tests and the demonstration.
+//!
+//! Three rules hold throughout. A request refuses fields it does not know, so that a misspelt option
+//! is an error and never a default. A response is read leniently, so that an older client survives a
+//! newer server. A field that carries a secret is a [`Secret`]: it shows itself in JSON and nowhere else.
+
+#[cfg(feature = "client")]
+pub mod client;
+
+mod actor;
+mod audit;
+mod catalogue;
+mod edge;
+mod enrol;
+mod import;
+mod key;
+mod key_requests;
+mod page;
+mod problem;
+mod registry;
+mod rotation;
+mod route;
+mod secret;
+mod set;
+mod token;
+mod tristate;
+mod verify;
+mod warning;
+
+pub use actor::Actor;
+pub use audit::{AuditEntry, AuditFilter, AuditTarget};
+pub use catalogue::{Scope, Tier};
+pub use edge::{AppliedState, EdgeReport, EdgeReportAccepted, Sighting};
+pub use enrol::{Enrol, Enrolled};
+pub use import::{ImportLine, ImportOptions, ImportReport, LineError};
+pub use key::{Environment, Key, KeyState, PrincipalKind};
+pub use key_requests::{DisableKey, EnableKey, IssueKey, IssuedKey, KeyFilter, RevokeKey, RevokedKey, UpdateKey};
+pub use page::{Page, PageQuery};
+pub use problem::{FieldError, PROBLEM_CONTENT_TYPE, Problem};
+pub use registry::Code;
+pub use rotation::{
+    CancelRotation, ChangedRotation, CompleteRotation, ExtendRotation, Rotation, RotationFilter, RotationOrder,
+    RotationOutcome, RotationState, StartRotation, StartedRotation, SuccessorFate,
+};
+pub use route::{Routes, SetQuery};
+pub use secret::Secret;
+pub use set::{PublishedHead, Set};
+pub use token::{CreateToken, CreatedToken, Token, TokenKind, TokenState};
+pub use verify::{Verdict, VerifiedKey, VerifyKey};
+pub use warning::Warning;

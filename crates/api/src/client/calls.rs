@@ -1,0 +1,190 @@
+//! Every call, one method each.
+
+use reqwest::Method;
+use reqwest::header::{ETAG, IF_NONE_MATCH};
+
+use super::request::{Tagged, bytes};
+use super::{Client, ClientError};
+use crate::{
+    AuditEntry, AuditFilter, CancelRotation, ChangedRotation, CompleteRotation, CreateToken, CreatedToken, DisableKey,
+    EdgeReport, EdgeReportAccepted, EnableKey, Enrol, Enrolled, ExtendRotation, ImportOptions, ImportReport, IssueKey,
+    IssuedKey, Key, KeyFilter, Page, PageQuery, RevokeKey, RevokedKey, Rotation, RotationFilter, Routes, Scope, Secret,
+    Set, SetQuery, StartRotation, StartedRotation, Tier, Token, UpdateKey, Verdict, VerifyKey,
+};
+
+/// Every method fails with [`ClientError::Problem`] where the server refuses.
+#[expect(clippy::missing_errors_doc, reason = "said once for the whole block")]
+impl Client {
+    /// Trades the enrolment token for a management token.
+    pub async fn enrol(&self, token: Secret) -> Result<Enrolled, ClientError> {
+        self.post(&["v1", "enrol"], &Enrol { token }).await
+    }
+
+    /// Issues a key.
+    pub async fn issue_key(&self, request: &IssueKey) -> Result<IssuedKey, ClientError> {
+        self.post(&["v1", "keys"], request).await
+    }
+
+    /// Lists one page of keys.
+    pub async fn list_keys(&self, filter: &KeyFilter) -> Result<Page<Key>, ClientError> {
+        self.list(&["v1", "keys"], filter).await
+    }
+
+    /// Reads a key.
+    pub async fn key(&self, id: &str) -> Result<Tagged<Key>, ClientError> {
+        self.read_tagged(&["v1", "keys", id], &()).await
+    }
+
+    /// Changes a key that still is as the tag says.
+    pub async fn update_key(&self, id: &str, etag: &str, change: &UpdateKey) -> Result<Tagged<Key>, ClientError> {
+        self.change(Method::PATCH, &["v1", "keys", id], &(), etag, change).await
+    }
+
+    /// Stops a key until it is enabled.
+    pub async fn disable_key(&self, id: &str, request: &DisableKey) -> Result<Key, ClientError> {
+        self.post(&["v1", "keys", id, "disable"], request).await
+    }
+
+    /// Lets a disabled key work again.
+    pub async fn enable_key(&self, id: &str, request: &EnableKey) -> Result<Key, ClientError> {
+        self.post(&["v1", "keys", id, "enable"], request).await
+    }
+
+    /// Ends a key for ever.
+    pub async fn revoke_key(&self, id: &str, request: &RevokeKey) -> Result<RevokedKey, ClientError> {
+        self.post(&["v1", "keys", id, "revoke"], request).await
+    }
+
+    /// Imports lines of JSON, each an [`ImportLine`](crate::ImportLine); at most 10,000.
+    pub async fn import_keys(&self, options: ImportOptions, lines: Vec<u8>) -> Result<ImportReport, ClientError> {
+        self.post_lines(&["v1", "keys", "import"], &options, lines).await
+    }
+
+    /// Asks whether a key would be let through.
+    pub async fn verify_key(&self, request: &VerifyKey) -> Result<Verdict, ClientError> {
+        self.post(&["v1", "verify"], request).await
+    }
+
+    /// Starts a rotation.
+    pub async fn start_rotation(&self, key: &str, request: &StartRotation) -> Result<StartedRotation, ClientError> {
+        self.post(&["v1", "keys", key, "rotations"], request).await
+    }
+
+    /// Lists one page of rotations.
+    pub async fn list_rotations(&self, filter: &RotationFilter) -> Result<Page<Rotation>, ClientError> {
+        self.list(&["v1", "rotations"], filter).await
+    }
+
+    /// Reads a rotation.
+    pub async fn rotation(&self, id: &str) -> Result<Rotation, ClientError> {
+        self.read(&["v1", "rotations", id]).await
+    }
+
+    /// Moves a deadline.
+    pub async fn extend_rotation(&self, id: &str, request: &ExtendRotation) -> Result<ChangedRotation, ClientError> {
+        self.post(&["v1", "rotations", id, "extend"], request).await
+    }
+
+    /// Takes a rotation back.
+    pub async fn cancel_rotation(&self, id: &str, request: &CancelRotation) -> Result<ChangedRotation, ClientError> {
+        self.post(&["v1", "rotations", id, "cancel"], request).await
+    }
+
+    /// Ends a rotation: the predecessor is revoked.
+    pub async fn complete_rotation(
+        &self,
+        id: &str,
+        request: &CompleteRotation,
+    ) -> Result<ChangedRotation, ClientError> {
+        self.post(&["v1", "rotations", id, "complete"], request).await
+    }
+
+    /// Makes a token.
+    pub async fn create_token(&self, request: &CreateToken) -> Result<CreatedToken, ClientError> {
+        self.post(&["v1", "tokens"], request).await
+    }
+
+    /// Lists one page of tokens.
+    pub async fn list_tokens(&self, page: &PageQuery) -> Result<Page<Token>, ClientError> {
+        self.list(&["v1", "tokens"], page).await
+    }
+
+    /// Ends a token for ever.
+    pub async fn revoke_token(&self, id: &str) -> Result<Token, ClientError> {
+        self.post(&["v1", "tokens", id, "revoke"], &serde_json::json!({})).await
+    }
+
+    /// Reads the routes of a set.
+    pub async fn routes(&self, set: Option<&str>) -> Result<Tagged<Routes>, ClientError> {
+        self.read_tagged(&["v1", "routes"], &set_query(set)).await
+    }
+
+    /// Replaces the routes of a set, where they still are as the tag says.
+    pub async fn put_routes(
+        &self,
+        set: Option<&str>,
+        etag: &str,
+        document: &serde_json::Value,
+    ) -> Result<Tagged<Routes>, ClientError> {
+        let path = ["v1", "routes"];
+        self.change(Method::PUT, &path, &set_query(set), etag, document).await
+    }
+
+    /// Lists the workspace's sets.
+    pub async fn list_sets(&self) -> Result<Page<Set>, ClientError> {
+        self.read(&["v1", "sets"]).await
+    }
+
+    /// Reads a set.
+    pub async fn set(&self, id: &str) -> Result<Set, ClientError> {
+        self.read(&["v1", "sets", id]).await
+    }
+
+    /// Reads the head of a set; `None` when it still is the one of this tag.
+    pub async fn head(&self, set: &str, known: Option<&str>) -> Result<Option<Tagged<Vec<u8>>>, ClientError> {
+        let path = ["v1", "sets", set, "head"];
+        let response = self
+            .send(Method::GET, &path, |r| match known {
+                Some(etag) => r.header(IF_NONE_MATCH, etag),
+                None => r,
+            })
+            .await?;
+        if response.status() == reqwest::StatusCode::NOT_MODIFIED {
+            return Ok(None);
+        }
+        let etag = response.headers().get(ETAG);
+        let etag = etag.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+        let value = bytes(response).await?;
+        Ok(Some(Tagged { value, etag }))
+    }
+
+    /// Reads a file of a set.
+    pub async fn file(&self, set: &str, name: &str) -> Result<Vec<u8>, ClientError> {
+        let path = ["v1", "sets", set, "files", name];
+        bytes(self.send(Method::GET, &path, |r| r).await?).await
+    }
+
+    /// Posts what an edge observed.
+    pub async fn report(&self, report: &EdgeReport) -> Result<EdgeReportAccepted, ClientError> {
+        self.post(&["v1", "edges", "reports"], report).await
+    }
+
+    /// Lists one page of the audit trail.
+    pub async fn list_audit(&self, filter: &AuditFilter) -> Result<Page<AuditEntry>, ClientError> {
+        self.list(&["v1", "audit"], filter).await
+    }
+
+    /// Lists one page of the scope catalogue.
+    pub async fn list_scopes(&self, page: &PageQuery) -> Result<Page<Scope>, ClientError> {
+        self.list(&["v1", "scopes"], page).await
+    }
+
+    /// Lists one page of the tier catalogue.
+    pub async fn list_tiers(&self, page: &PageQuery) -> Result<Page<Tier>, ClientError> {
+        self.list(&["v1", "tiers"], page).await
+    }
+}
+
+fn set_query(set: Option<&str>) -> SetQuery {
+    SetQuery { set: set.map(str::to_owned) }
+}

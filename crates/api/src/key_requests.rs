@@ -1,0 +1,207 @@
+//! What can be asked about keys, and what comes back.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{Environment, Key, KeyState, Secret, Warning, tristate};
+
+/// Issues a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct IssueKey {
+    /// A label for people, 1 to 200 characters. Good ones say what the key replaces, and a date.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 200))]
+    pub name: String,
+    /// Where the key is meant to be used.
+    pub environment: Environment,
+    /// Whom it acts for, `prn_<subject>`; the workspace's default service account when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// What it may do; nothing when absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// A named rate limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<String>,
+    /// Whoever looks after it, at most 200 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Free labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// When it stops working. Fractions of a second are dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// When it should be rotated. Fractions of a second are dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotate_by: Option<Timestamp>,
+    /// Confirms that sensitive scopes are meant. No scope is marked sensitive yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub acknowledge_sensitive: bool,
+}
+
+impl IssueKey {
+    /// A key of no scopes, for the default service account, without expiry.
+    pub fn new(name: impl Into<String>, environment: Environment) -> Self {
+        Self {
+            name: name.into(),
+            environment,
+            principal: None,
+            scopes: Vec::new(),
+            tier: None,
+            owner: None,
+            labels: BTreeMap::new(),
+            expires_at: None,
+            rotate_by: None,
+            acknowledge_sensitive: false,
+        }
+    }
+}
+
+/// A new key and its secret.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct IssuedKey {
+    /// The key.
+    pub key: Key,
+    /// Its full text, shown this once.
+    pub secret: Secret,
+}
+
+/// Changes what may change about a key. Absent fields stay; null clears.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UpdateKey {
+    /// A new label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// New labels, in place of all old ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
+    /// A new owner.
+    #[serde(default, deserialize_with = "tristate::present", skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Option<String>>,
+    /// Another rate limit.
+    #[serde(default, deserialize_with = "tristate::present", skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Option<String>>,
+    /// Another expiry, while the present one lies in the future.
+    #[serde(default, deserialize_with = "tristate::present", skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Option<Timestamp>>,
+    /// Another date to rotate by.
+    #[serde(default, deserialize_with = "tristate::present", skip_serializing_if = "Option::is_none")]
+    pub rotate_by: Option<Option<Timestamp>>,
+}
+
+/// Stops a key until it is enabled again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DisableKey {
+    /// Why, for the audit trail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Lifts the administrator's disabling of a key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EnableKey {
+    /// Why, for the audit trail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Ends a key for ever.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RevokeKey {
+    /// Why, for the audit trail.
+    pub reason: String,
+}
+
+/// A revoked key, and when no edge accepts it any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RevokedKey {
+    /// The key.
+    pub key: Key,
+    /// When it was revoked, by the database clock.
+    pub revoked_at: Timestamp,
+    /// From this time on no edge accepts a new request with it, whatever is partitioned or stalled.
+    pub in_force_by: Timestamp,
+    /// What else to know.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
+}
+
+/// Which keys to list, newest first. Every filter given must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
+pub struct KeyFilter {
+    /// In this state now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", param(inline))]
+    pub state: Option<KeyState>,
+    /// With exactly this owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Issued by the actor with this id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issued_by: Option<String>,
+    /// Acting for this principal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// Carrying this scope.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// Of this environment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", param(inline))]
+    pub environment: Option<Environment>,
+    /// Last used before this time, or never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_used_before: Option<Timestamp>,
+    /// With an expiry before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_before: Option<Timestamp>,
+    /// To be rotated before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotate_by_before: Option<Timestamp>,
+    /// With this text in the name, or a prefix that starts with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub q: Option<String>,
+    /// At most this many keys, 1 to 200; 50 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// Where the page before ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_update_tells_absent_from_null() {
+        let update: UpdateKey = serde_json::from_str(r#"{"owner":null}"#).unwrap();
+        assert_eq!(update.owner, Some(None));
+        assert_eq!(update.tier, None);
+        assert_eq!(serde_json::to_string(&update).unwrap(), r#"{"owner":null}"#);
+    }
+
+    #[test]
+    fn a_request_refuses_a_field_it_does_not_know() {
+        let text = r#"{"name":"a","environment":"live","scope":["x"]}"#;
+        let refused = serde_json::from_str::<IssueKey>(text).unwrap_err();
+        assert!(refused.to_string().contains("unknown field `scope`"));
+    }
+}

@@ -1,0 +1,162 @@
+//! Every problem this API answers: one registry for the server, its tests and its readers.
+
+macro_rules! registry {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $status:literal, $title:literal, $next:literal;)*) => {
+        /// A kind of problem. Codes are stable: they never change their meaning.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Code {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The stable name, for programs.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// The HTTP status it is answered with.
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$name => $status,)* }
+            }
+
+            /// The kind of problem in a few words.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)* }
+            }
+
+            /// What the caller can do next.
+            pub const fn next(self) -> &'static str {
+                match self { $(Self::$name => $next,)* }
+            }
+        }
+    };
+}
+
+registry! {
+    /// Malformed JSON, an unknown field, a wrong type, a bad parameter or header.
+    InvalidRequest = "invalid_request", 400, "The request is not well formed",
+        "Correct the parts listed under `errors` and send it again.";
+    /// No bearer token was sent.
+    TokenMissing = "token_missing", 401, "No token was sent",
+        "Send `Authorization: Bearer <token>` with a management or edge token.";
+    /// The token is malformed, unknown, expired or revoked.
+    TokenInvalid = "token_invalid", 401, "The token is not valid",
+        "Use a token that is neither expired nor revoked; make one with `nightlatch tokens create`.";
+    /// The enrolment token is malformed, unknown, used or expired.
+    EnrolmentInvalid = "enrolment_invalid", 401, "The enrolment token is not valid",
+        "Read the token from the file `enrolment-token` in the server's data directory; a restart makes a new one when it has expired and no management token exists.";
+    /// The token may not make this call.
+    Forbidden = "forbidden", 403, "The token may not do this",
+        "Use a management token for administration and the set's edge token for its files and reports.";
+    /// Nothing of that id or path, or it belongs to someone else.
+    NotFound = "not_found", 404, "There is no such thing",
+        "Check the id and the path.";
+    /// The path exists, the method does not.
+    MethodNotAllowed = "method_not_allowed", 405, "This path has no such method",
+        "See the `Allow` header and /openapi.json.";
+    /// The key was revoked, which is final.
+    KeyRevoked = "key_revoked", 409, "The key is revoked, for ever",
+        "Issue a new key.";
+    /// The key's expiry or deadline has passed, which is final.
+    KeyExpired = "key_expired", 409, "The key has expired, for ever",
+        "Issue a new key, or rotate with `order: revoke_first`.";
+    /// The key is disabled.
+    KeyDisabled = "key_disabled", 409, "The key is disabled",
+        "Enable the key first.";
+    /// The predecessor already has an open rotation.
+    RotationOpen = "rotation_open", 409, "The key is already being rotated",
+        "Complete or cancel the open rotation first; its id is in `rotation`.";
+    /// The rotation has ended.
+    RotationClosed = "rotation_closed", 409, "The rotation has ended",
+        "Start another rotation.";
+    /// The moment is so near that some edge might not learn of the change in time.
+    TooLate = "too_late", 409, "It is too late for that",
+        "Rotate the successor, or issue a new key.";
+    /// The predecessor was used within the last 120 seconds.
+    PredecessorInUse = "predecessor_in_use", 409, "The predecessor is still in use",
+        "Find who still uses it, wait, and try again; or send `force: true` with a `reason`.";
+    /// A request with the same idempotency key has not ended.
+    IdempotencyInProgress = "idempotency_in_progress", 409, "The same request is still being worked on",
+        "Wait a moment and send it again.";
+    /// The request was done, but its secret may no longer be shown.
+    SecretNoLongerAvailable = "secret_no_longer_available", 409, "The secret can no longer be shown",
+        "The key exists. Rotate it, or revoke it and issue another, to get a new secret.";
+    /// The thing was changed meanwhile.
+    EtagStale = "etag_stale", 412, "It was changed meanwhile",
+        "Read it again and send the change with its new `ETag`.";
+    /// `If-Match` is missing.
+    IfMatchMissing = "if_match_missing", 428, "The call needs `If-Match`",
+        "Read it and send the change with its `ETag` in `If-Match`.";
+    /// The body is larger than the call accepts.
+    BodyTooLarge = "body_too_large", 413, "The body is too large",
+        "Send less; split an import into requests of at most 10,000 lines and 8 MiB.";
+    /// The body's media type is not the call's.
+    UnsupportedMediaType = "unsupported_media_type", 415, "The body is of the wrong media type",
+        "Send `Content-Type: application/json`, or `application/x-ndjson` for an import.";
+    /// A field is well formed and its value cannot be used.
+    ValueInvalid = "value_invalid", 422, "A value cannot be used",
+        "Correct the parts listed under `errors` and send it again.";
+    /// Forcing without saying why.
+    ReasonRequired = "reason_required", 422, "Forcing needs a reason",
+        "Send `reason` along with `force`.";
+    /// The idempotency key was used for another request.
+    IdempotencyMismatch = "idempotency_mismatch", 422, "The idempotency key belongs to another request",
+        "Use a new `Idempotency-Key` for each new request.";
+    /// No such principal in the workspace.
+    PrincipalUnknown = "principal_unknown", 422, "There is no such principal",
+        "Leave `principal` out to use the default service account.";
+    /// The expiry has to lie in the future.
+    ExpiryInPast = "expiry_in_past", 422, "The expiry has passed",
+        "Send an `expires_at` in the future, or leave it out.";
+    /// The overlap is shorter than the time edges need to learn of the successor.
+    OverlapBelowBound = "overlap_below_bound", 422, "The overlap is shorter than the bound",
+        "Ask for at least `minimum_seconds`, or use `order: revoke_first` and accept an outage.";
+    /// The new deadline is not later than the present one.
+    DeadlineNotLater = "deadline_not_later", 422, "The deadline is not later",
+        "Send a later deadline; to end sooner, complete the rotation.";
+    /// The route document is contradictory.
+    RoutesInvalid = "routes_invalid", 422, "The route document cannot be used",
+        "Correct what `errors` lists; nothing was changed.";
+    /// An import is of more lines than one request may hold.
+    TooManyLines = "too_many_lines", 422, "The import has too many lines",
+        "Send at most 10,000 lines a request; `nightlatch keys import` splits files.";
+    /// A weak key has no date to rotate by.
+    RotateByRequired = "rotate_by_required", 422, "A weak key needs a date to rotate by",
+        "Declare at least 128 `entropy_bits`, or set `rotate_by`.";
+    /// Too many calls.
+    RateLimited = "rate_limited", 429, "Too many calls",
+        "Wait as long as `Retry-After` says.";
+    /// A fault of the server.
+    Internal = "internal", 500, "The server failed",
+        "Try again; if it persists, look for the request id in the server's log.";
+    /// The server cannot answer now.
+    Unavailable = "unavailable", 503, "The server cannot answer now",
+        "Try again after `Retry-After` seconds; /readyz says what is missing.";
+    /// Nothing was published yet.
+    NotPublished = "not_published", 503, "The set has no head yet",
+        "Try again in a few seconds; /readyz says what is missing.";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::Code;
+
+    #[test]
+    fn codes_are_unique_and_well_formed() {
+        let mut seen = HashSet::new();
+        for code in Code::ALL {
+            let text = code.as_str();
+            assert!(seen.insert(text), "{text} occurs twice");
+            assert!(text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+            assert!((400..=599).contains(&code.status()), "{text}");
+            assert!(!code.title().ends_with('.'), "{text}");
+            assert!(code.next().ends_with('.'), "{text}");
+        }
+    }
+}

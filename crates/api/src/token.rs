@@ -1,0 +1,101 @@
+//! Tokens: what callers of this API prove themselves with.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{Actor, Secret};
+
+/// A management or edge token, without its text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Token {
+    /// `tok_…`.
+    pub id: String,
+    /// The label given by people.
+    pub name: String,
+    /// What it is for.
+    pub kind: TokenKind,
+    /// The set an edge token reads.
+    pub set: Option<String>,
+    /// What it may do; `["*"]` is everything its kind may.
+    pub scopes: Vec<String>,
+    /// The public, loggable start of its text.
+    pub prefix: String,
+    /// Whether it works now.
+    pub state: TokenState,
+    /// Who made it.
+    pub created_by: Actor,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it stops working; whole seconds.
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+    /// When it was last used, to the minute.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// What a token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum TokenKind {
+    /// Administration.
+    Management,
+    /// Reading one set and reporting about it.
+    Edge,
+}
+
+impl TokenKind {
+    /// The name in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Management => "management",
+            Self::Edge => "edge",
+        }
+    }
+}
+
+/// Whether a token works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum TokenState {
+    /// It works.
+    Active,
+    /// Its expiry has passed.
+    Expired,
+    /// It was revoked.
+    Revoked,
+}
+
+/// Makes a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CreateToken {
+    /// A label for people, 1 to 200 characters.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 200))]
+    pub name: String,
+    /// What it is for.
+    pub kind: TokenKind,
+    /// The set an edge token reads. Required for an edge token, refused for a management token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<String>,
+    /// What it may do: only `["*"]`, everything its kind may, which is also the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<String>>,
+    /// When it stops working. Fractions of a second are dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A new token and its text.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CreatedToken {
+    /// The token.
+    pub token: Token,
+    /// Its full text, shown this once.
+    pub secret: Secret,
+}
