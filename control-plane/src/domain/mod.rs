@@ -1,0 +1,46 @@
+//! What may happen to a key: pure transitions, no input or output.
+//!
+//! Every function here takes the records as they are and the database clock, and returns the records as they become, or
+//! the [`Refusal`] that names why not. Storage, HTTP and randomness are elsewhere.
+//!
+//! Units: times ending in `_at` are unix milliseconds unless they are a deadline or an expiry; those are whole unix
+//! seconds, and a key is valid while `now < deadline`.
+
+mod actor;
+pub mod ids;
+pub mod import;
+mod key;
+mod refusal;
+pub mod rotation;
+mod text;
+
+pub use actor::{Actor, ActorType};
+pub use ids::{KeyId, KeyRef, RotationId, SetId, TokenId, WorkspaceId};
+pub use key::{Cause, Causes, EdgeImage, Issue, Key, KeyPatch, PrincipalKind, Stage, State, Status};
+pub use refusal::{Refusal, Warning};
+pub use rotation::Rotation;
+pub use text::{Labels, Name, Owner, Reason, Scope, Scopes, Tier};
+
+/// How long a change may take to be in force everywhere: the largest validity signed plus the skew, over all sets of the
+/// workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    ms: i64,
+}
+
+impl Bound {
+    /// A bound of so many milliseconds.
+    pub const fn from_ms(ms: i64) -> Self {
+        Self { ms }
+    }
+
+    /// In milliseconds.
+    pub const fn ms(self) -> i64 {
+        self.ms
+    }
+
+    /// In whole seconds, rounded up: what an overlap must at least be.
+    pub const fn seconds(self) -> i64 {
+        self.ms.div_euclid(1000) + (self.ms.rem_euclid(1000) != 0) as i64
+    }
+}

@@ -1,0 +1,115 @@
+//! Why a transition is refused, and what an accepted one warns of.
+
+use super::{RotationId, Scope};
+
+/// A transition that is well-formed but not possible. Each maps one to one onto a stable API code.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A field has a value outside its shape.
+    #[error("`{field}` is outside its allowed shape")]
+    Invalid {
+        /// The field, as the API names it.
+        field: &'static str,
+    },
+    /// The named principal does not exist in the workspace.
+    #[error("the principal does not exist")]
+    PrincipalUnknown,
+    /// An expiry must lie in the future.
+    #[error("the expiry is not in the future")]
+    ExpiryPast,
+    /// A weak imported key must say when it is to be rotated.
+    #[error("a key of less than 128 bits of entropy needs a rotate-by time")]
+    RotateByRequired,
+    /// The overlap is shorter than the time a change may take to be in force.
+    #[error("the overlap is shorter than the bound of {minimum_seconds} s")]
+    OverlapBelowBound {
+        /// The shortest overlap, in seconds.
+        minimum_seconds: i64,
+    },
+    /// The new deadline is not later than the present one.
+    #[error("the new deadline is not later than the present one")]
+    DeadlineNotLater,
+    /// Extending now could reach an edge after it refused the key.
+    #[error("the deadline or expiry is nearer than the bound")]
+    TooLate,
+    /// The key is revoked, or its deadline has passed: final.
+    #[error("the key is revoked")]
+    KeyRevoked,
+    /// The key's expiry has passed: final.
+    #[error("the key has expired")]
+    KeyExpired,
+    /// The key is disabled; it cannot be rotated with an overlap.
+    #[error("the key is disabled")]
+    KeyDisabled,
+    /// The predecessor already has an open rotation.
+    #[error("the key is already being rotated")]
+    RotationOpen {
+        /// The rotation that is open.
+        rotation: RotationId,
+    },
+    /// The rotation has ended.
+    #[error("the rotation has ended")]
+    RotationClosed,
+    /// The predecessor was seen within the last 120 seconds.
+    #[error("the predecessor is still in use")]
+    PredecessorInUse {
+        /// When it was last seen, unix milliseconds.
+        last_used_at: i64,
+    },
+    /// Forcing needs a reason.
+    #[error("forcing needs a reason")]
+    ReasonRequired,
+}
+
+impl Refusal {
+    /// The stable code.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid { .. } => "value_invalid",
+            Self::PrincipalUnknown => "principal_unknown",
+            Self::ExpiryPast => "expiry_in_past",
+            Self::RotateByRequired => "rotate_by_required",
+            Self::OverlapBelowBound { .. } => "overlap_below_bound",
+            Self::DeadlineNotLater => "deadline_not_later",
+            Self::TooLate => "too_late",
+            Self::KeyRevoked => "key_revoked",
+            Self::KeyExpired => "key_expired",
+            Self::KeyDisabled => "key_disabled",
+            Self::RotationOpen { .. } => "rotation_open",
+            Self::RotationClosed => "rotation_closed",
+            Self::PredecessorInUse { .. } => "predecessor_in_use",
+            Self::ReasonRequired => "reason_required",
+        }
+    }
+}
+
+/// What an accepted transition warns of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// The predecessor's own expiry leaves less overlap than the bound.
+    OverlapBelowBound,
+    /// The new expiry is nearer than the bound: edges may learn of it after it has passed.
+    ExpiryBelowBound,
+    /// The successor has the predecessor's name.
+    SameName,
+    /// The successor lacks scopes the predecessor has.
+    ScopesLost {
+        /// What is lost.
+        scopes: Vec<Scope>,
+    },
+    /// The rotation's successor is revoked: when the predecessor goes, nothing takes its place.
+    NoSuccessor,
+}
+
+impl Warning {
+    /// The stable code.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::OverlapBelowBound => "overlap_below_bound",
+            Self::ExpiryBelowBound => "expiry_below_bound",
+            Self::SameName => "same_name",
+            Self::ScopesLost { .. } => "scopes_lost",
+            Self::NoSuccessor => "no_successor",
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The database: SQLite or PostgreSQL behind one set of functions.
+//!
+//! ```text
+//! let mut read = store.read().await?;                       // a snapshot; dropping it ends it
+//! let key = keys::get(&mut read, &workspace, &key_ref).await?;
+//!
+//! let issued = store.write(|tx| Box::pin(async move {       // one mutation: all of it or nothing
+//!     keys::issue(tx, &context, issue, &mut os_random).await
+//! })).await?;
+//! ```
+//!
+//! Functions that only read take `&mut Read`, which a `&mut Tx` turns into by itself; functions that write take
+//! `&mut Tx`, which only [`Store::write`] hands out. A mutation must do nothing but database work: on SQLite all others
+//! wait for it.
+//!
+//! Whatever changes a key goes through one private step (`record`) that writes the row, its audit entry and, where edges
+//! would see a difference, the change rows, in the same transaction.
+
+pub mod audit;
+pub mod catalogue;
+mod dialect;
+pub mod edges;
+mod error;
+pub mod idempotency;
+pub mod import;
+pub mod keys;
+mod page;
+pub mod rotations;
+pub mod routes;
+pub mod tokens;
+pub(crate) mod tx;
+pub mod workspaces;
+mod writer;
+
+use std::panic::resume_unwind;
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Executor as _};
+use tokio::sync::watch;
+
+pub use error::Error;
+pub use page::{Cursor, Page, PageRequest};
+pub use tx::{Read, Tx};
+
+use crate::domain::{Actor, WorkspaceId};
+use tx::Held;
+use writer::Writer;
+
+/// Read connections of SQLite, and all connections of PostgreSQL.
+const POOL_SIZE: u32 = 16;
+/// How long a call waits for a connection, or SQLite for another process's lock.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One mutation: what [`Store::write`] runs.
+type Work<T, E> = Box<dyn for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send>;
+
+/// A source of random bytes: fills its argument. [`os_random`] outside tests.
+pub type Random<'r> = &'r mut (dyn FnMut(&mut [u8]) + Send);
+
+/// Fills the buffer from the operating system's random source.
+///
+/// # Panics
+/// Where the operating system has no randomness: nothing safe can be done then.
+pub fn os_random(buffer: &mut [u8]) {
+    getrandom::fill(buffer).expect("the operating system provides randomness");
+}
+
+/// On whose behalf a mutation happens; what its audit entry says beside the change itself.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The workspace everything happens in.
+    pub workspace: WorkspaceId,
+    /// Who acts.
+    pub actor: Actor,
+    /// The request's id.
+    pub request_id: String,
+    /// Where the request came from: an address.
+    pub source: Option<String>,
+}
+
+/// The database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    backend: Backend,
+    commits: watch::Sender<u64>,
+}
+
+#[derive(Clone, Debug)]
+enum Backend {
+    Sqlite { writer: Writer, readers: SqlitePool, task: Arc<tokio::sync::Mutex<Option<tokio::task::JoinHandle<()>>>> },
+    Postgres(PgPool),
+}
+
+impl Store {
+    /// Opens the database and brings its schema up to date.
+    ///
+    /// `url` is `sqlite:PATH` (created when missing) or `postgres://…`.
+    ///
+    /// # Errors
+    /// [`Error::Scheme`], [`Error::Database`] or [`Error::Migration`].
+    pub async fn connect(url: &str) -> Result<Self, Error> {
+        let commits = watch::Sender::new(0);
+        let backend = if url.starts_with("sqlite:") {
+            Self::open_sqlite(url, commits.clone()).await?
+        } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            Self::open_postgres(url).await?
+        } else {
+            return Err(Error::Scheme);
+        };
+        Ok(Self { backend, commits })
+    }
+
+    async fn open_sqlite(url: &str, commits: watch::Sender<u64>) -> Result<Backend, Error> {
+        let options = SqliteConnectOptions::from_str(url)?
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(PATIENCE)
+            .statement_cache_capacity(256)
+            .pragma("cache_size", "-65536")
+            .pragma("wal_autocheckpoint", "4000")
+            .pragma("temp_store", "memory");
+        let mut conn = options.connect().await?;
+        sqlx::migrate!("migrations/sqlite").run(&mut conn).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(POOL_SIZE)
+            .acquire_timeout(PATIENCE)
+            .connect_with(options.read_only(true))
+            .await?;
+        let (writer, task) = Writer::start(conn, commits);
+        Ok(Backend::Sqlite { writer, readers, task: Arc::new(tokio::sync::Mutex::new(Some(task))) })
+    }
+
+    async fn open_postgres(url: &str) -> Result<Backend, Error> {
+        let options = PgConnectOptions::from_str(url)?.application_name("nightlatch").statement_cache_capacity(256);
+        let pool = PgPoolOptions::new()
+            .max_connections(POOL_SIZE)
+            .acquire_timeout(PATIENCE)
+            .after_connect(|conn, _| {
+                // An acknowledged mutation must survive a crash, whatever the server's default is.
+                Box::pin(async move {
+                    let raise = "SELECT set_config('synchronous_commit', 'on', false) \
+                                 WHERE current_setting('synchronous_commit') = 'off'";
+                    conn.execute(raise).await.map(drop)
+                })
+            })
+            .connect_with(options)
+            .await?;
+        sqlx::migrate!("migrations/postgres").run(&pool).await?;
+        Ok(Backend::Postgres(pool))
+    }
+
+    /// Opens a snapshot. On PostgreSQL it is read-only and repeatable; dropping it ends it.
+    ///
+    /// # Errors
+    /// [`Error::Database`] where no connection is to be had.
+    pub async fn read(&self) -> Result<Read, Error> {
+        let held = match &self.backend {
+            Backend::Sqlite { readers, .. } => Held::SqliteRead(readers.begin().await?),
+            Backend::Postgres(pool) => {
+                Held::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+            }
+        };
+        Ok(Read::new(held))
+    }
+
+    /// Runs one mutation: its writes are committed together if it returns `Ok`, and undone if it returns `Err` or
+    /// panics. Returns after the commit. It runs to its end even if the caller stops waiting.
+    ///
+    /// On SQLite many mutations share a commit; on PostgreSQL each is its own transaction at READ COMMITTED, and takes row
+    /// locks where two could race.
+    ///
+    /// # Errors
+    /// Whatever `work` returns; [`Error::Commit`] where the commit failed; [`Error::Closed`] after [`Store::close`].
+    ///
+    /// # Panics
+    /// Where `work` panics, in the caller.
+    pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        match &self.backend {
+            Backend::Sqlite { writer, .. } => writer.write(Box::new(work)).await,
+            Backend::Postgres(pool) => {
+                // In its own task, so that a caller that goes away does not leave the outcome open.
+                let (pool, commits) = (pool.clone(), self.commits.clone());
+                match tokio::spawn(write_postgres(pool, commits, Box::new(work))).await {
+                    Ok(result) => result,
+                    Err(error) => match error.try_into_panic() {
+                        Ok(panic) => resume_unwind(panic),
+                        Err(_) => Err(Error::Closed.into()),
+                    },
+                }
+            }
+        }
+    }
+
+    /// Changes whenever a mutation that the publisher must act on has been committed by this process.
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.commits.subscribe()
+    }
+
+    /// The database clock, unix milliseconds.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn now(&self) -> Result<i64, Error> {
+        self.read().await?.now().await
+    }
+
+    /// Waits for queued mutations and closes all connections.
+    pub async fn close(self) {
+        match self.backend {
+            Backend::Sqlite { writer, readers, task } => {
+                readers.close().await;
+                drop(writer);
+                let task = task.lock().await.take();
+                if let Some(task) = task {
+                    // Other clones may still hold the queue open: then the last of them ends the writer.
+                    drop(tokio::time::timeout(PATIENCE, task).await);
+                }
+            }
+            Backend::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+async fn write_postgres<T, E>(pool: PgPool, commits: watch::Sender<u64>, work: Work<T, E>) -> Result<T, E>
+where
+    E: From<Error>,
+{
+    let transaction = pool.begin().await.map_err(Error::Database)?;
+    let mut tx = Tx::new(Read::new(Held::Postgres(transaction)));
+    // On an error or a panic the transaction is dropped, which rolls it back.
+    let value = work(&mut tx).await?;
+    let publishes = tx.take_publishes();
+    if let Held::Postgres(transaction) = tx.into_read().into_held() {
+        transaction.commit().await.map_err(|error| Error::Commit(Arc::new(error)))?;
+    }
+    if publishes {
+        commits.send_modify(|count| *count += 1);
+    }
+    Ok(value)
+}
