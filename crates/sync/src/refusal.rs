@@ -1,0 +1,93 @@
+//! Why an edge does not take what it is offered.
+
+use alloc::string::String;
+use core::fmt;
+
+use nightlatch_keyset::{HeadError, Refused};
+
+/// Why a head or its files are refused. What the edge had before stays in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The head's validity is over.
+    Expired {
+        /// Milliseconds since.
+        for_ms: u64,
+    },
+    /// The files do not lead to the state that the head signs.
+    Files(Refused),
+    /// The head was issued later than now plus the clocks' skew: one of the clocks is wrong.
+    FromFuture {
+        /// Milliseconds beyond now.
+        by_ms: u64,
+    },
+    /// The head itself.
+    Head(HeadError),
+    /// Two heads of one version with different histories.
+    OtherHistory,
+    /// The head of another set.
+    OtherSet,
+    /// The set is made with a pepper this edge does not hold.
+    PepperMissing {
+        /// The pepper's id.
+        id: String,
+    },
+    /// The route policy cannot be read.
+    Policy(String),
+    /// An older head than one accepted before.
+    Rollback,
+    /// More bytes or more deltas than this edge takes.
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+    },
+}
+
+impl Refusal {
+    /// A short, stable name for logs and reports.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Expired { .. } => "head_expired",
+            Self::Files(_) => "files_refused",
+            Self::FromFuture { .. } => "head_from_future",
+            Self::Head(HeadError::Note(_)) => "head_signature",
+            Self::Head(_) => "head_malformed",
+            Self::OtherHistory => "head_contradicts",
+            Self::OtherSet => "head_of_other_set",
+            Self::PepperMissing { .. } => "pepper_missing",
+            Self::Policy(_) => "policy_refused",
+            Self::Rollback => "head_rollback",
+            Self::TooLarge { .. } => "set_too_large",
+        }
+    }
+}
+
+impl From<HeadError> for Refusal {
+    fn from(error: HeadError) -> Self {
+        Self::Head(error)
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(error: Refused) -> Self {
+        Self::Files(error)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Expired { for_ms } => write!(f, "the head's validity ended {for_ms} ms ago"),
+            Self::Files(error) => error.fmt(f),
+            Self::FromFuture { by_ms } => write!(f, "the head was issued {by_ms} ms after now: check this clock"),
+            Self::Head(error) => error.fmt(f),
+            Self::OtherHistory => f.write_str("the head contradicts one of the same version accepted before"),
+            Self::OtherSet => f.write_str("the head is of another set"),
+            Self::PepperMissing { id } => write!(f, "the set needs the pepper {id}, which this edge does not hold"),
+            Self::Policy(error) => write!(f, "the route policy cannot be read: {error}"),
+            Self::Rollback => f.write_str("the head is older than one accepted before"),
+            Self::TooLarge { what } => write!(f, "{what} is larger than this edge takes"),
+        }
+    }
+}
+
+impl core::error::Error for Refusal {}
