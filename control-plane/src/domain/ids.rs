@@ -46,11 +46,11 @@ macro_rules! id {
 }
 
 macro_rules! generated {
-    ($name:ident) => {
+    ($name:ident, $len:expr) => {
         impl $name {
             /// A new id from 10 random bytes.
             pub fn generate(random: [u8; 10]) -> Self {
-                Self(format!("{}{}", Self::PREFIX, encode(random)))
+                Self(format!("{}{}", Self::PREFIX, &encode(random)[..$len]))
             }
         }
     };
@@ -81,10 +81,11 @@ id!(
     KeyId,
     "key_"
 );
-generated!(WorkspaceId);
-generated!(SetId);
-generated!(RotationId);
-generated!(TokenId);
+generated!(WorkspaceId, GENERATED_LEN);
+// A set's whole id must fit the 16 bytes that the block behind every tag has for it.
+generated!(SetId, 12);
+generated!(RotationId, GENERATED_LEN);
+generated!(TokenId, GENERATED_LEN);
 
 impl KeyId {
     /// The API id of a key whose text carries this 10-character id.
@@ -163,5 +164,6 @@ mod tests {
         assert_eq!(RotationId::generate([0; 10]).as_str(), "rot_0000000000000000");
         assert_eq!(RotationId::generate([255; 10]).as_str(), "rot_zzzzzzzzzzzzzzzz");
         assert!(RotationId::parse(RotationId::generate([7; 10]).as_str()).is_some());
+        assert_eq!(SetId::generate([255; 10]).as_str(), "set_zzzzzzzzzzzz");
     }
 }

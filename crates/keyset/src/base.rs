@@ -33,7 +33,7 @@ pub struct BaseInfo {
     pub epoch: u64,
     /// The version at which the epoch begins.
     pub version: u64,
-    /// Unix seconds: rows that had ended long enough before were left out.
+    /// Unix seconds: keys that had ended before were left out.
     pub cutoff: u64,
 }
 
