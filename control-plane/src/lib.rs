@@ -1,4 +1,8 @@
 //! The control plane of Nightlatch: domain, database, publisher and API behind the `nightlatch` program.
 
+pub mod config;
 pub mod domain;
+pub mod metrics;
+pub mod secrets;
 pub mod store;
+pub mod telemetry;

@@ -166,7 +166,7 @@ pub struct KeyFilter {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", param(inline))]
     pub environment: Option<Environment>,
-    /// Last used before this time, or never.
+    /// Not used since: last used before this time, or never used and created before it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_used_before: Option<Timestamp>,
     /// With an expiry before this time.
@@ -175,7 +175,7 @@ pub struct KeyFilter {
     /// To be rotated before this time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotate_by_before: Option<Timestamp>,
-    /// With this text in the name, or a prefix that starts with it.
+    /// With this text in the name or prefix; the case of ASCII letters does not matter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub q: Option<String>,
     /// At most this many keys, 1 to 200; 50 when absent.

@@ -43,9 +43,9 @@ pub use problem::{FieldError, PROBLEM_CONTENT_TYPE, Problem};
 pub use registry::Code;
 pub use rotation::{
     CancelRotation, ChangedRotation, CompleteRotation, ExtendRotation, Rotation, RotationFilter, RotationOrder,
-    RotationOutcome, RotationState, StartRotation, StartedRotation, SuccessorFate,
+    RotationOutcome, RotationPlan, RotationState, StartRotation, StartedRotation, SuccessorFate,
 };
-pub use route::{Routes, SetQuery};
+pub use route::{CacheRule, PreflightRule, RouteDocument, RouteRule, Routes, SetQuery};
 pub use secret::Secret;
 pub use set::{PublishedHead, Set};
 pub use token::{CreateToken, CreatedToken, Token, TokenKind, TokenState};

@@ -58,6 +58,9 @@ registry! {
     /// The path exists, the method does not.
     MethodNotAllowed = "method_not_allowed", 405, "This path has no such method",
         "See the `Allow` header and /openapi.json.";
+    /// The body did not arrive in time.
+    RequestTimeout = "request_timeout", 408, "The body did not arrive in time",
+        "Send it again over a better connection, or in smaller parts.";
     /// The key was revoked, which is final.
     KeyRevoked = "key_revoked", 409, "The key is revoked, for ever",
         "Issue a new key.";

@@ -113,6 +113,24 @@ pub struct StartRotation {
     /// Which comes first.
     #[serde(default)]
     pub order: RotationOrder,
+    /// Changes nothing and answers 200 with a [`RotationPlan`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+}
+
+/// What a rotation would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RotationPlan {
+    /// The successor's label.
+    pub name: String,
+    /// When the predecessor would stop working; null where at once.
+    pub deadline: Option<Timestamp>,
+    /// From when on every edge would accept the successor.
+    pub usable_from: Timestamp,
+    /// What else to know.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
 }
 
 /// A rotation that was started.
@@ -135,8 +153,8 @@ pub struct StartedRotation {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ExtendRotation {
-    /// The new deadline, later than the present one. Fractions of a second are dropped.
-    pub deadline: Timestamp,
+    /// How long both keys work from now on; the new deadline must be later than the present one.
+    pub overlap_seconds: u64,
     /// Why, for the audit trail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

@@ -37,8 +37,6 @@ pub struct Set {
     pub accepts_foreign: bool,
     /// The last signed head; null before the first.
     pub published: Option<PublishedHead>,
-    /// When the set was made.
-    pub created_at: Timestamp,
 }
 
 /// The last signed head of a set.

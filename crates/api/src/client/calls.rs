@@ -8,8 +8,9 @@ use super::{Client, ClientError};
 use crate::{
     AuditEntry, AuditFilter, CancelRotation, ChangedRotation, CompleteRotation, CreateToken, CreatedToken, DisableKey,
     EdgeReport, EdgeReportAccepted, EnableKey, Enrol, Enrolled, ExtendRotation, ImportOptions, ImportReport, IssueKey,
-    IssuedKey, Key, KeyFilter, Page, PageQuery, RevokeKey, RevokedKey, Rotation, RotationFilter, Routes, Scope, Secret,
-    Set, SetQuery, StartRotation, StartedRotation, Tier, Token, UpdateKey, Verdict, VerifyKey,
+    IssuedKey, Key, KeyFilter, Page, PageQuery, RevokeKey, RevokedKey, Rotation, RotationFilter, RotationPlan,
+    RouteDocument, Routes, Scope, Secret, Set, SetQuery, StartRotation, StartedRotation, Tier, Token, UpdateKey,
+    Verdict, VerifyKey,
 };
 
 /// Every method fails with [`ClientError::Problem`] where the server refuses.
@@ -70,6 +71,12 @@ impl Client {
         self.post(&["v1", "keys", key, "rotations"], request).await
     }
 
+    /// What a rotation would do.
+    pub async fn plan_rotation(&self, key: &str, request: &StartRotation) -> Result<RotationPlan, ClientError> {
+        let request = StartRotation { dry_run: true, ..request.clone() };
+        self.post(&["v1", "keys", key, "rotations"], &request).await
+    }
+
     /// Lists one page of rotations.
     pub async fn list_rotations(&self, filter: &RotationFilter) -> Result<Page<Rotation>, ClientError> {
         self.list(&["v1", "rotations"], filter).await
@@ -124,7 +131,7 @@ impl Client {
         &self,
         set: Option<&str>,
         etag: &str,
-        document: &serde_json::Value,
+        document: &RouteDocument,
     ) -> Result<Tagged<Routes>, ClientError> {
         let path = ["v1", "routes"];
         self.change(Method::PUT, &path, &set_query(set), etag, document).await

@@ -1,0 +1,160 @@
+//! What the control plane counts and measures, in the Prometheus text format.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// From a millisecond, where most calls lie, to the longest import.
+const BUCKETS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+
+/// A call that was answered.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Call {
+    method: String,
+    route: String,
+    status: u16,
+}
+
+/// A kind of call.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CallKind {
+    method: String,
+    route: String,
+}
+
+/// A published set.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfSet {
+    set: String,
+}
+
+/// The state of one set at the time of a scrape.
+#[derive(Clone, Debug)]
+pub struct SetGauges {
+    /// The set's id.
+    pub set: String,
+    /// Committed changes that no version holds yet.
+    pub unpublished: u64,
+    /// How old the published head is, in seconds.
+    pub head_age: Option<f64>,
+    /// How much older the head is than a heartbeat allows, in seconds; 0 when it is in time.
+    pub heartbeat_lag: Option<f64>,
+    /// The lease's fencing term; 0 before the first.
+    pub lease_term: i64,
+}
+
+/// All metrics of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<Call, Counter>,
+    durations: Family<CallKind, Histogram>,
+    unpublished: Family<OfSet, Gauge>,
+    head_age: Family<OfSet, Gauge<f64, AtomicU64>>,
+    heartbeat_lag: Family<OfSet, Gauge<f64, AtomicU64>>,
+    lease_term: Family<OfSet, Gauge>,
+    publish: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// A registry in which nothing has happened yet.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("nightlatch");
+        let metrics = Self {
+            requests: Family::default(),
+            durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            unpublished: Family::default(),
+            head_age: Family::default(),
+            heartbeat_lag: Family::default(),
+            lease_term: Family::default(),
+            publish: Histogram::new(BUCKETS),
+            registry: Registry::default(),
+        };
+        registry.register("http_requests", "Calls answered", metrics.requests.clone());
+        registry.register_with_unit(
+            "http_request_duration",
+            "Time to answer",
+            Unit::Seconds,
+            metrics.durations.clone(),
+        );
+        registry.register("unpublished_changes", "Committed, not yet in a version", metrics.unpublished.clone());
+        registry.register_with_unit("head_age", "Age of the published head", Unit::Seconds, metrics.head_age.clone());
+        registry.register_with_unit(
+            "heartbeat_lag",
+            "By how much the head is overdue",
+            Unit::Seconds,
+            metrics.heartbeat_lag.clone(),
+        );
+        registry.register("lease_term", "Fencing term of the publisher's lease", metrics.lease_term.clone());
+        registry.register_with_unit(
+            "publish_duration",
+            "From numbering a version to its head in place",
+            Unit::Seconds,
+            metrics.publish.clone(),
+        );
+        Self { registry, ..metrics }
+    }
+
+    /// Counts an answered call. `route` is a pattern such as `/v1/keys/{id}`, never a path.
+    pub fn answered(&self, method: &str, route: &str, status: u16, took: Duration) {
+        let (method, route) = (method.to_owned(), route.to_owned());
+        self.durations
+            .get_or_create(&CallKind { method: method.clone(), route: route.clone() })
+            .observe(took.as_secs_f64());
+        self.requests.get_or_create(&Call { method, route, status }).inc();
+    }
+
+    /// Notes how long a publish took: from numbering a version to its head in place.
+    pub fn published(&self, took: Duration) {
+        self.publish.observe(took.as_secs_f64());
+    }
+
+    /// Notes the state of a set.
+    pub fn observe_set(&self, gauges: &SetGauges) {
+        let set = OfSet { set: gauges.set.clone() };
+        self.unpublished.get_or_create(&set).set(i64::try_from(gauges.unpublished).unwrap_or(i64::MAX));
+        self.lease_term.get_or_create(&set).set(gauges.lease_term);
+        if let Some(age) = gauges.head_age {
+            self.head_age.get_or_create(&set).set(age);
+        }
+        if let Some(lag) = gauges.heartbeat_lag {
+            self.heartbeat_lag.get_or_create(&set).set(lag);
+        }
+    }
+
+    /// Everything in the Prometheus text format.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        encode(&mut text, &self.registry).expect("a string takes every text");
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_shows_by_route_and_status() {
+        let metrics = Metrics::new();
+        metrics.answered("GET", "/v1/keys/{id}", 404, Duration::from_millis(2));
+        let text = metrics.encode();
+        let line = r#"nightlatch_http_requests_total{method="GET",route="/v1/keys/{id}",status="404"} 1"#;
+        assert!(text.contains(line), "{text}");
+        assert!(text.contains("nightlatch_http_request_duration_seconds_bucket"));
+    }
+}
