@@ -4,6 +4,8 @@ use alloc::format;
 use alloc::string::String;
 use core::fmt;
 
+use nightlatch_key::Brand;
+
 use crate::codec::is_id;
 use crate::note::{self, NoteError, Signer, Verifier};
 use crate::{Commitment, FileName, Hash};
@@ -21,6 +23,8 @@ pub struct Head {
     pub set: String,
     /// The workspace it belongs to.
     pub workspace: String,
+    /// The mark at the front of the workspace's own keys. Other texts are keys only where `accepts_foreign` says so.
+    pub brand: Brand,
     /// How often the set was recovered.
     pub incarnation: u64,
     /// The number of the current base.
@@ -88,6 +92,7 @@ impl Head {
         let Self {
             set,
             workspace,
+            brand,
             incarnation,
             epoch,
             version,
@@ -109,7 +114,7 @@ impl Head {
         // The last three keep the place of what later formats say: routes open beyond `valid-until`, the note that lists
         // signing keys, and the audit log's checkpoint.
         format!(
-            "{HEAD_FIRST_LINE}\nset {set}\nworkspace {workspace}\nincarnation {incarnation}\nepoch {epoch}\n\
+            "{HEAD_FIRST_LINE}\nset {set}\nworkspace {workspace}\nbrand {brand}\nincarnation {incarnation}\nepoch {epoch}\n\
              version {version}\ncommitment {commitment}\nkeys {keys}\nbase-version {base_version}\n\
              base-commitment {base_commitment}\nbase-root {base_root}\nbase-length {base_len}\npepper {pepper}\n\
              accepts-foreign {accepts_foreign}\npolicy {policy}\npolicy-length {policy_len}\nissued {issued}\n\
@@ -127,6 +132,7 @@ impl Head {
         let head = Self {
             set: lines.id("set")?,
             workspace: lines.id("workspace")?,
+            brand: Brand::new(lines.value("brand")?).map_err(|_| HeadError::Line("brand"))?,
             incarnation: lines.number("incarnation")?,
             epoch: lines.number("epoch")?,
             version: lines.number("version")?,

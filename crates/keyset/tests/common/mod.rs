@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use nightlatch_key::{Digest, Environment};
+use nightlatch_key::{Brand, Digest, Environment};
 use nightlatch_keyset::note::{Signer, Verifier};
 use nightlatch_keyset::{
     BaseBuilder, BaseInfo, Change, Commitment, DeltaBuilder, FileName, Hash, Head, Pepper, PrincipalKind, Profile,
@@ -82,6 +82,7 @@ impl Publisher {
         let head = Head {
             set: SET.into(),
             workspace: WORKSPACE.into(),
+            brand: Brand::new("nl").unwrap(),
             incarnation: 0,
             epoch: 0,
             version: 0,
