@@ -183,6 +183,10 @@ pub(crate) fn forwarded_target<'a>(
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
+
+    use proptest::prelude::*;
+
     use super::*;
     use crate::policy::{Draft, Policy, RouteDraft};
 
@@ -255,14 +259,11 @@ mod tests {
         let long = "x".repeat(MAX_CREDENTIAL_BYTES + 1);
         let fits = &long[1..];
         assert_eq!(read(BOTH, None, Some(&long), None), Err(CredentialError::TooLarge));
-        assert_eq!(read(BOTH, Some(&alloc::format!("Bearer {long}")), None, None), Err(CredentialError::TooLarge));
-        assert_eq!(read(BOTH, Some(&alloc::format!("Negotiate {long}")), None, None), Err(CredentialError::Missing));
-        assert_eq!(read(&["query:k"], None, None, Some(&alloc::format!("k={long}"))), Err(CredentialError::TooLarge));
+        assert_eq!(read(BOTH, Some(&format!("Bearer {long}")), None, None), Err(CredentialError::TooLarge));
+        assert_eq!(read(BOTH, Some(&format!("Negotiate {long}")), None, None), Err(CredentialError::Missing));
+        assert_eq!(read(&["query:k"], None, None, Some(&format!("k={long}"))), Err(CredentialError::TooLarge));
         let escaped = "%78".repeat(MAX_CREDENTIAL_BYTES + 1);
-        assert_eq!(
-            read(&["query:k"], None, None, Some(&alloc::format!("k={escaped}"))),
-            Err(CredentialError::TooLarge)
-        );
+        assert_eq!(read(&["query:k"], None, None, Some(&format!("k={escaped}"))), Err(CredentialError::TooLarge));
         assert_eq!(read(BOTH, None, Some(fits), None), Ok(fits.into()));
     }
 
@@ -300,6 +301,52 @@ mod tests {
             1_700_000_000,
             &mut |bytes| bytes.fill(7),
         );
-        assert!(!keeps(&["x-api-key"], &alloc::format!("Bearer {}", minted.expose()), "abc"));
+        assert!(!keeps(&["x-api-key"], &format!("Bearer {}", minted.expose()), "abc"));
+    }
+
+    /// Where a key may be put, with some that no route reads.
+    fn placements() -> impl Strategy<Value = Vec<(&'static str, &'static str)>> {
+        let place =
+            prop::sample::select(alloc::vec!["authorization", "x-api-key", "query:k", "query:q", "query:other"]);
+        let key = prop::sample::select(alloc::vec!["SECRET-1", "SECRET-2", "%53ECRET-1", ""]);
+        prop::collection::vec((place, key), 0..5)
+    }
+
+    proptest! {
+        #[test]
+        fn the_one_key_sent_is_found_and_never_forwarded(placements in placements()) {
+            let sources = ["authorization", "x-api-key", "query:k", "query:q"];
+            let policy = policy(&sources);
+            let route = &policy.routes()[0];
+            let last = |place: &str| placements.iter().rev().find(|(at, _)| *at == place).map(|(_, key)| *key);
+            let authorization = last("authorization").map(|key| format!("Bearer {key}"));
+            let pairs = placements.iter().filter_map(|(place, key)| Some(format!("{}={key}", place.strip_prefix("query:")?)));
+            let target = format!("/a?{}", pairs.collect::<Vec<_>>().join("&"));
+            let request = Request {
+                authorization: authorization.as_deref().map(str::as_bytes),
+                x_api_key: last("x-api-key").map(str::as_bytes),
+                ..Request::new("GET", &target)
+            };
+            let canonical = crate::path::canonicalize(&target).unwrap();
+
+            // The model: what is sent where it is read; escapes are undone in queries only.
+            let headers = ["authorization", "x-api-key"].into_iter().filter_map(last).map(String::from);
+            let queries = placements.iter().filter(|(place, _)| matches!(*place, "query:k" | "query:q"));
+            let mut sent: Vec<String> = headers.chain(queries.map(|(_, key)| key.replace("%53", "S"))).collect();
+            sent.retain(|key| !key.is_empty());
+            sent.sort();
+            sent.dedup();
+
+            let found = extract(route, &request, canonical.query);
+            match (found, &sent[..]) {
+                (Err(CredentialError::Missing), []) | (Err(CredentialError::Conflict), [_, _, ..]) => {}
+                (Ok(text), [key]) => prop_assert_eq!(&*text, key.as_bytes()),
+                (found, sent) => prop_assert!(false, "{:?} {:?}", found.map(|text| text.to_vec()), sent),
+            }
+            let forwarded = forwarded_target(route, &target, canonical.path, canonical.query);
+            let other = placements.iter().filter(|(place, _)| *place == "query:other").count();
+            prop_assert_eq!(forwarded.matches('=').count(), other);
+            prop_assert!(forwarded.split(['?', '&']).skip(1).all(|pair| pair.is_empty() || pair.starts_with("other=")));
+        }
     }
 }

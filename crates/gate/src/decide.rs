@@ -216,7 +216,7 @@ fn judge_record<'a>(found: &Found<'a>, route: Option<&'a Route>, now: u64) -> Re
 /// What a text may be, before anything is looked up.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape<'t> {
-    /// It has the shape and checksum of a key, of the brand where one is known.
+    /// It has the shape and checksum of a key of the brand.
     Minted(Parsed<'t>),
     /// It may be a key of another shape.
     Foreign,
@@ -225,14 +225,12 @@ pub enum Shape<'t> {
 /// Tells what a text may be; `None` for what no set with these properties can hold. An import that asks the same never takes a
 /// key in that would never be accepted.
 #[must_use]
-pub fn shape(text: &[u8], brand: Option<Brand>, accepts_foreign: bool) -> Option<Shape<'_>> {
+pub fn shape(text: &[u8], brand: Brand, accepts_foreign: bool) -> Option<Shape<'_>> {
     match parse(text) {
-        Ok(parsed) if brand.is_none_or(|brand| brand == parsed.brand()) => Some(Shape::Minted(parsed)),
+        Ok(parsed) if brand == parsed.brand() => Some(Shape::Minted(parsed)),
         Ok(_) => accepts_foreign.then_some(Shape::Foreign),
         Err(_) => {
-            let foreign = accepts_foreign
-                && (1..=MAX_FOREIGN_BYTES).contains(&text.len())
-                && !brand.is_some_and(|brand| begins_as(text, brand));
+            let foreign = accepts_foreign && (1..=MAX_FOREIGN_BYTES).contains(&text.len()) && !begins_as(text, brand);
             foreign.then_some(Shape::Foreign)
         }
     }

@@ -1,7 +1,7 @@
 //! Where the gate looks keys up.
 
 use nightlatch_key::{Brand, Digest};
-use nightlatch_keyset::{Pepper, Profile, Record, Replica};
+use nightlatch_keyset::{Head, Pepper, Profile, Record, Replica};
 
 /// A source of keys: a replica at an edge, a row of the database behind `/v1/verify`, a map in a test.
 pub trait Keys {
@@ -39,15 +39,27 @@ pub enum Unfit {
 pub struct SetFacts<'a> {
     /// The workspace whose keys are admitted.
     pub workspace: &'a str,
-    /// The brand of its keys, where it is known. Then text that begins as a key of the brand but is none is refused unhashed
-    /// even by sets that accept foreign keys, and text of other brands by those that do not.
-    pub brand: Option<Brand>,
+    /// The brand of its keys. Text that begins as a key of the brand but is none is refused unhashed, even by sets that accept
+    /// foreign keys.
+    pub brand: Brand,
     /// Whether keys of other shapes may be in the set.
     pub accepts_foreign: bool,
     /// The database clock before the set's newest change was read, in unix milliseconds.
     pub issued: u64,
     /// How far clocks may be apart, in milliseconds.
     pub skew: u64,
+}
+
+impl<'a> From<&'a Head> for SetFacts<'a> {
+    fn from(head: &'a Head) -> Self {
+        Self {
+            workspace: &head.workspace,
+            brand: head.brand,
+            accepts_foreign: head.accepts_foreign,
+            issued: head.issued,
+            skew: head.skew,
+        }
+    }
 }
 
 /// A replica and the pepper to look into it with. Freshness is the caller's to judge, before.

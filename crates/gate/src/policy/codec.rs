@@ -20,8 +20,6 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use sha2::{Digest as _, Sha256};
-
 use super::draft::{Draft, RouteDraft};
 use super::error::PolicyError;
 use super::model::{Cache, CredentialSource, Environments, OptionsRule, Policy, PrincipalKinds, Route};
@@ -37,12 +35,6 @@ pub const MAX_POLICY_BYTES: usize = 1 << 20;
 
 /// The least a route takes.
 const MIN_ROUTE_BYTES: usize = 17;
-
-/// SHA-256 of an encoded policy, as the head carries it.
-#[must_use]
-pub fn hash(encoded: &[u8]) -> [u8; 32] {
-    Sha256::digest(encoded).into()
-}
 
 /// Why bytes are not a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +80,8 @@ impl fmt::Display for DecodeError {
 impl core::error::Error for DecodeError {}
 
 impl Policy {
-    /// The policy's bytes, always the same ones.
+    /// The policy's bytes, always the same ones. Their SHA-256 ([`Hash::of`](nightlatch_keyset::Hash::of)) is what the head
+    /// carries and the file is named by.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64 + 64 * self.routes.len());
@@ -103,7 +96,7 @@ impl Policy {
         out
     }
 
-    /// Reads an encoded policy. The caller has compared its [`hash`] with the head's.
+    /// Reads an encoded policy. The caller has compared its hash with the head's.
     ///
     /// # Errors
     /// [`DecodeError`] for anything but the exact bytes [`Policy::encode`] writes for some policy.

@@ -1,6 +1,6 @@
 //! The route policy: which requests there are, and what each asks of a key.
 //!
-//! A policy is one document, replaced whole, and published beside the set in a file named by its [`hash`], which the head
+//! A policy is one document, replaced whole, and published beside the set in a file named by its hash, which the head
 //! carries. The control plane writes a [`Draft`], and [`Policy::new`] either refuses it, naming the route and why, or puts it in
 //! the one order that [`Policy::encode`] writes and [`Policy::find`] searches.
 //!
@@ -22,7 +22,7 @@ mod matcher;
 mod model;
 mod pattern;
 
-pub use codec::{DecodeError, MAX_POLICY_BYTES, VERSION, hash};
+pub use codec::{DecodeError, MAX_POLICY_BYTES, VERSION};
 pub use draft::{Draft, RouteDraft};
 pub use error::{Flaw, PolicyError};
 pub use model::{Cache, CredentialSource, Environments, Method, OptionsRule, Policy, PrincipalKinds, Route};

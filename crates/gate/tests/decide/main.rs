@@ -1,0 +1,456 @@
+//! The gate's decisions: every refusal, every outcome, and which of several failures decides.
+
+mod replica;
+mod world;
+
+use nightlatch_gate::headers::{Identity, lifecycle};
+use nightlatch_gate::{Allow, Code, Denial, Request, SetFacts, Shape, Unfit, Verdict, check, decide, shape};
+use nightlatch_key::{Brand, Environment, mint, parse};
+use nightlatch_keyset::{PrincipalKind, Record, Status};
+use world::{NOW, WORKSPACE, World, brand, facts, key_text, policy, profile, record};
+
+/// One case: what the request is, and what comes out of it.
+struct Case {
+    name: &'static str,
+    method: &'static str,
+    target: &'static str,
+    authorization: Option<String>,
+    x_api_key: Option<String>,
+    upgrade: bool,
+    expected: Option<Code>,
+}
+
+fn case(name: &'static str, target: &'static str, expected: impl Into<Option<Code>>) -> Case {
+    let expected = expected.into();
+    Case { name, method: "GET", target, authorization: None, x_api_key: None, upgrade: false, expected }
+}
+
+impl Case {
+    fn bearer(mut self, key: &str) -> Self {
+        self.authorization = Some(format!("Bearer {key}"));
+        self
+    }
+
+    fn x_api_key(mut self, key: &str) -> Self {
+        self.x_api_key = Some(key.into());
+        self
+    }
+
+    fn method(mut self, method: &'static str) -> Self {
+        self.method = method;
+        self
+    }
+
+    fn upgrade(mut self) -> Self {
+        self.upgrade = true;
+        self
+    }
+
+    fn request(&self) -> Request<'_> {
+        Request {
+            authorization: self.authorization.as_deref().map(str::as_bytes),
+            x_api_key: self.x_api_key.as_deref().map(str::as_bytes),
+            upgrade: self.upgrade,
+            ..Request::new(self.method, self.target)
+        }
+    }
+}
+
+fn live(seed: u8) -> String {
+    key_text(Environment::Live, NOW - 86_400, seed)
+}
+
+/// Keys by what is wrong with them.
+mod seed {
+    pub(crate) const GOOD: u8 = 1;
+    pub(crate) const REVOKED: u8 = 2;
+    pub(crate) const DISABLED: u8 = 3;
+    pub(crate) const EXPIRED: u8 = 4;
+    pub(crate) const RETIRED: u8 = 5;
+    pub(crate) const TEST: u8 = 6;
+    pub(crate) const RETIRING: u8 = 7;
+    pub(crate) const REVOKED_AND_EXPIRED: u8 = 8;
+    pub(crate) const EXPIRED_TEST: u8 = 9;
+    pub(crate) const ELSEWHERE: u8 = 10;
+    pub(crate) const PARTNER: u8 = 11;
+    pub(crate) const UNKNOWN: u8 = 12;
+}
+
+const FOREIGN: &str = "legacy key of another shape";
+
+fn world() -> World {
+    let mut world = World::default();
+    let mut add = |seed: u8, record: Record, environment: Environment| {
+        world.add(&live(seed), record, nightlatch_keyset::Profile { environment, ..profile() });
+    };
+    let past = Some(NOW - 60);
+    let with = |status, deadline| Record { status, deadline, ..record() };
+    add(seed::GOOD, record(), Environment::Live);
+    add(seed::REVOKED, with(Status::Revoked, None), Environment::Live);
+    add(seed::DISABLED, with(Status::Disabled, None), Environment::Live);
+    add(seed::EXPIRED, with(Status::Active, past), Environment::Live);
+    add(seed::RETIRED, with(Status::Retiring, past), Environment::Live);
+    // Its text says live; the record decides.
+    add(seed::TEST, record(), Environment::Test);
+    add(seed::RETIRING, with(Status::Retiring, Some(NOW + 60)), Environment::Live);
+    add(seed::REVOKED_AND_EXPIRED, with(Status::Revoked, past), Environment::Live);
+    add(seed::EXPIRED_TEST, with(Status::Active, past), Environment::Test);
+    world.add(&live(seed::PARTNER), record(), nightlatch_keyset::Profile { kind: PrincipalKind::Partner, ..profile() });
+    world.add(FOREIGN, Record { foreign: true, ..record() }, profile());
+    world.add(&live(seed::ELSEWHERE), record(), profile());
+    world.rows.last_mut().unwrap().3 = "ws_other";
+    world
+}
+
+fn code(verdict: &Verdict<'_>) -> Option<Code> {
+    match verdict {
+        Verdict::Deny(denial) => Some(denial.code),
+        Verdict::Allow(_) | Verdict::Preflight(_) => None,
+    }
+}
+
+fn damaged(key: &str) -> String {
+    let last = if key.ends_with('a') { 'b' } else { 'a' };
+    format!("{}{last}", &key[..key.len() - 1])
+}
+
+fn cases() -> Vec<Case> {
+    let good = live(seed::GOOD);
+    let long = "x".repeat(5_000);
+    let stranger = mint(&Brand::new("acme").unwrap(), Environment::Live, NOW, &mut |bytes| bytes.fill(1));
+    vec![
+        // Every outcome.
+        case("a good key", "/status", None).bearer(&good),
+        case("a good key in the other header", "/status", None).x_api_key(&good),
+        case("the same key in both", "/status", None).bearer(&good).x_api_key(&good),
+        case("a good key with its scope", "/invoices", None).bearer(&good),
+        case("HEAD by the GET route", "/invoices", None).bearer(&good).method("HEAD"),
+        case("a retiring key", "/status", None).bearer(&live(seed::RETIRING)),
+        case("a foreign key", "/status", None).x_api_key(FOREIGN),
+        case("a test key where they go", "/playground", None).bearer(&live(seed::TEST)),
+        case("a test key of the wrong kind", "/sandbox", Code::PrincipalNotAllowed).bearer(&live(seed::TEST)),
+        case("a partner's key", "/partners", Code::ScopeInsufficient).bearer(&live(seed::PARTNER)),
+        case("an ambiguous path", "/invoices//7", Code::PathAmbiguous).bearer(&good),
+        case("an escaped slash", "/download/a%2fb", Code::PathAmbiguous).bearer(&good),
+        case("an unknown path", "/nothing", Code::RouteNotFound).bearer(&good),
+        case("another case", "/Status", Code::RouteNotFound).bearer(&good),
+        case("an unknown method", "/status", Code::RouteNotFound).bearer(&good).method("POST"),
+        case("an upgrade", "/status", Code::UpgradeUnsupported).bearer(&good).upgrade(),
+        case("no key", "/status", Code::KeyMissing),
+        case("a key where the route does not read", "/status?key=x", Code::KeyMissing),
+        case("two keys", "/status", Code::KeyConflict).bearer(&good).x_api_key(&live(seed::RETIRING)),
+        case("a huge key", "/status", Code::CredentialTooLarge).x_api_key(&long),
+        case("a long key", "/status", Code::KeyInvalid).x_api_key(&long[..129]),
+        case("a damaged key", "/status", Code::KeyInvalid).bearer(&damaged(&good)),
+        case("an unknown key", "/status", Code::KeyInvalid).bearer(&live(seed::UNKNOWN)),
+        case("a key of another brand", "/status", Code::KeyInvalid).bearer(stranger.expose()),
+        case("an unknown foreign key", "/status", Code::KeyInvalid).bearer("something"),
+        case("a key and more", "/status", Code::KeyInvalid).bearer(&format!("{good} {good}")),
+        case("a key of another workspace", "/status", Code::KeyInvalid).bearer(&live(seed::ELSEWHERE)),
+        case("a revoked key", "/status", Code::KeyRevoked).bearer(&live(seed::REVOKED)),
+        case("a disabled key", "/status", Code::KeyDisabled).bearer(&live(seed::DISABLED)),
+        case("an expired key", "/status", Code::KeyExpired).bearer(&live(seed::EXPIRED)),
+        case("a predecessor after its overlap", "/status", Code::KeyRetiredGraceOver).bearer(&live(seed::RETIRED)),
+        case("a test key", "/status", Code::KeyEnvMismatch).bearer(&live(seed::TEST)),
+        case("a key of the wrong kind", "/partners", Code::PrincipalNotAllowed).bearer(&good),
+        case("a key without a scope", "/invoices", Code::ScopeInsufficient).bearer(&good).method("POST"),
+        // The first failure decides.
+        case("path before route", "/./nothing", Code::PathAmbiguous),
+        case("route before upgrade", "/nothing", Code::RouteNotFound).upgrade(),
+        case("upgrade before credential", "/status", Code::UpgradeUnsupported).upgrade(),
+        case("size before conflict", "/status", Code::CredentialTooLarge).bearer(&good).x_api_key(&long),
+        case("conflict before shape", "/status", Code::KeyConflict).bearer("nonsense").x_api_key(&good),
+        case("revoked before expired", "/status", Code::KeyRevoked).bearer(&live(seed::REVOKED_AND_EXPIRED)),
+        case("expired before environment", "/status", Code::KeyExpired).bearer(&live(seed::EXPIRED_TEST)),
+        case("environment before kind", "/sandbox", Code::KeyEnvMismatch).bearer(&good),
+        case("kind before scope", "/partners", Code::PrincipalNotAllowed).bearer(&good),
+    ]
+}
+
+#[test]
+fn every_case_has_its_verdict() {
+    let (world, policy, facts) = (world(), policy(), facts());
+    let cases = cases();
+    for case in &cases {
+        let verdict = decide(&case.request(), &policy, &facts, &world, NOW * 1000);
+        assert_eq!(code(&verdict), case.expected, "{}", case.name);
+        // Pure: the same again.
+        assert_eq!(
+            format!("{:?}", decide(&case.request(), &policy, &facts, &world, NOW * 1000)),
+            format!("{verdict:?}")
+        );
+    }
+    // Unfit replicas and lost origins have cases of their own; every other code is here.
+    for code in Code::ALL {
+        let elsewhere =
+            [Code::SetStale, Code::SetCorrupt, Code::PepperMissing, Code::OriginUnreachable, Code::PathTooLong];
+        assert!(elsewhere.contains(code) || cases.iter().any(|case| case.expected == Some(*code)), "{code}");
+    }
+}
+
+#[test]
+fn answers_have_the_status_and_headers_of_the_table() {
+    let (world, policy, facts) = (world(), policy(), facts());
+    for case in cases() {
+        let request = case.request();
+        let Verdict::Deny(denial) = decide(&request, &policy, &facts, &world, NOW * 1000) else { continue };
+        let code = denial.code;
+        let expected_status = match code {
+            Code::PathAmbiguous => 400,
+            Code::RouteNotFound => 404,
+            Code::UpgradeUnsupported => 501,
+            Code::CredentialTooLarge => 431,
+            Code::PrincipalNotAllowed | Code::ScopeInsufficient => 403,
+            _ => 401,
+        };
+        assert_eq!(denial.status(), expected_status, "{}", case.name);
+        let challenge = match code {
+            Code::KeyMissing => Some(r#"Bearer realm="Example API""#.to_owned()),
+            Code::ScopeInsufficient if case.target == "/partners" => {
+                Some(r#"Bearer realm="Example API", error="insufficient_scope", scope="none""#.to_owned())
+            }
+            Code::ScopeInsufficient => Some(
+                r#"Bearer realm="Example API", error="insufficient_scope", scope="invoices:delete invoices:read""#
+                    .to_owned(),
+            ),
+            _ if expected_status == 401 => Some(r#"Bearer realm="Example API", error="invalid_token""#.to_owned()),
+            _ => None,
+        };
+        assert_eq!(denial.www_authenticate(policy.realm()), challenge, "{}", case.name);
+        assert_eq!(denial.retry_after(), None);
+
+        let headers = denial.headers(policy.realm());
+        assert!(headers.contains(&("content-type", "application/problem+json".into())));
+        assert!(headers.contains(&("cache-control", "no-store".into())));
+        let body: serde_json::Value = serde_json::from_str(&denial.problem("req_1")).unwrap();
+        assert_eq!(body["code"], code.as_str());
+        assert_eq!(body["status"], expected_status);
+        assert_eq!(body["request_id"], "req_1");
+
+        // Nothing of the secret is in any answer; the prefix is, where the secret matched.
+        let all = format!("{headers:?} {body} {denial:?}");
+        let key = case.authorization.as_deref().or(case.x_api_key.as_deref()).unwrap_or_default();
+        let key = key.strip_prefix("Bearer ").unwrap_or(key);
+        assert!(key.is_empty() || !all.contains(key), "{}", case.name);
+        if let Ok(parsed) = parse(key.as_bytes()) {
+            let secret = &key[parsed.prefix().len()..];
+            assert!(!all.contains(&secret[..8]), "{}", case.name);
+            let known = denial.key.is_some();
+            assert_eq!(denial.detail().contains(parsed.prefix()), known, "{}", case.name);
+            let fine = !matches!(
+                code,
+                Code::KeyInvalid
+                    | Code::PathAmbiguous
+                    | Code::RouteNotFound
+                    | Code::UpgradeUnsupported
+                    | Code::KeyConflict
+                    | Code::CredentialTooLarge
+            );
+            assert_eq!(known, fine, "{}", case.name);
+        }
+    }
+}
+
+fn denial<'a>(
+    target: &'a str,
+    key: &'a str,
+    world: &'a World,
+    policy: &'a nightlatch_gate::policy::Policy,
+) -> Denial<'a> {
+    let request = Request { x_api_key: Some(key.as_bytes()), ..Request::new("GET", target) };
+    match decide(&request, policy, &facts(), world, NOW * 1000) {
+        Verdict::Deny(denial) => denial,
+        verdict => panic!("{verdict:?}"),
+    }
+}
+
+#[test]
+fn details_say_which_key_why_and_what_next() {
+    let (world, policy) = (world(), policy());
+    let detail = |target: &str, key: &str| denial(target, key, &world, &policy).detail();
+    let key = live(seed::RETIRED);
+    let label = parse(key.as_bytes()).unwrap().prefix();
+    assert_eq!(
+        detail("/status", &key),
+        format!("Key {label} was replaced and stopped working at 2027-01-15T07:59:00Z. Use its successor.")
+    );
+    assert!(detail("/status", &live(seed::EXPIRED)).contains("expired at 2027-01-15T07:59:00Z"));
+    assert!(detail("/status", &live(seed::TEST)).contains("is a test key, and this route takes live keys"));
+    assert!(
+        detail("/partners", &live(seed::GOOD))
+            .contains("acts for a service_account, and this route takes keys of kind partner only")
+    );
+    assert!(detail("/partners", &live(seed::PARTNER)).contains("lacks none."));
+    assert_eq!(detail("/status", "  "), "Send a key as 'Authorization: Bearer <key>', or as 'X-API-Key: <key>'.");
+    assert_eq!(
+        detail("/download/a", FOREIGN),
+        "Send a key as 'Authorization: Bearer <key>', or as query parameter 'key'."
+    );
+    assert!(denial("/partners", FOREIGN, &world, &policy).detail().contains("Key kn_42 "));
+}
+
+#[test]
+fn strangers_cannot_tell_unknown_from_elsewhere() {
+    let (world, policy) = (world(), policy());
+    let (unknown, elsewhere) = (live(seed::UNKNOWN), live(seed::ELSEWHERE));
+    let unknown = denial("/status", &unknown, &world, &policy);
+    assert_eq!(denial("/status", &elsewhere, &world, &policy), unknown);
+    assert_eq!(denial("/status", "something", &world, &policy), unknown);
+}
+
+#[test]
+fn an_unfit_replica_never_says_401_to_a_key() {
+    let (policy, good) = (policy(), live(seed::GOOD));
+    for (unfit, code, retry) in [
+        (Unfit::SetStale, Code::SetStale, 2),
+        (Unfit::SetCorrupt, Code::SetCorrupt, 2),
+        (Unfit::PepperMissing, Code::PepperMissing, 30),
+    ] {
+        let world = World { unfit: Some(unfit), ..world() };
+        let refused = denial("/status", &good, &world, &policy);
+        assert_eq!((refused.code, refused.status(), refused.retry_after()), (code, 503, Some(retry)));
+        assert_eq!(refused.www_authenticate("x"), None);
+        assert!(refused.headers("x").contains(&("retry-after", retry.to_string())));
+        assert_eq!(refused, Denial::unfit(unfit));
+        // What needs no set is still said.
+        assert_eq!(denial("/status", &damaged(&good), &world, &policy).code, Code::KeyInvalid);
+        assert_eq!(denial("/nothing", &good, &world, &policy).code, Code::RouteNotFound);
+    }
+    let lost = Denial::origin_unreachable();
+    assert_eq!((lost.status(), lost.code.as_str(), lost.www_authenticate("x")), (502, "origin_unreachable", None));
+}
+
+fn allowed<'a>(
+    request: &Request<'a>,
+    policy: &'a nightlatch_gate::policy::Policy,
+    world: &'a World,
+    now: u64,
+) -> Allow<'a> {
+    match decide(request, policy, &facts(), world, now) {
+        Verdict::Allow(allow) => allow,
+        verdict => panic!("{verdict:?}"),
+    }
+}
+
+#[test]
+fn what_is_forwarded_carries_the_identity_and_no_key() {
+    let (world, policy, key) = (world(), policy(), live(seed::GOOD));
+    let bearer = format!("Bearer {key}");
+    let request = Request { authorization: Some(bearer.as_bytes()), ..Request::new("GET", "/%69nvoices?a=%62") };
+    let allow = allowed(&request, &policy, &world, NOW * 1000);
+    assert_eq!(allow.forward.target, "/invoices?a=%62");
+    assert!(!allow.forward.keep_authorization);
+    assert_eq!(allow.forward.route.pattern().as_str(), "/invoices");
+    assert_eq!(allow.accepted.retiring, None);
+    let id = parse(key.as_bytes()).unwrap().id();
+    assert_eq!(
+        Identity::from(&allow.accepted).headers(),
+        [
+            ("x-nightlatch-key-id", &*format!("key_{id}")),
+            ("x-nightlatch-principal", "prn_7"),
+            ("x-nightlatch-workspace", WORKSPACE),
+            ("x-nightlatch-scopes", "invoices:read invoices:write"),
+        ]
+    );
+
+    let query = format!("/download/a?x=1&key={key}&y=2");
+    let basic = Request { authorization: Some(b"Basic eDp5"), ..Request::new("GET", &query) };
+    let allow = allowed(&basic, &policy, &world, NOW * 1000);
+    assert_eq!(allow.forward.target, "/download/a?x=1&y=2");
+    assert!(allow.forward.keep_authorization);
+
+    let foreign = Request { x_api_key: Some(FOREIGN.as_bytes()), ..Request::new("GET", "/status") };
+    let allow = allowed(&foreign, &policy, &world, NOW * 1000);
+    assert_eq!(Identity::from(&allow.accepted).key_id, "kn_42");
+    assert!(matches!(allow.forward.target, std::borrow::Cow::Borrowed("/status")));
+}
+
+#[test]
+fn a_key_is_valid_until_just_before_its_deadline() {
+    let (world, policy, key) = (world(), policy(), live(seed::RETIRING));
+    let request = Request { x_api_key: Some(key.as_bytes()), ..Request::new("GET", "/status") };
+    let deadline = NOW + 60;
+    let allow = allowed(&request, &policy, &world, deadline * 1000 - 1);
+    assert_eq!(allow.accepted.retiring, Some(deadline));
+    let headers = lifecycle::headers(deadline, policy.developer_url());
+    assert_eq!(headers[0], ("deprecation", format!("@{deadline}")));
+    assert_eq!(headers[1], ("sunset", "Fri, 15 Jan 2027 08:01:00 GMT".into()));
+    assert_eq!(headers[2].1, "<https://example.com/developers>; rel=\"successor-version\"");
+    let verdict = decide(&request, &policy, &facts(), &world, deadline * 1000);
+    assert_eq!(code(&verdict), Some(Code::KeyRetiredGraceOver));
+}
+
+#[test]
+fn preflights_pass_where_the_announced_route_says_so() {
+    let (world, policy, facts) = (world(), policy(), facts());
+    let options = |target, announced, upgrade| {
+        let request = Request { preflight: announced, upgrade, ..Request::new("OPTIONS", target) };
+        match decide(&request, &policy, &facts, &world, NOW * 1000) {
+            Verdict::Preflight(forward) => Ok(forward.target.into_owned()),
+            Verdict::Deny(denial) => Err(denial.code),
+            Verdict::Allow(_) => panic!("no key was sent"),
+        }
+    };
+    assert_eq!(options("/%69nvoices?a", Some("POST"), false), Ok("/invoices?a".into()));
+    assert_eq!(options("/invoices", Some("GET"), false), Err(Code::RouteNotFound));
+    assert_eq!(options("/invoices", None, false), Err(Code::RouteNotFound));
+    assert_eq!(options("/nothing", Some("POST"), false), Err(Code::RouteNotFound));
+    assert_eq!(options("/invoices", Some("POST"), true), Err(Code::UpgradeUnsupported));
+    // Only OPTIONS is a preflight, whatever a header says.
+    let request = Request { preflight: Some("POST"), ..Request::new("GET", "/invoices") };
+    assert_eq!(code(&decide(&request, &policy, &facts, &world, NOW * 1000)), Some(Code::KeyMissing));
+}
+
+#[test]
+fn only_keys_newer_than_the_set_are_worth_a_fetch() {
+    let (world, policy) = (world(), policy());
+    // The set is of NOW − 0.7 s, which is in the second before NOW; skew is 5 s.
+    for (issued_at, expected) in [(NOW - 12, false), (NOW - 11, true), (NOW, true), (NOW + 5, true), (NOW + 6, false)] {
+        let key = key_text(Environment::Live, issued_at, 99);
+        let refused = denial("/status", &key, &world, &policy);
+        assert_eq!((refused.code, refused.recently_issued), (Code::KeyInvalid, expected), "{issued_at}");
+    }
+    assert!(!denial("/status", "something", &world, &policy).recently_issued);
+}
+
+#[test]
+fn a_key_alone_is_checked_without_a_route() {
+    let world = world();
+    let alone = |key: &str| check(key.as_bytes(), None, &facts(), &world, NOW * 1000).map_err(|denial| denial.code);
+    assert_eq!(alone(&live(seed::GOOD)).unwrap().principal.to_string(), "prn_7");
+    assert!(alone(&live(seed::TEST)).is_ok());
+    assert_eq!(alone(&live(seed::REVOKED)).unwrap_err(), Code::KeyRevoked);
+    assert_eq!(alone("").unwrap_err(), Code::KeyInvalid);
+}
+
+#[test]
+fn foreign_texts_are_looked_up_only_where_they_can_be() {
+    let is = |text: &str, foreign: bool| match shape(text.as_bytes(), brand(), foreign) {
+        Some(Shape::Minted(_)) => "minted",
+        Some(Shape::Foreign) => "foreign",
+        None => "nothing",
+    };
+    let ours = live(seed::GOOD);
+    let theirs = mint(&Brand::new("acme").unwrap(), Environment::Live, NOW, &mut |bytes| bytes.fill(1));
+    let longest = "x".repeat(128);
+    for (text, foreign, expected) in [
+        (&*ours, false, "minted"),
+        (&ours, true, "minted"),
+        (theirs.expose(), false, "nothing"),
+        (theirs.expose(), true, "foreign"),
+        (&damaged(&ours), true, "nothing"),
+        ("nl_livex", true, "foreign"),
+        ("nl_live_", true, "nothing"),
+        ("x", true, "foreign"),
+        ("x", false, "nothing"),
+        ("", true, "nothing"),
+        (&longest, true, "foreign"),
+        (&format!("{longest}x"), true, "nothing"),
+    ] {
+        assert_eq!(is(text, foreign), expected, "{text} {foreign}");
+    }
+    let strict = SetFacts { accepts_foreign: false, ..facts() };
+    let world = world();
+    let refused = check(FOREIGN.as_bytes(), None, &strict, &world, NOW * 1000).unwrap_err();
+    assert_eq!(refused.code, Code::KeyInvalid);
+}
