@@ -1,9 +1,9 @@
 //! Finding the key in a request, and taking it out of what is forwarded.
 //!
-//! A key is read from the places its route lists, in that order: `Authorization: Bearer`, `X-API-Key`, and query parameters
-//! where the route names them. The same key in two places is one key; two different keys are refused, as guessing which one
-//! was meant would make a rotation's outcome depend on luck. Other schemes of `Authorization` are no credential and belong to
-//! the origin.
+//! A key is read from the places its route lists, in that order: `Authorization: Bearer`, `X-API-Key`, and query
+//! parameters where the route names them. The same key in two places is one key; two different keys are refused, as
+//! guessing which one was meant would make a rotation's outcome depend on luck. Other schemes of `Authorization` are no
+//! credential and belong to the origin.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -16,8 +16,8 @@ use crate::percent::Decoded;
 use crate::policy::{CredentialSource, Route};
 use crate::request::Request;
 
-/// The longest value that is looked at, in bytes. No key is longer than 128; the rest is left to tokens of other systems, which
-/// are then refused as keys.
+/// The longest value that is looked at, in bytes. No key is longer than 128; the rest is left to tokens of other
+/// systems, which are then refused as keys.
 pub const MAX_CREDENTIAL_BYTES: usize = 4_096;
 
 /// The text of a key that a request presented: a secret, or what was sent in its place.
@@ -138,8 +138,8 @@ fn names(pair: &str, name: &str) -> bool {
     Decoded::new(raw.as_bytes()).eq(name.bytes())
 }
 
-/// Whether `Authorization` may reach the origin: it may not where the route reads keys from it, nor where it holds a key.
-/// `key` is the text that was accepted, empty where none was needed.
+/// Whether `Authorization` may reach the origin: it may not where the route reads keys from it, nor where it holds a
+/// key. `key` is the text that was accepted, empty where none was needed.
 pub(crate) fn keeps_authorization(route: &Route, authorization: Option<&[u8]>, key: &[u8]) -> bool {
     let Some(value) = authorization else {
         return true;

@@ -69,11 +69,11 @@ pub struct Accepted<'a> {
     pub retiring: Option<u64>,
 }
 
-/// Decides about a request. `now` is the time in unix milliseconds, by the freshness rules of the set. Same arguments, same
-/// verdict.
+/// Decides about a request. `now` is the time in unix milliseconds, by the freshness rules of the set. Same arguments,
+/// same verdict.
 ///
-/// Whether the set is fresh enough is decided before: `keys` answers [`Unfit`](crate::Unfit) where it is not, and then whatever
-/// can be said without it (no route, no key, a text that is no key) is still said.
+/// Whether the set is fresh enough is decided before: `keys` answers [`Unfit`](crate::Unfit) where it is not, and then
+/// whatever can be said without it (no route, no key, a text that is no key) is still said.
 #[must_use]
 pub fn decide<'a, K: Keys + ?Sized>(
     request: &Request<'a>,
@@ -143,8 +143,8 @@ fn read_credential<'a>(
     })
 }
 
-/// Decides about a key alone: its shape, whether it is known, whether it is valid now, and, where a route is given, whether it
-/// may use that route. [`decide`] comes to this once it has found route and credential.
+/// Decides about a key alone: its shape, whether it is known, whether it is valid now, and, where a route is given,
+/// whether it may use that route. [`decide`] comes to this once it has found route and credential.
 ///
 /// # Errors
 /// The [`Denial`] of the first failure.
@@ -222,8 +222,8 @@ pub enum Shape<'t> {
     Foreign,
 }
 
-/// Tells what a text may be; `None` for what no set with these properties can hold. An import that asks the same never takes a
-/// key in that would never be accepted.
+/// Tells what a text may be; `None` for what no set with these properties can hold. An import that asks the same never
+/// takes a key in that would never be accepted.
 #[must_use]
 pub fn shape(text: &[u8], brand: Brand, accepts_foreign: bool) -> Option<Shape<'_>> {
     match parse(text) {

@@ -30,8 +30,8 @@ pub struct Denial<'a> {
     pub code: Code,
     /// The key whose secret was presented, where there is one.
     pub key: Option<DeniedKey>,
-    /// The key is unknown, but its id says that it was issued so recently that it may be in no set yet: a newer head may know
-    /// it. The runtime may look for one, within its own budget, and ask the gate again.
+    /// The key is unknown, but its id says that it was issued so recently that it may be in no set yet: a newer head
+    /// may know it. The runtime may look for one, within its own budget, and ask the gate again.
     pub recently_issued: bool,
     pub(crate) context: Context<'a>,
 }

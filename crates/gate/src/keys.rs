@@ -39,8 +39,8 @@ pub enum Unfit {
 pub struct SetFacts<'a> {
     /// The workspace whose keys are admitted.
     pub workspace: &'a str,
-    /// The brand of its keys. Text that begins as a key of the brand but is none is refused unhashed, even by sets that accept
-    /// foreign keys.
+    /// The brand of its keys. Text that begins as a key of the brand but is none is refused unhashed, even by sets that
+    /// accept foreign keys.
     pub brand: Brand,
     /// Whether keys of other shapes may be in the set.
     pub accepts_foreign: bool,

@@ -1,7 +1,7 @@
 //! The gate: may this request pass?
 //!
-//! One pure function, [`decide`], answers for every runtime: same request, same policy, same set, same time, same verdict. It
-//! knows no clock, socket or JSON, and what it allows costs next to no allocation.
+//! One pure function, [`decide`], answers for every runtime: same request, same policy, same set, same time, same
+//! verdict. It knows no clock, socket or JSON, and what it allows costs next to no allocation.
 //!
 //! # The order
 //!
@@ -27,8 +27,8 @@
 //!
 //! # From a verdict to the wire
 //!
-//! [`Verdict::Deny`] holds a [`Denial`]: status, headers and problem document. [`Verdict::Allow`] says what to forward; the
-//! runtime removes the headers [`headers::is_removed`] names (and `Authorization` unless it is kept), sets the
+//! [`Verdict::Deny`] holds a [`Denial`]: status, headers and problem document. [`Verdict::Allow`] says what to forward;
+//! the runtime removes the headers [`headers::is_removed`] names (and `Authorization` unless it is kept), sets the
 //! [`Identity`](headers::Identity), signs it where it has an [`OriginKey`](headers::signature::OriginKey), and adds
 //! [`headers::lifecycle`] to the answer where the key is retiring.
 //!

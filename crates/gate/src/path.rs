@@ -1,7 +1,7 @@
 //! One canonical form of a request target, for every runtime.
 //!
-//! Gate and origin must never read two different paths out of the same bytes, so a target is either brought into one form, which
-//! is what routes are matched against, what the origin receives and what the signature covers, or refused:
+//! Gate and origin must never read two different paths out of the same bytes, so a target is either brought into one
+//! form, which is what routes are matched against, what the origin receives and what the signature covers, or refused:
 //!
 //! | input | outcome |
 //! |---|---|
@@ -14,9 +14,9 @@
 //! | escapes without two digits, escapes that are not UTF-8 together (an overlong `/` would be one) | [`PathError`] |
 //! | `#` | [`PathError`]: a request has no fragment |
 //!
-//! Characters that RFC 3986 reserves (`:`, `@`, `;`, `+` …) keep the form they came in, as only the origin knows whether they are
-//! the same to it; route patterns match either form (see [`crate::policy`]). A trailing slash is significant. The query is kept
-//! apart, untouched.
+//! Characters that RFC 3986 reserves (`:`, `@`, `;`, `+` …) keep the form they came in, as only the origin knows
+//! whether they are the same to it; route patterns match either form (see [`crate::policy`]). A trailing slash is
+//! significant. The query is kept apart, untouched.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -206,7 +206,8 @@ pub fn canonicalize(target: &str) -> Result<Canonical<'_>, PathError> {
     Ok(Canonical { path, query })
 }
 
-/// Reads the escapes that begin at `at` and belong together (one octet, or one character of UTF-8); gives the position after.
+/// Reads the escapes that begin at `at` and belong together (one octet, or one character of UTF-8); gives the position
+/// after.
 fn escape_at(bytes: &[u8], at: usize, output: &mut Output<'_>) -> Result<usize, PathError> {
     let octet = octet_at(bytes, at).ok_or(PathError::InvalidEscape)?;
     match octet {

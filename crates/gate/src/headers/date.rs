@@ -5,12 +5,13 @@ use core::fmt;
 /// 9999-12-31T23:59:59Z, the last instant that has four digits of a year.
 const LAST: u64 = 253_402_300_799;
 
-/// A unix second as an IMF-fixdate (RFC 9110 §5.6.7), such as `Sun, 06 Nov 1994 08:49:37 GMT`. Instants beyond the year 9999
-/// are written as its last.
+/// A unix second as an IMF-fixdate (RFC 9110 §5.6.7), such as `Sun, 06 Nov 1994 08:49:37 GMT`. Instants beyond the year
+/// 9999 are written as its last.
 #[derive(Clone, Copy, Debug)]
 pub struct ImfFixdate(pub u64);
 
-/// A unix second in the form of RFC 3339, such as `1994-11-06T08:49:37Z`. Instants beyond the year 9999 are written as its last.
+/// A unix second in the form of RFC 3339, such as `1994-11-06T08:49:37Z`. Instants beyond the year 9999 are written as
+/// its last.
 #[derive(Clone, Copy, Debug)]
 pub struct Rfc3339(pub u64);
 
@@ -26,8 +27,8 @@ struct Civil {
 }
 
 impl Civil {
-    /// The algorithm is `civil_from_days` of Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", for days from
-    /// 1970 on: years begin in March, so that leap days end them, and eras of 400 years repeat.
+    /// The algorithm is `civil_from_days` of Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", for days
+    /// from 1970 on: years begin in March, so that leap days end them, and eras of 400 years repeat.
     fn of(unix: u64) -> Self {
         let unix = unix.min(LAST);
         let days = unix / 86_400;

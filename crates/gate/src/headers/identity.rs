@@ -20,8 +20,8 @@ pub const SIGNATURE: &str = "x-nightlatch-signature";
 /// [`is_removed`] instead, which also knows disguises.
 pub const REMOVED: [&str; 6] = [KEY_ID, PRINCIPAL, WORKSPACE, SCOPES, SIGNATURE, "x-api-key"];
 
-/// Whether a header must be removed from what a client sent. All of `X-Nightlatch-…` is, and spellings with `_` too: CGI and its
-/// descendants make no difference between `-` and `_`.
+/// Whether a header must be removed from what a client sent. All of `X-Nightlatch-…` is, and spellings with `_` too:
+/// CGI and its descendants make no difference between `-` and `_`.
 #[must_use]
 pub fn is_removed(name: &str) -> bool {
     const OURS: &[u8] = b"x-nightlatch-";

@@ -6,9 +6,9 @@ use alloc::vec::Vec;
 
 use super::date::ImfFixdate;
 
-/// The headers to add to the answer when a retiring key was accepted, with lower-case names: `Deprecation` (RFC 9745) and
-/// `Sunset` (RFC 8594), both of the deadline (unix seconds), and `Link` to where the successor is explained, if the policy
-/// says.
+/// The headers to add to the answer when a retiring key was accepted, with lower-case names: `Deprecation` (RFC 9745)
+/// and `Sunset` (RFC 8594), both of the deadline (unix seconds), and `Link` to where the successor is explained, if the
+/// policy says.
 #[must_use]
 pub fn headers(deadline: u64, developer_url: Option<&str>) -> Vec<(&'static str, String)> {
     let mut headers = Vec::with_capacity(3);

@@ -1,7 +1,7 @@
 //! Headers the gate adds and removes.
 //!
-//! Towards the origin: every name [`is_removed`] tells goes, then the [`Identity`] is set, and where an origin key is configured
-//! its [`signature`]. Towards the client of a retiring key: [`lifecycle`].
+//! Towards the origin: every name [`is_removed`] tells goes, then the [`Identity`] is set, and where an origin key is
+//! configured its [`signature`]. Towards the client of a retiring key: [`lifecycle`].
 
 pub mod date;
 mod identity;

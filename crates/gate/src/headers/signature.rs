@@ -1,12 +1,14 @@
 //! `X-Nightlatch-Signature`: how an origin knows that the identity headers were written by its gate.
 //!
-//! The value is `t=<unix seconds>, v1=<64 hexadecimal digits>`. The digits are HMAC-SHA-256 under the origin key over seven
-//! fields in this order: `t` in decimal without leading zeros, the method, the forwarded target (canonical path, with `?` and
-//! query where there is one), and the values of `X-Nightlatch-Key-Id`, `-Principal`, `-Workspace` and `-Scopes`. Each field is
-//! written as its length in bytes (4 bytes, little-endian) and then its bytes, so that no two requests have the same message.
+//! The value is `t=<unix seconds>, v1=<64 hexadecimal digits>`. The digits are HMAC-SHA-256 under the origin key over
+//! seven fields in this order: `t` in decimal without leading zeros, the method, the forwarded target (canonical path,
+//! with `?` and query where there is one), and the values of `X-Nightlatch-Key-Id`, `-Principal`, `-Workspace` and
+//! `-Scopes`. Each field is written as its length in bytes (4 bytes, little-endian) and then its bytes, so that no two
+//! requests have the same message.
 //!
-//! An origin takes the request line and headers as it received them, computes the same, compares in constant time, and refuses
-//! what is more than 30 s old, or from more than 30 s ahead. [`verify_signature`] does that. The body is not covered.
+//! An origin takes the request line and headers as it received them, computes the same, compares in constant time, and
+//! refuses what is more than 30 s old, or from more than 30 s ahead. [`verify_signature`] does that. The body is not
+//! covered.
 
 use alloc::string::String;
 use core::fmt::{self, Write as _};
@@ -97,8 +99,8 @@ impl fmt::Display for SignatureError {
 
 impl core::error::Error for SignatureError {}
 
-/// Checks a signature, as an origin does. `now` is the origin's time in unix seconds; method and target are those of the request
-/// line, the identity what the request's headers say.
+/// Checks a signature, as an origin does. `now` is the origin's time in unix seconds; method and target are those of
+/// the request line, the identity what the request's headers say.
 ///
 /// # Errors
 /// [`SignatureError`] where the identity must not be believed.

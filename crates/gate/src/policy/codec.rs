@@ -9,13 +9,13 @@
 //! source   = 0 | 1 | 2 name:text8
 //! ```
 //!
-//! An empty `developer_url` stands for none. `environments` is a sum of 1 (live) and 2 (test), `principals` of 1 (user),
-//! 2 (service account), 4 (partner) and 8 (gateway), 0 standing for all; `options` is 0 (key) or 1 (pass), `cache` 0 (bypass) or
-//! 1 (by subject). `open` (0: closed) and `max_connection_age` (seconds, 0: none) have their place only. Sources are 0
-//! (`Authorization: Bearer`), 1 (`X-API-Key`) and 2 (a query parameter).
+//! An empty `developer_url` stands for none. `environments` is a sum of 1 (live) and 2 (test), `principals` of 1
+//! (user), 2 (service account), 4 (partner) and 8 (gateway), 0 standing for all; `options` is 0 (key) or 1 (pass),
+//! `cache` 0 (bypass) or 1 (by subject). `open` (0: closed) and `max_connection_age` (seconds, 0: none) have their
+//! place only. Sources are 0 (`Authorization: Bearer`), 1 (`X-API-Key`) and 2 (a query parameter).
 //!
-//! The encoding is canonical: routes stand in the order in which they are searched, scopes are sorted, and a reader refuses
-//! anything that it would write otherwise. So a policy has one hash.
+//! The encoding is canonical: routes stand in the order in which they are searched, scopes are sorted, and a reader
+//! refuses anything that it would write otherwise. So a policy has one hash.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -80,8 +80,8 @@ impl fmt::Display for DecodeError {
 impl core::error::Error for DecodeError {}
 
 impl Policy {
-    /// The policy's bytes, always the same ones. Their SHA-256 ([`Hash::of`](nightlatch_keyset::Hash::of)) is what the head
-    /// carries and the file is named by.
+    /// The policy's bytes, always the same ones. Their SHA-256 ([`Hash::of`](nightlatch_keyset::Hash::of)) is what the
+    /// head carries and the file is named by.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64 + 64 * self.routes.len());

@@ -1,9 +1,9 @@
 //! Finding the route of a request.
 //!
-//! Routes are sorted segment by segment, literals (by their octets) before `{name}` before `{*rest}`, a shorter pattern before
-//! its extensions, then by method. Routes with the same first segments are therefore neighbours, and matching narrows a range
-//! of the sorted list segment by segment with binary searches: the list is its own tree. Every range is entered at most once,
-//! nothing is allocated, and the first match found is the most specific.
+//! Routes are sorted segment by segment, literals (by their octets) before `{name}` before `{*rest}`, a shorter pattern
+//! before its extensions, then by method. Routes with the same first segments are therefore neighbours, and matching
+//! narrows a range of the sorted list segment by segment with binary searches: the list is its own tree. Every range is
+//! entered at most once, nothing is allocated, and the first match found is the most specific.
 
 use core::cmp::Ordering;
 use core::ops::Range;

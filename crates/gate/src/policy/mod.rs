@@ -1,19 +1,20 @@
 //! The route policy: which requests there are, and what each asks of a key.
 //!
 //! A policy is one document, replaced whole, and published beside the set in a file named by its hash, which the head
-//! carries. The control plane writes a [`Draft`], and [`Policy::new`] either refuses it, naming the route and why, or puts it in
-//! the one order that [`Policy::encode`] writes and [`Policy::find`] searches.
+//! carries. The control plane writes a [`Draft`], and [`Policy::new`] either refuses it, naming the route and why, or
+//! puts it in the one order that [`Policy::encode`] writes and [`Policy::find`] searches.
 //!
 //! # Which route
-//! Of all routes that match path *and* method, the most specific decides: segments are compared from the left, a literal before
-//! `{name}` before `{*rest}`; between routes of the same shape, the exact method before `GET` for a `HEAD` before `*`. Two routes
-//! of the same shape and method cannot both be in a policy. Without a match the request is refused.
+//! Of all routes that match path *and* method, the most specific decides: segments are compared from the left, a
+//! literal before `{name}` before `{*rest}`; between routes of the same shape, the exact method before `GET` for a
+//! `HEAD` before `*`. Two routes of the same shape and method cannot both be in a policy. Without a match the request
+//! is refused.
 //!
 //! # Patterns
-//! Literal segments, `{name}` for one non-empty segment, and a last `{*rest}` for everything after its slash, which may be
-//! nothing: `/files/{*rest}` matches `/files/` and `/files/a/b`, not `/files`. A trailing slash is significant. Matching is
-//! case-sensitive. Literals match whether or not a reserved character of theirs is escaped (`/keys:revoke` and `/keys%3Arevoke`
-//! are the same to most origins, so they must meet the same route).
+//! Literal segments, `{name}` for one non-empty segment, and a last `{*rest}` for everything after its slash, which may
+//! be nothing: `/files/{*rest}` matches `/files/` and `/files/a/b`, not `/files`. A trailing slash is significant.
+//! Matching is case-sensitive. Literals match whether or not a reserved character of theirs is escaped (`/keys:revoke`
+//! and `/keys%3Arevoke` are the same to most origins, so they must meet the same route).
 
 mod codec;
 mod draft;

@@ -133,8 +133,8 @@ impl Pattern {
         &self.text[usize::from(range.start)..usize::from(range.end)]
     }
 
-    /// Orders shapes so that, of two patterns that match the same path, the more specific comes first. `Equal` means that they
-    /// match the same paths.
+    /// Orders shapes so that, of two patterns that match the same path, the more specific comes first. `Equal` means
+    /// that they match the same paths.
     pub(super) fn cmp_shape(&self, other: &Self) -> Ordering {
         for index in 0..self.len().min(other.len()) {
             let order = self.kind(index).cmp(&other.kind(index)).then_with(|| match self.kind(index) {
