@@ -1,8 +1,15 @@
 //! What the end-to-end tests run against: real programs, started, watched and stopped by the test that wants them.
 
+pub mod caller;
+pub mod clock;
+pub mod file;
 pub mod control_plane;
+pub mod load;
 pub mod origin;
 pub mod port;
 pub mod postgres;
 pub mod program;
+pub mod rotation;
+pub mod wait;
 pub mod workerd;
+pub mod world;
