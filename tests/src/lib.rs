@@ -2,14 +2,17 @@
 
 pub mod caller;
 pub mod clock;
-pub mod file;
 pub mod control_plane;
+pub mod file;
+pub mod import;
 pub mod load;
 pub mod origin;
 pub mod port;
 pub mod postgres;
 pub mod program;
 pub mod rotation;
+pub mod seed;
+pub mod static_files;
 pub mod wait;
 pub mod workerd;
 pub mod world;

@@ -10,7 +10,7 @@ use crate::caller::{Answer, Caller};
 use crate::control_plane::{ControlPlane, ControlPlaneConfig, Database, Timing};
 use crate::origin::Origin;
 use crate::wait::eventually;
-use crate::workerd::{Worker, WorkerConfig};
+use crate::workerd::Worker;
 
 /// How long anything in a test may take that is promised soon, on a machine that is busy with other tests.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -36,19 +36,18 @@ impl World {
     /// # Errors
     /// When a part does not start.
     pub async fn start(database: Database) -> Result<Self> {
-        Self::start_with(database, |worker| worker).await
+        Self::start_timed(database, Timing::SHORT).await
     }
 
-    /// The same, with a Worker that is set up otherwise.
+    /// The same with another timing.
     ///
     /// # Errors
     /// When a part does not start.
-    pub async fn start_with(database: Database, set_up: impl FnOnce(WorkerConfig) -> WorkerConfig) -> Result<Self> {
-        let timing = Timing::SHORT;
+    pub async fn start_timed(database: Database, timing: Timing) -> Result<Self> {
         let control_plane = ControlPlane::start(ControlPlaneConfig::new(database).timing(timing)).await?;
         put_routes(control_plane.client(), &routes()).await?;
         let origin = Origin::start().await?;
-        let worker = Worker::start(&set_up(control_plane.worker(&origin.url()).await?)).await?;
+        let worker = Worker::start(&control_plane.worker(&origin.url()).await?).await?;
         let caller = Caller::new(worker.url())?;
         let world = Self { control_plane, origin, worker, caller, timing };
         eventually("the edge serves the routes", SOON, async || {

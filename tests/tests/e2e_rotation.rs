@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use futures::future::try_join_all;
+use nightlatch_api::VerifyKey;
+use nightlatch_tests::clock::between;
 use nightlatch_tests::control_plane::Database;
 use nightlatch_tests::load::{Consumer, Load};
 use nightlatch_tests::on_both_databases;
 use nightlatch_tests::rotation::{Deployment, Ending, Retired, rotate};
+use nightlatch_tests::seed::seed;
 use nightlatch_tests::world::World;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
@@ -83,23 +86,15 @@ async fn s0_08_s3_10_every_revoked_key_is_refused_within_the_bound(database: Dat
     for number in 0..20 {
         let issued = world.issue_and_use(&format!("short-lived {number}"), &[]).await?;
         let revoked = world.revoke(&issued.key.id).await?;
-        let verify = nightlatch_api::VerifyKey { key: issued.secret.clone(), method: None, path: None, set: None };
+        let verify = VerifyKey { key: issued.secret.clone(), method: None, path: None, set: None };
         let verdict = world.api().verify_key(&verify).await?;
-        anyhow::ensure!(verdict.code.as_deref() == Some("key_revoked"), "{verdict:?}");
+        ensure!(verdict.code.as_deref() == Some("key_revoked"), "{verdict:?}");
         let refused = world.refused_soon(issued.secret.expose(), "key_revoked").await?;
-        anyhow::ensure!(refused.sent < revoked.in_force_by, "refused first at {}, {revoked:?}", refused.sent);
-        delays.push(nightlatch_tests::clock::between(revoked.revoked_at, refused.received));
+        ensure!(refused.sent < revoked.in_force_by, "refused first at {}, {revoked:?}", refused.sent);
+        delays.push(between(revoked.revoked_at, refused.received));
     }
     delays.sort_unstable();
     println!("{}: revoke to 401 p50 {:?}, worst {:?}", database.as_str(), delays[10], delays[19]);
-    anyhow::ensure!(delays[19] < Duration::from_secs(5), "{delays:?}");
+    ensure!(delays[19] < Duration::from_secs(5), "{delays:?}");
     Ok(())
-}
-
-/// The seed of this run: what `NIGHTLATCH_TEST_SEED` says, else one of the moment.
-fn seed() -> Result<u64> {
-    match std::env::var("NIGHTLATCH_TEST_SEED") {
-        Ok(text) => text.parse().context("NIGHTLATCH_TEST_SEED"),
-        Err(_) => Ok(nightlatch_tests::clock::now_ms()),
-    }
 }
