@@ -1,5 +1,6 @@
 -- Times are unix milliseconds, deadlines and expiries unix seconds. Booleans are 0 or 1.
--- Every tenant table carries workspace_id.
+-- Lists of words (scopes, disabled_by) are separated by single blanks, ascending; documents are JSON text.
+-- Every tenant table carries workspace_id. Kept in step with ../postgres: same tables, same columns, same order.
 CREATE TABLE workspaces (
     id              TEXT PRIMARY KEY,
     name            TEXT NOT NULL,
@@ -73,6 +74,7 @@ CREATE TABLE set_versions (
     PRIMARY KEY (set_id, version)
 );
 
+-- One row per set. A term is taken by compare-and-swap and never falls.
 CREATE TABLE leases (
     set_id     TEXT PRIMARY KEY REFERENCES sets (id),
     term       BIGINT NOT NULL,
@@ -80,6 +82,8 @@ CREATE TABLE leases (
     expires_at BIGINT NOT NULL
 );
 
+-- `state` is active, retiring or revoked. What passes with time is not written back: a retiring key whose deadline has
+-- passed is revoked, an active one whose expiry has passed is expired, whoever reads it.
 CREATE TABLE keys (
     id            TEXT PRIMARY KEY,
     workspace_id  TEXT NOT NULL REFERENCES workspaces (id),
@@ -114,19 +118,28 @@ CREATE TABLE keys (
     UNIQUE (workspace_id, digest),
     UNIQUE (workspace_id, number)
 );
+-- Lists are newest first, or, narrowed by a time, earliest first by that time: each filter that can be rare has its order
+-- in an index, so that a page costs the same at any size. Those that most keys are not in are partial.
 CREATE INDEX keys_by_creation ON keys (workspace_id, created_at, id);
-CREATE INDEX keys_by_owner ON keys (workspace_id, owner);
-CREATE INDEX keys_by_last_use ON keys (workspace_id, last_used_at);
-CREATE INDEX keys_by_expiry ON keys (workspace_id, expires_at);
-CREATE INDEX keys_by_rotate_by ON keys (workspace_id, rotate_by);
-CREATE INDEX keys_by_lineage ON keys (workspace_id, lineage);
+CREATE INDEX keys_by_owner ON keys (workspace_id, owner, created_at, id) WHERE owner IS NOT NULL;
+CREATE INDEX keys_by_issuer ON keys (workspace_id, issued_by_id, created_at, id);
+CREATE INDEX keys_by_subject ON keys (workspace_id, subject, created_at, id);
+CREATE INDEX keys_leaving ON keys (workspace_id, created_at, id) WHERE state <> 'active';
+CREATE INDEX keys_retiring ON keys (workspace_id, created_at, id) WHERE state = 'retiring';
+CREATE INDEX keys_disabled ON keys (workspace_id, created_at, id) WHERE disabled_by <> '';
+CREATE INDEX keys_of_test ON keys (workspace_id, created_at, id) WHERE environment = 'test';
+CREATE INDEX keys_by_last_use ON keys (workspace_id, COALESCE(last_used_at, created_at), id);
+CREATE INDEX keys_by_expiry ON keys (workspace_id, expires_at, id) WHERE expires_at IS NOT NULL;
+CREATE INDEX keys_by_rotate_by ON keys (workspace_id, rotate_by, id) WHERE rotate_by IS NOT NULL;
 
+-- created_at is the key's: a list by scope is newest first too.
 CREATE TABLE key_scopes (
     workspace_id TEXT NOT NULL,
     scope        TEXT NOT NULL,
+    created_at   BIGINT NOT NULL,
     key_id       TEXT NOT NULL REFERENCES keys (id),
-    PRIMARY KEY (workspace_id, scope, key_id)
-);
+    PRIMARY KEY (workspace_id, scope, created_at, key_id)
+) WITHOUT ROWID;
 
 CREATE TABLE rotations (
     id               TEXT PRIMARY KEY,
@@ -134,7 +147,7 @@ CREATE TABLE rotations (
     predecessor      TEXT NOT NULL REFERENCES keys (id),
     successor        TEXT NOT NULL REFERENCES keys (id),
     lineage          TEXT NOT NULL,
-    placed           TEXT NOT NULL,
+    step_order       TEXT NOT NULL,
     state            TEXT NOT NULL,
     outcome          TEXT,
     reason           TEXT NOT NULL,
@@ -149,6 +162,8 @@ CREATE TABLE rotations (
     revision         BIGINT NOT NULL
 );
 CREATE UNIQUE INDEX rotations_open ON rotations (predecessor) WHERE state = 'open';
+CREATE INDEX rotations_by_deadline ON rotations (deadline) WHERE state = 'open';
+CREATE INDEX rotations_by_predecessor ON rotations (workspace_id, predecessor);
 CREATE INDEX rotations_by_start ON rotations (workspace_id, started_at, id);
 CREATE INDEX rotations_by_successor ON rotations (workspace_id, successor);
 
@@ -238,6 +253,7 @@ CREATE TABLE idempotency (
     request_hash  BLOB NOT NULL,
     status        BIGINT NOT NULL,
     body          TEXT NOT NULL,
+    had_secret    BIGINT NOT NULL,
     sealed_secret BLOB,
     created_at    BIGINT NOT NULL,
     PRIMARY KEY (token_id, route, key_hash)
@@ -268,7 +284,9 @@ CREATE TABLE audit (
     hash         BLOB
 );
 CREATE INDEX audit_by_time ON audit (workspace_id, at, id);
-CREATE INDEX audit_by_target ON audit (workspace_id, target_id, id);
+CREATE INDEX audit_by_target ON audit (workspace_id, target_id, at, id);
+CREATE INDEX audit_by_action ON audit (workspace_id, action, at, id);
+CREATE INDEX audit_by_actor ON audit (workspace_id, actor_id, at, id);
 
 CREATE TABLE edge_instances (
     token_id    TEXT NOT NULL REFERENCES tokens (id),

@@ -5,6 +5,9 @@ use std::fmt;
 /// The characters of generated ids: Crockford's base 32, lower case, so that ids survive being read aloud.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
+/// The characters of ids within key texts.
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
 /// Random characters of a generated id: 80 bits.
 const GENERATED_LEN: usize = 16;
 
@@ -93,6 +96,21 @@ impl KeyId {
         Self(format!("key_{id}"))
     }
 
+    /// An id for a key whose text carries none: 10 base62 characters from `random`.
+    pub fn random(random: &mut dyn FnMut(&mut [u8])) -> Self {
+        let mut text = String::with_capacity(Self::PREFIX.len() + 10);
+        text.push_str(Self::PREFIX);
+        let mut bytes = [0; 16];
+        while text.len() < Self::PREFIX.len() + 10 {
+            random(&mut bytes);
+            // 248 = 4 × 62: the rest would make some characters likelier.
+            let digits =
+                bytes.iter().filter(|&&byte| byte < 248).map(|byte| char::from(BASE62[usize::from(byte % 62)]));
+            text.extend(digits.take(Self::PREFIX.len() + 10 - text.len()));
+        }
+        Self(text)
+    }
+
     /// The 10 characters after `key_`.
     pub fn tail(&self) -> &str {
         &self.0[Self::PREFIX.len()..]
@@ -164,6 +182,14 @@ mod tests {
         assert_eq!(RotationId::generate([0; 10]).as_str(), "rot_0000000000000000");
         assert_eq!(RotationId::generate([255; 10]).as_str(), "rot_zzzzzzzzzzzzzzzz");
         assert!(RotationId::parse(RotationId::generate([7; 10]).as_str()).is_some());
+        let mut byte = 240;
+        let id = KeyId::random(&mut |bytes: &mut [u8]| {
+            for place in bytes {
+                *place = byte;
+                byte = byte.wrapping_add(1);
+            }
+        });
+        assert_eq!(id.as_str(), "key_stuvwxyz01");
         assert_eq!(SetId::generate([255; 10]).as_str(), "set_zzzzzzzzzzzz");
     }
 }

@@ -2,6 +2,7 @@
 
 use nightlatch_key::{Digest, Environment};
 
+use super::change::check_times;
 use super::{Labels, Name, Owner, Refusal, Scopes, Tier};
 
 /// A checked line of an import.
@@ -31,8 +32,18 @@ pub struct ImportLine {
     pub weak: bool,
 }
 
+impl ImportLine {
+    /// Checks the line's times against the database clock, unix milliseconds.
+    ///
+    /// # Errors
+    /// [`Refusal::ExpiryPast`], [`Refusal::Invalid`] for a time beyond 2156.
+    pub fn check_times(&self, now: i64) -> Result<(), Refusal> {
+        check_times(self.expires_at, self.rotate_by, now)
+    }
+}
+
 /// How a line names the key.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub enum Material {
     /// The text itself, 1 to 128 bytes.
     Text(secrecy::SecretString),
@@ -41,7 +52,7 @@ pub enum Material {
 }
 
 /// A line as a client sends it, its texts checked by their types.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct RawLine {
     /// Text or digest.
     pub material: Material,

@@ -1,38 +1,9 @@
-//! A key and what may happen to it.
+//! A key's record, and what follows from it at a moment.
 
 use nightlatch_key::{Digest, Environment};
+use nightlatch_keyset::{PrincipalKind, Status};
 
-use super::{Actor, Bound, KeyId, Labels, Name, Owner, Reason, Refusal, Scopes, Tier, Warning, WorkspaceId};
-
-/// For whom a key acts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PrincipalKind {
-    /// A member.
-    User,
-    /// A program of the workspace.
-    ServiceAccount,
-    /// An organisation inside the workspace.
-    Partner,
-    /// A paired device.
-    Gateway,
-}
-
-impl PrincipalKind {
-    /// The name used in the API and the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::ServiceAccount => "service_account",
-            Self::Partner => "partner",
-            Self::Gateway => "gateway",
-        }
-    }
-
-    /// The kind of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::User, Self::ServiceAccount, Self::Partner, Self::Gateway].into_iter().find(|kind| kind.as_str() == name)
-    }
-}
+use super::{Actor, KeyId, Labels, Refusal, Scopes, Tier, WorkspaceId};
 
 /// Where a key is on its one-way road.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,19 +123,6 @@ impl State {
     }
 }
 
-/// A key's status in a published set. The numbers are the set format's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// Valid.
-    Active = 0,
-    /// Valid until its deadline.
-    Retiring = 1,
-    /// Refused for now.
-    Disabled = 2,
-    /// Refused for ever.
-    Revoked = 3,
-}
-
 /// A key's record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
@@ -222,46 +180,6 @@ pub struct Key {
     pub revision: i64,
 }
 
-/// A request for a key.
-#[derive(Clone, Debug)]
-pub struct Issue {
-    /// What it is for.
-    pub name: Name,
-    /// Live or test.
-    pub environment: Environment,
-    /// The principal; the workspace's default one where omitted.
-    pub subject: Option<u32>,
-    /// What it may do.
-    pub scopes: Scopes,
-    /// Its rate limit's name.
-    pub tier: Option<Tier>,
-    /// Who answers for it.
-    pub owner: Option<Owner>,
-    /// Free labels.
-    pub labels: Labels,
-    /// Unix seconds, in the future.
-    pub expires_at: Option<i64>,
-    /// Unix seconds.
-    pub rotate_by: Option<i64>,
-}
-
-/// A change of a key's attributes. The outer `None` leaves a field, the inner `None` clears it.
-#[derive(Clone, Debug, Default)]
-pub struct KeyPatch {
-    /// What it is for.
-    pub name: Option<Name>,
-    /// All labels, replaced whole.
-    pub labels: Option<Labels>,
-    /// Who answers for it.
-    pub owner: Option<Option<Owner>>,
-    /// Its rate limit's name.
-    pub tier: Option<Option<Tier>>,
-    /// Unix seconds, in the future.
-    pub expires_at: Option<Option<i64>>,
-    /// Unix seconds.
-    pub rotate_by: Option<Option<i64>>,
-}
-
 /// What edges are told of a key: a row of `changes` without its bookkeeping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EdgeImage {
@@ -279,4 +197,97 @@ pub struct EdgeImage {
     pub kind: PrincipalKind,
     /// Live or test.
     pub environment: Environment,
+}
+
+impl Key {
+    /// Its state at `now` (unix milliseconds), in the order in which the gate refuses.
+    pub fn state(&self, now: i64) -> State {
+        match self.stage {
+            Stage::Revoked { .. } => State::Revoked,
+            Stage::Retiring { deadline } if passed(deadline, now) => State::Revoked,
+            _ if self.expires_at.is_some_and(|expiry| passed(expiry, now)) => State::Expired,
+            _ if !self.disabled_by.is_empty() => State::Disabled,
+            Stage::Retiring { .. } => State::Retiring,
+            Stage::Active => State::Active,
+        }
+    }
+
+    /// Whether it verifies at `now`.
+    pub fn is_usable(&self, now: i64) -> bool {
+        matches!(self.state(now), State::Active | State::Retiring)
+    }
+
+    /// The end of its overlap, unix seconds, while it is retiring and ever after.
+    pub fn deadline(&self) -> Option<i64> {
+        match self.stage {
+            Stage::Retiring { deadline } => Some(deadline),
+            Stage::Active | Stage::Revoked { .. } => None,
+        }
+    }
+
+    /// When it was revoked, unix milliseconds: by a call, or by its deadline passing.
+    pub fn revoked_at(&self, now: i64) -> Option<i64> {
+        match self.stage {
+            Stage::Revoked { at, .. } => Some(at),
+            Stage::Retiring { deadline } if passed(deadline, now) => Some(to_ms(deadline)),
+            Stage::Retiring { .. } | Stage::Active => None,
+        }
+    }
+
+    /// Why it was revoked, where someone said so.
+    pub fn revoke_reason(&self) -> Option<&str> {
+        match &self.stage {
+            Stage::Revoked { reason, .. } => reason.as_deref(),
+            Stage::Retiring { .. } | Stage::Active => None,
+        }
+    }
+
+    /// From when it is refused, unix seconds: the nearer of expiry and deadline.
+    pub fn valid_until(&self) -> Option<i64> {
+        [self.expires_at, self.deadline()].into_iter().flatten().min()
+    }
+
+    /// The first 8 characters of its id.
+    pub fn short_prefix(&self) -> &str {
+        let tail = self.id.tail();
+        tail.get(..8).unwrap_or(tail)
+    }
+
+    /// What edges are told of it.
+    pub fn edge_image(&self) -> EdgeImage {
+        let status = match self.stage {
+            Stage::Revoked { .. } => Status::Revoked,
+            _ if !self.disabled_by.is_empty() => Status::Disabled,
+            Stage::Retiring { .. } => Status::Retiring,
+            Stage::Active => Status::Active,
+        };
+        EdgeImage {
+            status,
+            deadline: self.valid_until(),
+            tier: self.tier.clone(),
+            scopes: self.scopes.clone(),
+            subject: self.subject,
+            kind: self.kind,
+            environment: self.environment,
+        }
+    }
+
+    /// Refuses where no later change can make the key verify again.
+    pub(super) fn require_not_final(&self, now: i64) -> Result<(), Refusal> {
+        match self.state(now) {
+            State::Revoked => Err(Refusal::KeyRevoked),
+            State::Expired => Err(Refusal::KeyExpired),
+            State::Active | State::Retiring | State::Disabled => Ok(()),
+        }
+    }
+}
+
+/// Whether a deadline or expiry (unix seconds) has passed at `now` (unix milliseconds).
+pub(super) const fn passed(deadline: i64, now: i64) -> bool {
+    now >= to_ms(deadline)
+}
+
+/// Seconds as milliseconds.
+pub(super) const fn to_ms(seconds: i64) -> i64 {
+    seconds.saturating_mul(1000)
 }

@@ -7,16 +7,22 @@
 //! seconds, and a key is valid while `now < deadline`.
 
 mod actor;
+mod change;
 pub mod ids;
 pub mod import;
 mod key;
+#[cfg(test)]
+mod model;
 mod refusal;
+pub mod rotate;
 pub mod rotation;
 mod text;
 
 pub use actor::{Actor, ActorType};
+pub use change::{Birth, Issue, KeyPatch, Patched, Revoked, disable, enable, issue, patch, revoke};
 pub use ids::{KeyId, KeyRef, RotationId, SetId, TokenId, WorkspaceId};
-pub use key::{Cause, Causes, EdgeImage, Issue, Key, KeyPatch, PrincipalKind, Stage, State, Status};
+pub use key::{Cause, Causes, EdgeImage, Key, Stage, State};
+pub use nightlatch_keyset::{PrincipalKind, Status};
 pub use refusal::{Refusal, Warning};
 pub use rotation::Rotation;
 pub use text::{Labels, Name, Owner, Reason, Scope, Scopes, Tier};

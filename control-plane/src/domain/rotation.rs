@@ -1,6 +1,7 @@
 //! Rotations: a predecessor, its successor, and the time both are valid.
 
-use super::{Actor, Bound, Key, KeyId, Name, Reason, Refusal, RotationId, Scopes, Warning, WorkspaceId};
+use super::key::passed;
+use super::{Actor, KeyId, Name, Reason, RotationId, Scopes, WorkspaceId};
 
 /// A predecessor seen this recently, in milliseconds, is in use.
 pub const IN_USE_MS: i64 = 120_000;
@@ -21,6 +22,11 @@ impl Order {
             Self::IssueFirst => "issue_first",
             Self::RevokeFirst => "revoke_first",
         }
+    }
+
+    /// The order of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::IssueFirst, Self::RevokeFirst].into_iter().find(|order| order.as_str() == name)
     }
 }
 
@@ -114,6 +120,21 @@ pub struct Rotation {
     pub end: Option<End>,
     /// Counts the changes of the record.
     pub revision: i64,
+}
+
+impl Rotation {
+    /// Whether it is open at `now` (unix milliseconds): a passed deadline ends it, whether or not that is recorded.
+    pub fn is_open(&self, now: i64) -> bool {
+        self.end.is_none() && !self.deadline.is_some_and(|deadline| passed(deadline, now))
+    }
+
+    pub(super) fn with_deadline(&self, deadline: i64) -> Self {
+        Self { deadline: Some(deadline), ..self.clone() }
+    }
+
+    pub(super) fn ended(&self, end: End) -> Self {
+        Self { end: Some(end), ..self.clone() }
+    }
 }
 
 /// A request to rotate a key.

@@ -21,6 +21,9 @@ macro_rules! line {
         pub struct $name(String);
 
         impl $name {
+            /// The longest text, in characters.
+            pub const MAX_CHARS: usize = MAX_LINE;
+
             /// Checks the text: 1 to 200 characters, none of them a control character, no blank at either end.
             ///
             /// # Errors
@@ -54,6 +57,14 @@ line!(
     Name,
     "name"
 );
+
+impl Name {
+    /// Takes a text that is known to fit.
+    pub(super) fn from_checked(text: String) -> Self {
+        Self(text)
+    }
+}
+
 line!(
     /// Who answers for a key, in free text.
     Owner,
@@ -189,9 +200,14 @@ impl Labels {
 }
 
 fn is_line(text: &str, max: usize) -> bool {
-    let edges = text.chars().next().is_some_and(char::is_whitespace) || text.chars().next_back().is_some_and(char::is_whitespace);
+    let edges = text.chars().next().is_some_and(char::is_whitespace)
+        || text.chars().next_back().is_some_and(char::is_whitespace);
     // Bytes first, so that a huge text is not walked.
-    !text.is_empty() && text.len() <= max * 4 && !edges && text.chars().count() <= max && !text.chars().any(char::is_control)
+    !text.is_empty()
+        && text.len() <= max * 4
+        && !edges
+        && text.chars().count() <= max
+        && !text.chars().any(char::is_control)
 }
 
 fn is_word(text: &str) -> bool {

@@ -1,7 +1,7 @@
 //! The few texts that differ between SQLite and PostgreSQL. Everything else is one text for both.
 
-use super::tx::{Conn, Read, Tx};
 use super::Error;
+use super::tx::{Conn, Read, Tx};
 
 /// The database clock in unix milliseconds.
 pub(super) async fn now(read: &mut Read) -> Result<i64, Error> {
@@ -21,11 +21,34 @@ pub(super) async fn now(read: &mut Read) -> Result<i64, Error> {
 
 /// Makes other mutations of this key wait until this one ends. SQLite has one writer and needs nothing.
 ///
-/// Locks are always taken in this order, so that two mutations cannot wait for each other: keys by ascending number (a
-/// predecessor before its successor), then rotations, then the workspace's counters.
+/// Locks are always taken in this order, so that two mutations cannot wait for each other: an idempotency slot, keys by
+/// ascending number (a predecessor before its successor), then their rotations, then the catalogue's names in order, then
+/// the workspace's counters.
 pub(super) async fn lock_key(tx: &mut Tx, id: &str) -> Result<(), Error> {
     if let Conn::Postgres(conn) = tx.conn() {
-        sqlx::query("SELECT 1 FROM keys WHERE id = $1 FOR UPDATE").bind(id).execute(conn).await?;
+        sqlx::query("SELECT 1 FROM keys WHERE id = $1 FOR NO KEY UPDATE").bind(id).execute(conn).await?;
     }
     Ok(())
+}
+
+/// Makes another mutation with the same slot wait until this one ends, so that it finds the answer.
+pub(super) async fn lock_slot(tx: &mut Tx, slot: i64) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(slot).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// As [`lock_key`], for many keys of a workspace, their numbers ascending.
+pub(super) async fn lock_numbers(tx: &mut Tx, workspace: &str, numbers: &[i64]) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        let sql = "SELECT 1 FROM keys WHERE workspace_id = $1 AND number = ANY($2) ORDER BY number FOR NO KEY UPDATE";
+        sqlx::query(sql).bind(workspace).bind(numbers).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Whether nothing else writes until this mutation ends.
+pub(super) fn has_one_writer(tx: &mut Tx) -> bool {
+    matches!(tx.conn(), Conn::Sqlite(_))
 }

@@ -1,8 +1,22 @@
-//! Taking over keys made elsewhere.
+//! Taking over keys made elsewhere, thousands in one transaction.
+//!
+//! This is the one place beside `record` that writes keys: it writes the same three things (row, change rows, audit
+//! entry) in bulk, the entry once per request.
 
-use super::{Context, Error, Random, Tx};
-use crate::domain::Refusal;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use sqlx::{AssertSqlSafe, Postgres, Sqlite};
+
+use super::audit::{self, Draft, Target};
+use super::rows::labels_text;
+use super::select::placeholders;
+use super::tx::{Conn, sql};
+use super::{Context, Error, Random, Read, Tx, catalogue, dialect, workspaces};
 use crate::domain::import::ImportLine;
+use crate::domain::{KeyId, PrincipalKind, Refusal, Scope, Tier, WorkspaceId};
+
+/// Rows in one statement: the statement's text is parsed once and stays far below the databases' limit on arguments.
+const CHUNK: usize = 250;
 
 /// One import request, already parsed line by line.
 #[derive(Clone, Debug)]
@@ -35,5 +49,253 @@ pub struct Imported {
 /// # Errors
 /// [`Error::NumbersExhausted`], [`Error::Database`]. Refused lines are no error.
 pub async fn run(tx: &mut Tx, context: &Context, import: Import, random: Random<'_>) -> Result<Imported, Error> {
-    todo!()
+    let Import { lines, rejected, strict, dry_run, body_hash } = import;
+    let now = tx.now().await?;
+    let Sorted { mut fresh, mut existing, errors } = sort_out(tx, &context.workspace, lines, rejected, now).await?;
+    if strict && !errors.is_empty() {
+        return Ok(Imported { created: 0, existing, errors });
+    }
+    if dry_run {
+        return Ok(Imported { created: fresh.len() as u64, existing, errors });
+    }
+    if !fresh.is_empty() {
+        enter_names(tx, &context.workspace, &fresh, now).await?;
+        let count = u32::try_from(fresh.len()).map_err(|_| Error::NumbersExhausted)?;
+        let first = workspaces::next_numbers(tx, &context.workspace, count).await?;
+        if !dialect::has_one_writer(tx) {
+            // Whoever held the counters before may have imported the same keys.
+            existing += drop_known(tx, &context.workspace, &mut fresh).await?;
+        }
+        let keys = number(fresh, first, random);
+        for chunk in keys.chunks(CHUNK) {
+            insert_keys(tx, context, chunk, now).await?;
+        }
+        insert_scopes(tx, &context.workspace, &keys, now).await?;
+        publish(tx, &context.workspace, first, count, now).await?;
+        append(tx, context, &body_hash, keys.len(), existing, errors.len(), now).await?;
+        return Ok(Imported { created: keys.len() as u64, existing, errors });
+    }
+    append(tx, context, &body_hash, 0, existing, errors.len(), now).await?;
+    Ok(Imported { created: 0, existing, errors })
+}
+
+/// Lines by their fate.
+struct Sorted {
+    fresh: Vec<(ImportLine, Ground)>,
+    existing: u64,
+    errors: Vec<(u32, Refusal)>,
+}
+
+/// The principal a line's key will act for.
+#[derive(Clone, Copy)]
+struct Ground {
+    subject: u32,
+    kind: PrincipalKind,
+}
+
+async fn sort_out(
+    read: &mut Read,
+    workspace: &WorkspaceId,
+    lines: Vec<(u32, ImportLine)>,
+    mut errors: Vec<(u32, Refusal)>,
+    now: i64,
+) -> Result<Sorted, Error> {
+    let mut fresh = Vec::with_capacity(lines.len());
+    let mut existing = 0;
+    let mut digests = HashSet::with_capacity(lines.len());
+    let mut principals: BTreeMap<u32, Option<PrincipalKind>> = BTreeMap::new();
+    for (place, line) in lines {
+        let subject = line.subject.unwrap_or(workspaces::DEFAULT_SUBJECT);
+        let kind = match principals.get(&subject) {
+            Some(kind) => *kind,
+            None => {
+                let kind = workspaces::principal(read, workspace, subject).await?.map(|principal| principal.kind);
+                principals.insert(subject, kind);
+                kind
+            }
+        };
+        match (line.check_times(now), kind) {
+            (Err(refusal), _) => errors.push((place, refusal)),
+            (Ok(()), None) => errors.push((place, Refusal::PrincipalUnknown)),
+            (Ok(()), Some(_)) if !digests.insert(*line.digest.as_bytes()) => existing += 1,
+            (Ok(()), Some(kind)) => fresh.push((line, Ground { subject, kind })),
+        }
+    }
+    errors.sort_by_key(|(place, _)| *place);
+    existing += drop_known(read, workspace, &mut fresh).await?;
+    Ok(Sorted { fresh, existing, errors })
+}
+
+/// Drops lines whose digest the workspace has, and counts them.
+async fn drop_known(
+    read: &mut Read,
+    workspace: &WorkspaceId,
+    fresh: &mut Vec<(ImportLine, Ground)>,
+) -> Result<u64, Error> {
+    let mut known = HashSet::new();
+    for chunk in fresh.chunks(CHUNK) {
+        let sql = AssertSqlSafe(format!(
+            "SELECT digest FROM keys WHERE workspace_id = $1 AND digest IN {}",
+            placeholders(1, chunk.len(), 2)
+        ));
+        macro_rules! run {
+            ($database:ty, $conn:expr) => {{
+                let mut query = sqlx::query_as::<$database, (Vec<u8>,)>(sql).bind(workspace.as_str());
+                for (line, _) in chunk {
+                    query = query.bind(line.digest.as_bytes().as_slice());
+                }
+                query.fetch_all($conn).await?
+            }};
+        }
+        let rows = match read.conn() {
+            Conn::Sqlite(conn) => run!(Sqlite, conn),
+            Conn::Postgres(conn) => run!(Postgres, conn),
+        };
+        known.extend(rows.into_iter().map(|(digest,)| digest));
+    }
+    let before = fresh.len();
+    fresh.retain(|(line, _)| !known.contains(line.digest.as_bytes().as_slice()));
+    Ok((before - fresh.len()) as u64)
+}
+
+/// A key about to be inserted.
+struct NewKey {
+    id: KeyId,
+    number: u32,
+    line: ImportLine,
+    ground: Ground,
+}
+
+fn number(fresh: Vec<(ImportLine, Ground)>, first: u32, random: Random<'_>) -> Vec<NewKey> {
+    let key = |(number, (line, ground))| NewKey { id: KeyId::random(random), number, line, ground };
+    (first..).zip(fresh).map(key).collect()
+}
+
+async fn enter_names(
+    tx: &mut Tx,
+    workspace: &WorkspaceId,
+    fresh: &[(ImportLine, Ground)],
+    now: i64,
+) -> Result<(), Error> {
+    let scopes: BTreeSet<&Scope> = fresh.iter().flat_map(|(line, _)| line.scopes.iter()).collect();
+    let tiers: BTreeSet<&Tier> = fresh.iter().filter_map(|(line, _)| line.tier.as_ref()).collect();
+    catalogue::enter(tx, workspace, scopes.into_iter(), None, now).await?;
+    for tier in tiers {
+        catalogue::enter_tier(tx, workspace, tier, now).await?;
+    }
+    Ok(())
+}
+
+async fn insert_keys(tx: &mut Tx, context: &Context, keys: &[NewKey], now: i64) -> Result<(), Error> {
+    // A sub-select of VALUES names its columns column1, column2, … in both databases.
+    let sql = AssertSqlSafe(format!(
+        "INSERT INTO keys (id, workspace_id, number, digest, prefix, name, state, disabled_by, environment, subject, \
+         kind, scopes, tier, owner, labels, issued_by_type, issued_by_id, created_at, expires_at, rotate_by, lineage, \
+         imported, weak, revision) \
+         SELECT column1, $1, column2, column3, column4, column5, 'active', '', column6, column7, column8, column9, \
+         column10, column11, column12, $2, $3, $4, column13, column14, column1, 1, column15, 1 FROM (VALUES {}) AS v",
+        placeholders(keys.len(), 15, 5)
+    ));
+    macro_rules! run {
+        ($database:ty, $conn:expr) => {{
+            let mut query = sqlx::query::<$database>(sql)
+                .bind(context.workspace.as_str())
+                .bind(context.actor.kind.as_str())
+                .bind(context.actor.id.as_str())
+                .bind(now);
+            for NewKey { id, number, line, ground } in keys {
+                query = query
+                    .bind(id.as_str())
+                    .bind(i64::from(*number))
+                    .bind(line.digest.as_bytes().as_slice())
+                    .bind(format!("imported_{}", id.tail()))
+                    .bind(line.name.as_str())
+                    .bind(line.environment.as_str())
+                    .bind(i64::from(ground.subject))
+                    .bind(ground.kind.as_str())
+                    .bind(line.scopes.to_stored())
+                    .bind(line.tier.as_ref().map(Tier::as_str))
+                    .bind(line.owner.as_ref().map(|owner| owner.as_str()))
+                    .bind(labels_text(&line.labels))
+                    .bind(line.expires_at)
+                    .bind(line.rotate_by)
+                    .bind(i64::from(line.weak));
+            }
+            query.execute($conn).await.map(drop)?
+        }};
+    }
+    match tx.conn() {
+        Conn::Sqlite(conn) => run!(Sqlite, conn),
+        Conn::Postgres(conn) => run!(Postgres, conn),
+    }
+    Ok(())
+}
+
+async fn insert_scopes(tx: &mut Tx, workspace: &WorkspaceId, keys: &[NewKey], now: i64) -> Result<(), Error> {
+    let pairs = keys.iter().flat_map(|key| key.line.scopes.iter().map(|scope| (scope.as_str(), key.id.as_str())));
+    let mut pairs: Vec<(&str, &str)> = pairs.collect();
+    // In the order of the index they go into.
+    pairs.sort_unstable();
+    for chunk in pairs.chunks(CHUNK) {
+        let sql = AssertSqlSafe(format!(
+            "INSERT INTO key_scopes (workspace_id, scope, created_at, key_id) \
+             SELECT $1, column1, $2, column2 FROM (VALUES {}) AS v",
+            placeholders(chunk.len(), 2, 3)
+        ));
+        macro_rules! run {
+            ($database:ty, $conn:expr) => {{
+                let mut query = sqlx::query::<$database>(sql).bind(workspace.as_str()).bind(now);
+                for (scope, id) in chunk {
+                    query = query.bind(*scope).bind(*id);
+                }
+                query.execute($conn).await.map(drop)?
+            }};
+        }
+        match tx.conn() {
+            Conn::Sqlite(conn) => run!(Sqlite, conn),
+            Conn::Postgres(conn) => run!(Postgres, conn),
+        }
+    }
+    Ok(())
+}
+
+/// One change row per imported key and set, made from the rows just written.
+async fn publish(tx: &mut Tx, workspace: &WorkspaceId, first: u32, count: u32, now: i64) -> Result<(), Error> {
+    sql!(
+        tx,
+        "INSERT INTO changes (set_id, workspace_id, key_number, digest, status, imported, deadline, kind, environment, \
+         tier, scopes, subject, is_new, created_at) \
+         SELECT s.id, k.workspace_id, k.number, k.digest, 0, 1, k.expires_at, k.kind, k.environment, k.tier, k.scopes, \
+         k.subject, 1, $4 FROM keys k CROSS JOIN sets s \
+         WHERE k.workspace_id = $1 AND k.number >= $2 AND k.number < $3 AND s.workspace_id = $1 \
+         ORDER BY k.number, s.id",
+        workspace.as_str(),
+        i64::from(first),
+        i64::from(first) + i64::from(count),
+        now
+        => execute
+    )?;
+    tx.wake_publisher();
+    Ok(())
+}
+
+async fn append(
+    tx: &mut Tx,
+    context: &Context,
+    body_hash: &[u8; 32],
+    created: usize,
+    existing: u64,
+    refused: usize,
+    now: i64,
+) -> Result<(), Error> {
+    let hash: String = body_hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let after = serde_json::json!({
+        "created": created,
+        "existing": existing,
+        "refused": refused,
+        "body_sha256": hash,
+    });
+    let target = Target::Other("workspace", context.workspace.as_str());
+    let draft = Draft { action: "key.imported", target, before: None, after: Some(after), reason: None };
+    audit::append(tx, context, &draft, now).await
 }

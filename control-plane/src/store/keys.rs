@@ -1,34 +1,19 @@
-//! Keys: issue, read, list, change.
+//! Keys: issue, read, change.
 
-use nightlatch_key::{Digest, Environment, KeyText};
+use nightlatch_key::{Brand, Digest, KeyText, mint};
 
-use super::{Context, Error, Page, PageRequest, Random, Read, Tx};
-use crate::domain::{Bound, Issue, Key, KeyPatch, KeyRef, Reason, Rotation, Scope, State, Warning, WorkspaceId};
+pub use super::key_list::{KeyFilter, list};
+use super::record::{self, Entry};
+use super::rows::{KeyRow, key_columns};
+use super::tx::sql;
+use super::{Context, Error, Random, Read, Tx, catalogue, dialect, rotations, workspaces};
+use crate::domain::{
+    self, Birth, Bound, Cause, Issue, Key, KeyId, KeyPatch, KeyRef, Patched, PrincipalKind, Reason, Refusal, Revoked,
+    Rotation, Warning, WorkspaceId,
+};
 
-/// What a list of keys is narrowed to. All conditions hold at once.
-#[derive(Clone, Debug, Default)]
-pub struct KeyFilter {
-    /// Its state by the database clock.
-    pub state: Option<State>,
-    /// Exactly this owner.
-    pub owner: Option<String>,
-    /// Issued by the actor with this id.
-    pub issued_by: Option<String>,
-    /// Acting for this principal.
-    pub subject: Option<u32>,
-    /// Carrying this scope.
-    pub scope: Option<Scope>,
-    /// Live or test.
-    pub environment: Option<Environment>,
-    /// Not used since, unix milliseconds: last used before, or never used and created before.
-    pub last_used_before: Option<i64>,
-    /// Expiring before, unix seconds.
-    pub expires_before: Option<i64>,
-    /// To be rotated before, unix seconds.
-    pub rotate_by_before: Option<i64>,
-    /// A part of the name or prefix; letter case of ASCII does not matter.
-    pub q: Option<String>,
-}
+/// How many ids are drawn before giving up: the ids of one second number 14 million.
+pub(super) const ID_ATTEMPTS: usize = 3;
 
 /// A key with what the API shows beside its record.
 #[derive(Clone, Debug)]
@@ -76,7 +61,18 @@ pub struct Changed {
 /// # Errors
 /// A refusal; [`Error::NoFreeId`], [`Error::NumbersExhausted`].
 pub async fn issue(tx: &mut Tx, context: &Context, issue: Issue, random: Random<'_>) -> Result<Issued, Error> {
-    todo!()
+    let ground = ground(tx, &context.workspace, issue.subject).await?;
+    let now = tx.now().await?;
+    catalogue::enter(tx, &context.workspace, issue.scopes.iter(), issue.tier.as_ref(), now).await?;
+    let number = workspaces::next_number(tx, &context.workspace).await?;
+    for _ in 0..ID_ATTEMPTS {
+        let (birth, secret) = ground.birth(context, issue.environment, number, now, random);
+        let key = domain::issue(issue.clone(), birth)?;
+        if record::created(tx, context, &key, Entry::new("key.issued", None), now).await? {
+            return Ok(Issued { key, secret, bound: ground.bound, now });
+        }
+    }
+    Err(Error::NoFreeId)
 }
 
 /// A key of the workspace, by id or number.
@@ -84,7 +80,8 @@ pub async fn issue(tx: &mut Tx, context: &Context, issue: Issue, random: Random<
 /// # Errors
 /// [`Error::NotFound`].
 pub async fn get(read: &mut Read, workspace: &WorkspaceId, key: &KeyRef) -> Result<KeyView, Error> {
-    todo!()
+    let key = find(read, workspace, key).await?;
+    view(read, key).await
 }
 
 /// The key of the workspace with this digest, for `/v1/verify`.
@@ -92,20 +89,11 @@ pub async fn get(read: &mut Read, workspace: &WorkspaceId, key: &KeyRef) -> Resu
 /// # Errors
 /// [`Error::Database`].
 pub async fn by_digest(read: &mut Read, workspace: &WorkspaceId, digest: &Digest) -> Result<Option<KeyView>, Error> {
-    todo!()
-}
-
-/// Keys of the workspace, newest first.
-///
-/// # Errors
-/// [`Error::Database`].
-pub async fn list(
-    read: &mut Read,
-    workspace: &WorkspaceId,
-    filter: &KeyFilter,
-    page: &PageRequest,
-) -> Result<Page<KeyView>, Error> {
-    todo!()
+    let sql = concat!("SELECT ", key_columns!(), " FROM keys k WHERE k.workspace_id = $1 AND k.digest = $2");
+    match sql!(read, sql, workspace.as_str(), digest.as_bytes().as_slice() => optional KeyRow)? {
+        Some(row) => view(read, row.try_into()?).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Changes a key's attributes. `revision` is what the caller read (`If-Match`).
@@ -119,7 +107,19 @@ pub async fn patch(
     revision: Option<i64>,
     patch: KeyPatch,
 ) -> Result<Changed, Error> {
-    todo!()
+    let held = hold(tx, context, key).await?;
+    if revision.is_some_and(|revision| revision != held.key.revision) {
+        return Err(Error::Stale(held.key.revision));
+    }
+    let Patched { key, rotation, warnings } =
+        domain::patch(&held.key, held.rotation.as_ref(), patch, held.bound, held.now)?;
+    let rotation = match rotation {
+        Some(moved) => Some(rotations::update(tx, &moved).await?),
+        None => held.rotation.clone(),
+    };
+    let entries = [Entry::new("key.updated", None)];
+    let after = (key != held.key).then_some(key);
+    held.change(tx, context, after, &entries, rotation, warnings).await
 }
 
 /// Disables a key (cause `admin`).
@@ -127,7 +127,11 @@ pub async fn patch(
 /// # Errors
 /// A refusal where it is revoked or expired; [`Error::NotFound`].
 pub async fn disable(tx: &mut Tx, context: &Context, key: &KeyRef, reason: Option<Reason>) -> Result<Changed, Error> {
-    todo!()
+    let held = hold(tx, context, key).await?;
+    let after = domain::disable(&held.key, Cause::Admin, held.now)?;
+    let rotation = held.rotation.clone();
+    let entries = [Entry::new("key.disabled", reason.as_ref().map(Reason::as_str))];
+    held.change(tx, context, after, &entries, rotation, Vec::new()).await
 }
 
 /// Lifts the cause `admin`. Other causes stay.
@@ -135,7 +139,11 @@ pub async fn disable(tx: &mut Tx, context: &Context, key: &KeyRef, reason: Optio
 /// # Errors
 /// A refusal where it is revoked or expired; [`Error::NotFound`].
 pub async fn enable(tx: &mut Tx, context: &Context, key: &KeyRef, reason: Option<Reason>) -> Result<Changed, Error> {
-    todo!()
+    let held = hold(tx, context, key).await?;
+    let after = domain::enable(&held.key, Cause::Admin, held.now)?;
+    let rotation = held.rotation.clone();
+    let entries = [Entry::new("key.enabled", reason.as_ref().map(Reason::as_str))];
+    held.change(tx, context, after, &entries, rotation, Vec::new()).await
 }
 
 /// Revokes a key, finally. Repeating it changes nothing. An open rotation it is predecessor of is completed.
@@ -143,5 +151,153 @@ pub async fn enable(tx: &mut Tx, context: &Context, key: &KeyRef, reason: Option
 /// # Errors
 /// [`Error::NotFound`].
 pub async fn revoke(tx: &mut Tx, context: &Context, key: &KeyRef, reason: Option<Reason>) -> Result<Changed, Error> {
-    todo!()
+    let held = hold(tx, context, key).await?;
+    let as_successor = rotations::open_of_successor(tx, &held.key, held.now).await?;
+    let text = reason.clone();
+    let Revoked { key: after, completed, warnings } =
+        domain::revoke(&held.key, held.rotation.as_ref(), as_successor.as_ref(), reason, &context.actor, held.now);
+    let text = text.as_ref().map(Reason::as_str);
+    let completed = match completed {
+        Some(completed) => Some(rotations::update(tx, &completed).await?),
+        None => None,
+    };
+    let mut entries = vec![Entry::new("key.revoked", text)];
+    if let Some(rotation) = &completed {
+        entries.push(Entry::of_rotation("rotation.completed", text, rotation));
+    }
+    held.change(tx, context, after, &entries, completed.clone(), warnings).await
+}
+
+/// What issuing needs to know of the workspace.
+pub(super) struct Ground {
+    brand: Brand,
+    subject: u32,
+    kind: PrincipalKind,
+    pub(super) bound: Bound,
+}
+
+impl Ground {
+    /// Mints a text, and what a new key is given beside what was asked for.
+    pub(super) fn birth(
+        &self,
+        context: &Context,
+        environment: nightlatch_key::Environment,
+        number: u32,
+        now: i64,
+        random: Random<'_>,
+    ) -> (Birth, KeyText) {
+        let seconds = u64::try_from(now.div_euclid(1000)).unwrap_or_default();
+        let secret = mint(&self.brand, environment, seconds, random);
+        let parts = secret.parts();
+        let birth = Birth {
+            id: KeyId::of_text(parts.id()),
+            workspace: context.workspace.clone(),
+            number,
+            digest: secret.digest(),
+            prefix: parts.prefix().to_owned(),
+            subject: self.subject,
+            kind: self.kind,
+            by: context.actor.clone(),
+            now,
+        };
+        (birth, secret)
+    }
+}
+
+/// Reads what issuing needs; the default principal where `subject` is omitted.
+pub(super) async fn ground(read: &mut Read, workspace: &WorkspaceId, subject: Option<u32>) -> Result<Ground, Error> {
+    let subject = subject.unwrap_or(workspaces::DEFAULT_SUBJECT);
+    let sql = "SELECT w.brand, p.kind, CAST(COALESCE((SELECT MAX(s.largest_validity_ms + s.skew_ms) FROM sets s \
+               WHERE s.workspace_id = w.id), 0) AS BIGINT) FROM workspaces w \
+               LEFT JOIN principals p ON p.workspace_id = w.id AND p.subject = $2 WHERE w.id = $1";
+    let row = sql!(read, sql, workspace.as_str(), i64::from(subject) => optional (String, Option<String>, i64))?;
+    let (brand, kind, bound) = row.ok_or(Error::NotFound("workspace"))?;
+    let kind = kind.ok_or(Refusal::PrincipalUnknown)?;
+    Ok(Ground {
+        brand: Brand::new(&brand).map_err(|_| Error::Corrupt("brand"))?,
+        subject,
+        kind: PrincipalKind::from_name(&kind).ok_or(Error::Corrupt("principal kind"))?,
+        bound: Bound::from_ms(bound),
+    })
+}
+
+/// A key held for change: nobody else changes it until the transaction ends.
+pub(super) struct Held {
+    pub(super) key: Key,
+    /// Its open rotation as predecessor. What its deadline has ended is not open.
+    pub(super) rotation: Option<Rotation>,
+    pub(super) bound: Bound,
+    /// The clock, read once the key was held.
+    pub(super) now: i64,
+}
+
+impl Held {
+    /// Records the change, if there is one, and says what came of it.
+    async fn change(
+        self,
+        tx: &mut Tx,
+        context: &Context,
+        after: Option<Key>,
+        entries: &[Entry<'_>],
+        rotation: Option<Rotation>,
+        warnings: Vec<Warning>,
+    ) -> Result<Changed, Error> {
+        let Self { key: before, bound, now, .. } = self;
+        let changed = after.is_some();
+        let key = match after {
+            Some(after) => record::changed(tx, context, &before, after, entries, now).await?,
+            None => before,
+        };
+        Ok(Changed { key, rotation, changed, warnings, bound, now })
+    }
+}
+
+/// Takes a key for change.
+pub(super) async fn hold(tx: &mut Tx, context: &Context, key: &KeyRef) -> Result<Held, Error> {
+    let id = id_of(tx, &context.workspace, key).await?.ok_or(Error::NotFound("key"))?;
+    let key = hold_one(tx, &context.workspace, &id).await?;
+    let bound = workspaces::bound(tx, &context.workspace).await?;
+    let now = tx.now().await?;
+    let rotation = rotations::recorded_open(tx, &key.id).await?.filter(|rotation| rotation.is_open(now));
+    Ok(Held { key, rotation, bound, now })
+}
+
+/// Locks and reads a key.
+pub(super) async fn hold_one(tx: &mut Tx, workspace: &WorkspaceId, id: &KeyId) -> Result<Key, Error> {
+    dialect::lock_key(tx, id.as_str()).await?;
+    find(tx, workspace, &KeyRef::Id(id.clone())).await
+}
+
+/// The id of a key of the workspace.
+pub(super) async fn id_of(read: &mut Read, workspace: &WorkspaceId, key: &KeyRef) -> Result<Option<KeyId>, Error> {
+    let number = match key {
+        KeyRef::Id(id) => return Ok(Some(id.clone())),
+        KeyRef::Number(number) => i64::from(*number),
+    };
+    let sql = "SELECT id FROM keys WHERE workspace_id = $1 AND number = $2";
+    let row = sql!(read, sql, workspace.as_str(), number => optional (String,))?;
+    Ok(row.map(|(id,)| KeyId::from_stored(id)))
+}
+
+pub(super) async fn find(read: &mut Read, workspace: &WorkspaceId, key: &KeyRef) -> Result<Key, Error> {
+    let row = match key {
+        KeyRef::Id(id) => {
+            let sql = concat!("SELECT ", key_columns!(), " FROM keys k WHERE k.workspace_id = $1 AND k.id = $2");
+            sql!(read, sql, workspace.as_str(), id.as_str() => optional KeyRow)?
+        }
+        KeyRef::Number(number) => {
+            let sql = concat!("SELECT ", key_columns!(), " FROM keys k WHERE k.workspace_id = $1 AND k.number = $2");
+            sql!(read, sql, workspace.as_str(), i64::from(*number) => optional KeyRow)?
+        }
+    };
+    row.ok_or(Error::NotFound("key"))?.try_into()
+}
+
+async fn view(read: &mut Read, key: Key) -> Result<KeyView, Error> {
+    let now = read.now().await?;
+    let rotation = match key.deadline() {
+        Some(_) => rotations::recorded_open(read, &key.id).await?.filter(|rotation| rotation.is_open(now)),
+        None => None,
+    };
+    Ok(KeyView { key, rotation, now })
 }

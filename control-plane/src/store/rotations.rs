@@ -1,19 +1,19 @@
-//! Rotations.
+//! Rotations: start, extend, cancel, complete.
 
 use nightlatch_key::KeyText;
 
-use super::{Context, Error, Page, PageRequest, Random, Read, Tx};
+use super::keys::{self, KeyView};
+use super::record::{self, Entry};
+use super::rotation_list::find;
+pub use super::rotation_list::{RotationFilter, get, list};
+pub(super) use super::rotation_list::{open_of_successor, recorded_open, recorded_open_of};
+use super::tx::sql;
+use super::{Context, Error, Random, Read, Tx, catalogue, workspaces};
+use crate::domain::rotate::{self, Ending, Turned};
 use crate::domain::rotation::{Start, SuccessorFate};
-use crate::domain::{Bound, Key, KeyRef, Reason, Rotation, RotationId, Warning, WorkspaceId};
-
-/// What a list of rotations is narrowed to.
-#[derive(Clone, Debug, Default)]
-pub struct RotationFilter {
-    /// Open or ended.
-    pub open: Option<bool>,
-    /// With this key as predecessor or successor.
-    pub key: Option<KeyRef>,
-}
+use crate::domain::{
+    Actor, Bound, Key, KeyId, KeyRef, Reason, Rotation, RotationId, Scopes, Stage, Warning, WorkspaceId,
+};
 
 /// A rotation that was just started.
 #[derive(Debug)]
@@ -37,8 +37,12 @@ pub struct Started {
 /// What a start would do.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// The predecessor as it is.
+    pub predecessor: Key,
     /// The successor's name.
     pub name: String,
+    /// The successor's scopes.
+    pub scopes: Scopes,
     /// The predecessor's deadline, unix seconds; none for `revoke_first`.
     pub deadline: Option<i64>,
     /// What the start would warn of.
@@ -79,7 +83,43 @@ pub async fn start(
     start: Start,
     random: Random<'_>,
 ) -> Result<Started, Error> {
-    todo!()
+    let held = keys::hold(tx, context, predecessor).await?;
+    let (now, bound) = (held.now, held.bound);
+    let ground = keys::ground(tx, &context.workspace, Some(held.key.subject)).await?;
+    // A deadline that passed unrecorded still holds the place of the one open rotation.
+    let recorded = recorded_open(tx, &held.key.id).await?;
+    if let Some(lapsed) = recorded.as_ref().and_then(|rotation| rotate::lapse(rotation, now)) {
+        close_lapsed(tx, &held.key, &lapsed, now).await?;
+    }
+    // Refused here, nothing is entered or counted.
+    let plan = rotate::plan(&held.key, held.rotation.as_ref(), &start, bound, now)?;
+    catalogue::enter(tx, &context.workspace, plan.scopes.iter(), held.key.tier.as_ref(), now).await?;
+    let number = workspaces::next_number(tx, &context.workspace).await?;
+    let id = RotationId::generate(random_bytes(random));
+    let reason = start.reason.clone();
+    for _ in 0..keys::ID_ATTEMPTS {
+        let (birth, secret) = ground.birth(context, held.key.environment, number, now, random);
+        let rotate::Started { predecessor, successor, rotation, ended, warnings } =
+            rotate::start(&held.key, held.rotation.as_ref(), start.clone(), id.clone(), birth, bound)?;
+        let issued = Entry::of_rotation("key.issued", Some(reason.as_str()), &rotation);
+        if !record::created(tx, context, &successor, issued, now).await? {
+            continue;
+        }
+        if let Some(ended) = &ended {
+            update(tx, ended).await?;
+        }
+        insert(tx, &rotation).await?;
+        let mut entries = vec![Entry::of_rotation("rotation.started", Some(reason.as_str()), &rotation)];
+        if predecessor.stage != held.key.stage && predecessor.deadline().is_none() {
+            entries.push(Entry::of_rotation("key.revoked", Some(reason.as_str()), &rotation));
+        }
+        if let Some(ended) = &ended {
+            entries.push(Entry::of_rotation("rotation.completed", Some(reason.as_str()), ended));
+        }
+        let predecessor = record::changed(tx, context, &held.key, predecessor, &entries, now).await?;
+        return Ok(Started { rotation, predecessor, successor, secret, warnings, bound, now });
+    }
+    Err(Error::NoFreeId)
 }
 
 /// What [`start`] would do now, for a dry run.
@@ -92,28 +132,10 @@ pub async fn plan(
     predecessor: &KeyRef,
     start: &Start,
 ) -> Result<Plan, Error> {
-    todo!()
-}
-
-/// A rotation of the workspace.
-///
-/// # Errors
-/// [`Error::NotFound`].
-pub async fn get(read: &mut Read, workspace: &WorkspaceId, id: &RotationId) -> Result<Rotation, Error> {
-    todo!()
-}
-
-/// Rotations of the workspace, newest first.
-///
-/// # Errors
-/// [`Error::Database`].
-pub async fn list(
-    read: &mut Read,
-    workspace: &WorkspaceId,
-    filter: &RotationFilter,
-    page: &PageRequest,
-) -> Result<Page<Rotation>, Error> {
-    todo!()
+    let KeyView { key, rotation, now } = keys::get(read, workspace, predecessor).await?;
+    let bound = workspaces::bound(read, workspace).await?;
+    let rotate::Plan { name, scopes, deadline, warnings } = rotate::plan(&key, rotation.as_ref(), start, bound, now)?;
+    Ok(Plan { predecessor: key, name: name.into_string(), scopes, deadline, warnings, bound, now })
 }
 
 /// Moves the deadline to `overlap_seconds` from now, or the predecessor's expiry where that is nearer.
@@ -127,7 +149,9 @@ pub async fn extend(
     overlap_seconds: i64,
     reason: Option<Reason>,
 ) -> Result<Changed, Error> {
-    todo!()
+    let held = hold(tx, context, id).await?;
+    let turned = rotate::extend(&held.rotation, &held.predecessor, overlap_seconds, held.bound, held.now)?;
+    held.turn(tx, context, turned, "rotation.extended", reason).await
 }
 
 /// Returns the predecessor to service.
@@ -141,7 +165,12 @@ pub async fn cancel(
     successor: SuccessorFate,
     reason: Option<Reason>,
 ) -> Result<Changed, Error> {
-    todo!()
+    let held = hold(tx, context, id).await?;
+    let open = recorded_open(tx, &held.successor.id).await?.filter(|rotation| rotation.is_open(held.now));
+    let ending = Ending { by: &context.actor, reason: reason.clone(), now: held.now };
+    let Held { rotation, predecessor, successor: key, bound, .. } = &held;
+    let turned = rotate::cancel(rotation, predecessor, key, open.as_ref(), ending, successor, *bound)?;
+    held.turn(tx, context, turned, "rotation.cancelled", reason).await
 }
 
 /// Revokes the predecessor before its deadline. While it is in use this takes `force` and a reason.
@@ -155,7 +184,10 @@ pub async fn complete(
     force: bool,
     reason: Option<Reason>,
 ) -> Result<Changed, Error> {
-    todo!()
+    let held = hold(tx, context, id).await?;
+    let ending = Ending { by: &context.actor, reason: reason.clone(), now: held.now };
+    let turned = rotate::complete(&held.rotation, &held.predecessor, &held.successor, ending, force)?;
+    held.turn(tx, context, turned, "rotation.completed", reason).await
 }
 
 /// Closes open rotations whose deadline has passed, at most `limit`; returns how many. Their predecessors are refused
@@ -165,5 +197,175 @@ pub async fn complete(
 /// # Errors
 /// [`Error::Database`].
 pub async fn settle_lapsed(tx: &mut Tx, limit: u32) -> Result<u64, Error> {
-    todo!()
+    let second = tx.now().await?.div_euclid(1000);
+    let sql = "SELECT k.number, k.workspace_id, k.id FROM rotations r JOIN keys k ON k.id = r.predecessor \
+               WHERE r.state = 'open' AND r.deadline <= $1 ORDER BY r.deadline LIMIT $2";
+    let mut due = sql!(tx, sql, second, i64::from(limit) => all (i64, String, String))?;
+    // In the order in which keys are always locked.
+    due.sort_unstable();
+    let mut closed = 0;
+    for (_, workspace, predecessor) in due {
+        let (workspace, predecessor) = (WorkspaceId::from_stored(workspace), KeyId::from_stored(predecessor));
+        let key = keys::hold_one(tx, &workspace, &predecessor).await?;
+        let now = tx.now().await?;
+        let recorded = recorded_open(tx, &key.id).await?;
+        if let Some(lapsed) = recorded.and_then(|rotation| rotate::lapse(&rotation, now)) {
+            close_lapsed(tx, &key, &lapsed, now).await?;
+            closed += 1;
+        }
+    }
+    Ok(closed)
+}
+
+/// A rotation and both its keys, held for change.
+struct Held {
+    rotation: Rotation,
+    predecessor: Key,
+    successor: Key,
+    bound: Bound,
+    now: i64,
+}
+
+impl Held {
+    /// Records what became of it.
+    async fn turn(
+        self,
+        tx: &mut Tx,
+        context: &Context,
+        turned: Turned,
+        action: &'static str,
+        reason: Option<Reason>,
+    ) -> Result<Changed, Error> {
+        let Self { rotation, predecessor, successor, bound, now } = self;
+        let reason = reason.as_ref().map(Reason::as_str);
+        let changed = turned.rotation.is_some();
+        let rotation = match turned.rotation {
+            Some(after) => update(tx, &after).await?,
+            None => rotation,
+        };
+        let predecessor = match turned.predecessor {
+            Some(after) => {
+                let mut entries = vec![Entry::of_rotation(action, reason, &rotation)];
+                if matches!(after.stage, Stage::Revoked { .. }) {
+                    entries.push(Entry::of_rotation("key.revoked", reason, &rotation));
+                }
+                record::changed(tx, context, &predecessor, after, &entries, now).await?
+            }
+            None => predecessor,
+        };
+        if let Some(completed) = &turned.successor_completed {
+            update(tx, completed).await?;
+        }
+        let successor = match turned.successor {
+            Some(after) => {
+                let mut entries = vec![Entry::of_rotation("key.revoked", reason, &rotation)];
+                if let Some(completed) = &turned.successor_completed {
+                    entries.push(Entry::of_rotation("rotation.completed", reason, completed));
+                }
+                record::changed(tx, context, &successor, after, &entries, now).await?
+            }
+            None => successor,
+        };
+        Ok(Changed { rotation, predecessor, successor, changed, warnings: turned.warnings, bound, now })
+    }
+}
+
+/// Takes a rotation for change: its keys in their order, then its record.
+async fn hold(tx: &mut Tx, context: &Context, id: &RotationId) -> Result<Held, Error> {
+    let seen = find(tx, &context.workspace, id).await?;
+    let predecessor = keys::hold_one(tx, &context.workspace, &seen.predecessor).await?;
+    let successor = keys::hold_one(tx, &context.workspace, &seen.successor).await?;
+    // Whoever changes a rotation holds its predecessor: from here on it stands still.
+    let rotation = find(tx, &context.workspace, id).await?;
+    let bound = workspaces::bound(tx, &context.workspace).await?;
+    let now = tx.now().await?;
+    Ok(Held { rotation, predecessor, successor, bound, now })
+}
+
+/// Records that a deadline has passed.
+async fn close_lapsed(tx: &mut Tx, predecessor: &Key, lapsed: &Rotation, now: i64) -> Result<(), Error> {
+    update(tx, lapsed).await?;
+    let context = Context {
+        workspace: lapsed.workspace.clone(),
+        actor: Actor::system(),
+        request_id: lapsed.id.as_str().to_owned(),
+        source: None,
+    };
+    let entry = Entry::of_rotation("rotation.completed", None, lapsed);
+    record::noted(tx, &context, predecessor, &entry, now).await
+}
+
+async fn insert(tx: &mut Tx, rotation: &Rotation) -> Result<(), Error> {
+    let (outcome, ended_by_type, ended_by_id, ended_at) = end_columns(rotation);
+    sql!(
+        tx,
+        "INSERT INTO rotations (id, workspace_id, predecessor, successor, lineage, step_order, state, outcome, reason, \
+         overlap_seconds, deadline, started_by_type, started_by_id, started_at, ended_by_type, ended_by_id, ended_at, \
+         revision) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+        rotation.id.as_str(),
+        rotation.workspace.as_str(),
+        rotation.predecessor.as_str(),
+        rotation.successor.as_str(),
+        rotation.lineage.as_str(),
+        rotation.order.as_str(),
+        state_column(rotation),
+        outcome,
+        rotation.reason.as_str(),
+        rotation.overlap_seconds,
+        rotation.deadline,
+        rotation.started_by.kind.as_str(),
+        rotation.started_by.id.as_str(),
+        rotation.started_at,
+        ended_by_type,
+        ended_by_id,
+        ended_at,
+        rotation.revision
+        => execute
+    )?;
+    Ok(())
+}
+
+/// Writes a changed rotation, and returns it with its new revision. Its predecessor is held.
+pub(super) async fn update(tx: &mut Tx, rotation: &Rotation) -> Result<Rotation, Error> {
+    let (outcome, ended_by_type, ended_by_id, ended_at) = end_columns(rotation);
+    let updated = sql!(
+        tx,
+        "UPDATE rotations SET state = $3, outcome = $4, overlap_seconds = $5, deadline = $6, ended_by_type = $7, \
+         ended_by_id = $8, ended_at = $9, revision = revision + 1 WHERE id = $1 AND revision = $2",
+        rotation.id.as_str(),
+        rotation.revision,
+        state_column(rotation),
+        outcome,
+        rotation.overlap_seconds,
+        rotation.deadline,
+        ended_by_type,
+        ended_by_id,
+        ended_at
+        => execute
+    )?;
+    if updated != 1 {
+        return Err(Error::Corrupt("rotation revision"));
+    }
+    Ok(Rotation { revision: rotation.revision + 1, ..rotation.clone() })
+}
+
+const fn state_column(rotation: &Rotation) -> &'static str {
+    match rotation.end {
+        None => "open",
+        Some(_) => "ended",
+    }
+}
+
+/// The columns `outcome`, `ended_by_type`, `ended_by_id` and `ended_at`.
+fn end_columns(rotation: &Rotation) -> (Option<&str>, Option<&str>, Option<&str>, Option<i64>) {
+    match &rotation.end {
+        None => (None, None, None, None),
+        Some(end) => (Some(end.outcome.as_str()), Some(&end.by.kind), Some(&end.by.id), Some(end.at)),
+    }
+}
+
+fn random_bytes(random: Random<'_>) -> [u8; 10] {
+    let mut bytes = [0; 10];
+    random(&mut bytes);
+    bytes
 }

@@ -1,9 +1,25 @@
 //! Management and edge tokens.
 
 use nightlatch_key::Digest;
+use serde_json::json;
+use sqlx::FromRow;
 
-use super::{Context, Error, Page, PageRequest, Read, Tx};
-use crate::domain::{Actor, SetId, TokenId, WorkspaceId};
+use super::audit::{self, Draft, Target};
+use super::select::{Direction, Select};
+use super::tx::sql;
+use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, rows, workspaces};
+use crate::domain::{Actor, Refusal, SetId, TokenId, WorkspaceId};
+
+/// `last_used_at` moves at most this often, milliseconds: a token is used by every call.
+const TOUCH_EVERY_MS: i64 = 60_000;
+
+/// The columns of [`Row`].
+macro_rules! token_columns {
+    () => {
+        "id, workspace_id, kind, set_id, name, digest, prefix, scopes, created_by_type, created_by_id, created_at, \
+         expires_at, revoked_at, last_used_at"
+    };
+}
 
 /// What a token is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +109,41 @@ pub struct NewToken {
 /// # Errors
 /// [`Error::NotFound`] where its set is not the workspace's; a refusal where its expiry is not in the future.
 pub async fn create(tx: &mut Tx, context: &Context, token: &NewToken) -> Result<Token, Error> {
-    todo!()
+    if let Some(set) = &token.set {
+        workspaces::set(tx, &context.workspace, set).await?;
+    }
+    let now = tx.now().await?;
+    if token.expires_at.is_some_and(|expiry| expiry.saturating_mul(1000) <= now) {
+        return Err(Refusal::ExpiryPast.into());
+    }
+    sql!(
+        tx,
+        "INSERT INTO tokens (id, workspace_id, kind, set_id, name, digest, prefix, scopes, created_by_type, \
+         created_by_id, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        token.id.as_str(),
+        context.workspace.as_str(),
+        token.kind.as_str(),
+        token.set.as_ref().map(SetId::as_str),
+        token.name.as_str(),
+        token.digest.as_bytes().as_slice(),
+        token.prefix.as_str(),
+        token.scopes.join(" "),
+        context.actor.kind.as_str(),
+        context.actor.id.as_str(),
+        now,
+        token.expires_at
+        => execute
+    )?;
+    let after = json!({
+        "name": token.name,
+        "kind": token.kind.as_str(),
+        "set": token.set.as_ref().map(SetId::as_str),
+        "prefix": token.prefix,
+        "scopes": token.scopes,
+        "expires_at": token.expires_at,
+    });
+    append(tx, context, "token.created", &token.id, after, now).await?;
+    get(tx, &context.workspace, &token.id).await
 }
 
 /// The token with this digest, usable or not, and the database clock.
@@ -101,7 +151,11 @@ pub async fn create(tx: &mut Tx, context: &Context, token: &NewToken) -> Result<
 /// # Errors
 /// [`Error::Database`].
 pub async fn by_digest(read: &mut Read, digest: &Digest) -> Result<Option<(Token, i64)>, Error> {
-    todo!()
+    let sql = concat!("SELECT ", token_columns!(), " FROM tokens WHERE digest = $1");
+    match sql!(read, sql, digest.as_bytes().as_slice() => optional Row)? {
+        Some(row) => Ok(Some((row.try_into()?, read.now().await?))),
+        None => Ok(None),
+    }
 }
 
 /// A token of the workspace.
@@ -109,7 +163,9 @@ pub async fn by_digest(read: &mut Read, digest: &Digest) -> Result<Option<(Token
 /// # Errors
 /// [`Error::NotFound`].
 pub async fn get(read: &mut Read, workspace: &WorkspaceId, id: &TokenId) -> Result<Token, Error> {
-    todo!()
+    let sql = concat!("SELECT ", token_columns!(), " FROM tokens WHERE workspace_id = $1 AND id = $2");
+    let row = sql!(read, sql, workspace.as_str(), id.as_str() => optional Row)?;
+    row.ok_or(Error::NotFound("token"))?.try_into()
 }
 
 /// Newest first.
@@ -117,7 +173,13 @@ pub async fn get(read: &mut Read, workspace: &WorkspaceId, id: &TokenId) -> Resu
 /// # Errors
 /// [`Error::Database`].
 pub async fn list(read: &mut Read, workspace: &WorkspaceId, page: &PageRequest) -> Result<Page<Token>, Error> {
-    todo!()
+    let mut select = Select::new(concat!("SELECT ", token_columns!(), " FROM tokens WHERE workspace_id = "));
+    select.value(workspace.as_str());
+    select.page("created_at", "id", Direction::Descending, page);
+    let rows: Vec<Row> = select.fetch(read).await?;
+    let tokens = rows.into_iter().map(Token::try_from).collect::<Result<Vec<_>, _>>()?;
+    let place = |token: &Token| Cursor { at: token.created_at, id: token.id.as_str().to_owned() };
+    Ok(Page::from_rows(tokens, page.limit, place))
 }
 
 /// Revokes a token, finally. Repeating it changes nothing.
@@ -125,7 +187,19 @@ pub async fn list(read: &mut Read, workspace: &WorkspaceId, page: &PageRequest) 
 /// # Errors
 /// [`Error::NotFound`].
 pub async fn revoke(tx: &mut Tx, context: &Context, id: &TokenId) -> Result<Token, Error> {
-    todo!()
+    let now = tx.now().await?;
+    let sql = "UPDATE tokens SET revoked_at = $3 WHERE workspace_id = $1 AND id = $2 AND revoked_at IS NULL";
+    let revoked = sql!(tx, sql, context.workspace.as_str(), id.as_str(), now => execute)?;
+    let token = get(tx, &context.workspace, id).await?;
+    if revoked > 0 {
+        append(tx, context, "token.revoked", id, json!({ "revoked_at": now }), now).await?;
+    }
+    Ok(token)
+}
+
+/// Whether [`touch`] would move `last_used_at`: asked first, it saves a mutation per call.
+pub fn wants_touch(token: &Token, now: i64) -> bool {
+    token.last_used_at.is_none_or(|seen| seen <= now - TOUCH_EVERY_MS)
 }
 
 /// Moves `last_used_at` forward, at most once a minute.
@@ -133,7 +207,10 @@ pub async fn revoke(tx: &mut Tx, context: &Context, id: &TokenId) -> Result<Toke
 /// # Errors
 /// [`Error::Database`].
 pub async fn touch(tx: &mut Tx, id: &TokenId) -> Result<(), Error> {
-    todo!()
+    let now = tx.now().await?;
+    let sql = "UPDATE tokens SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at <= $3)";
+    sql!(tx, sql, id.as_str(), now, now - TOUCH_EVERY_MS => execute)?;
+    Ok(())
 }
 
 /// Whether the workspace has a usable management token.
@@ -141,5 +218,61 @@ pub async fn touch(tx: &mut Tx, id: &TokenId) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Database`].
 pub async fn any_management(read: &mut Read, workspace: &WorkspaceId) -> Result<bool, Error> {
-    todo!()
+    let second = read.now().await?.div_euclid(1000);
+    let sql = "SELECT COUNT(*) FROM tokens WHERE workspace_id = $1 AND kind = 'management' AND revoked_at IS NULL \
+               AND (expires_at IS NULL OR expires_at > $2)";
+    let (usable,) = sql!(read, sql, workspace.as_str(), second => one (i64,))?;
+    Ok(usable > 0)
+}
+
+async fn append(
+    tx: &mut Tx,
+    context: &Context,
+    action: &'static str,
+    id: &TokenId,
+    after: serde_json::Value,
+    now: i64,
+) -> Result<(), Error> {
+    let target = Target::Other("token", id.as_str());
+    audit::append(tx, context, &Draft { action, target, before: None, after: Some(after), reason: None }, now).await
+}
+
+#[derive(Debug, FromRow)]
+struct Row {
+    id: String,
+    workspace_id: String,
+    kind: String,
+    set_id: Option<String>,
+    name: String,
+    digest: Vec<u8>,
+    prefix: String,
+    scopes: String,
+    created_by_type: String,
+    created_by_id: String,
+    created_at: i64,
+    expires_at: Option<i64>,
+    revoked_at: Option<i64>,
+    last_used_at: Option<i64>,
+}
+
+impl TryFrom<Row> for Token {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self, Error> {
+        Ok(Self {
+            id: TokenId::from_stored(row.id),
+            workspace: WorkspaceId::from_stored(row.workspace_id),
+            kind: TokenKind::from_name(&row.kind).ok_or(Error::Corrupt("token kind"))?,
+            set: row.set_id.map(SetId::from_stored),
+            name: row.name,
+            digest: rows::digest(&row.digest)?,
+            prefix: row.prefix,
+            scopes: row.scopes.split_ascii_whitespace().map(str::to_owned).collect(),
+            created_by: Actor { kind: row.created_by_type, id: row.created_by_id },
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+            revoked_at: row.revoked_at,
+            last_used_at: row.last_used_at,
+        })
+    }
 }

@@ -46,7 +46,6 @@ pub(crate) enum Conn<'c> {
 }
 
 /// How a handle holds its connection.
-#[derive(Debug)]
 pub(super) enum Held {
     /// A snapshot from the read pool; ended by dropping it.
     SqliteRead(Transaction<'static, Sqlite>),
@@ -57,7 +56,6 @@ pub(super) enum Held {
 }
 
 /// A consistent snapshot of the database. Dropping it ends it.
-#[derive(Debug)]
 pub struct Read {
     held: Held,
 }
@@ -89,7 +87,6 @@ impl Read {
 }
 
 /// A mutation in progress. It reads what [`Read`] reads, and sees its own writes.
-#[derive(Debug)]
 pub struct Tx {
     read: Read,
     publishes: bool,

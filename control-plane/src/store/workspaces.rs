@@ -1,10 +1,22 @@
-//! Workspaces, their principals and sets; first start; enrolment.
+//! Workspaces, their principals and sets; the first start.
 
-use nightlatch_key::Digest;
+use nightlatch_key::Brand;
+use sqlx::FromRow;
 
-use super::tokens::{NewToken, Token};
-use super::{Context, Error, Random, Read, Tx};
+use super::rows::unsigned;
+use super::tx::sql;
+use super::{Error, Random, Read, Tx};
 use crate::domain::{Bound, PrincipalKind, SetId, WorkspaceId};
+
+/// The principal that keys act for where none is named.
+pub const DEFAULT_SUBJECT: u32 = 1;
+
+macro_rules! set_columns {
+    () => {
+        "id, workspace_id, name, heartbeat_ms, validity_ms, skew_ms, largest_validity_ms, pepper_id, accepts_foreign, \
+         incarnation, epoch, version, commitment, key_count, routes_revision, head, head_issued"
+    };
+}
 
 /// A tenant.
 #[derive(Clone, Debug)]
@@ -14,7 +26,7 @@ pub struct Workspace {
     /// What people call it.
     pub name: String,
     /// The brand its keys begin with.
-    pub brand: nightlatch_key::Brand,
+    pub brand: Brand,
     /// Unix milliseconds.
     pub created_at: i64,
 }
@@ -75,7 +87,7 @@ pub struct Bootstrap {
     /// The workspace's name.
     pub name: String,
     /// The brand of its keys.
-    pub brand: nightlatch_key::Brand,
+    pub brand: Brand,
     /// Milliseconds.
     pub heartbeat_ms: i64,
     /// Milliseconds.
@@ -88,13 +100,61 @@ pub struct Bootstrap {
     pub accepts_foreign: bool,
 }
 
-/// Creates the workspace, its default principal (subject 1) and its default set in one transaction, or returns those
-/// that exist: the arguments then change nothing.
+/// Creates the workspace, its default principal ([`DEFAULT_SUBJECT`]) and its default set in one transaction, or returns
+/// those that exist: the arguments then change nothing.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn bootstrap(tx: &mut Tx, first: &Bootstrap, random: Random<'_>) -> Result<(Workspace, Set), Error> {
-    todo!()
+pub async fn bootstrap(tx: &mut Tx, wanted: &Bootstrap, random: Random<'_>) -> Result<(Workspace, Set), Error> {
+    super::dialect::lock_slot(tx, BOOTSTRAP_SLOT).await?;
+    if let Some(existing) = first(tx).await? {
+        return Ok(existing);
+    }
+    let now = tx.now().await?;
+    let mut bytes = [0; 10];
+    random(&mut bytes);
+    let workspace = WorkspaceId::generate(bytes);
+    random(&mut bytes);
+    let set = SetId::generate(bytes);
+    sql!(
+        tx,
+        "INSERT INTO workspaces (id, name, brand, next_key_number, next_subject, created_at) \
+         VALUES ($1, $2, $3, 1, $4, $5)",
+        workspace.as_str(),
+        wanted.name.as_str(),
+        wanted.brand.as_str(),
+        i64::from(DEFAULT_SUBJECT) + 1,
+        now
+        => execute
+    )?;
+    sql!(
+        tx,
+        "INSERT INTO principals (workspace_id, subject, kind, name, created_at) VALUES ($1, $2, $3, 'default', $4)",
+        workspace.as_str(),
+        i64::from(DEFAULT_SUBJECT),
+        PrincipalKind::ServiceAccount.as_str(),
+        now
+        => execute
+    )?;
+    sql!(
+        tx,
+        "INSERT INTO sets (id, workspace_id, name, heartbeat_ms, validity_ms, skew_ms, largest_validity_ms, pepper_id, \
+         accepts_foreign, incarnation, epoch, version, commitment, key_count, routes_revision, created_at) \
+         VALUES ($1, $2, 'default', $3, $4, $5, $4, $6, $7, 0, 0, 0, $8, 0, 0, $9)",
+        set.as_str(),
+        workspace.as_str(),
+        wanted.heartbeat_ms,
+        wanted.validity_ms,
+        wanted.skew_ms,
+        wanted.pepper_id.as_str(),
+        i64::from(wanted.accepts_foreign),
+        // The commitment of version 0.
+        [0; 32].as_slice(),
+        now
+        => execute
+    )?;
+    tx.wake_publisher();
+    first(tx).await?.ok_or(Error::NotFound("workspace"))
 }
 
 /// The only workspace there is, and its set; `None` before the first start.
@@ -102,7 +162,13 @@ pub async fn bootstrap(tx: &mut Tx, first: &Bootstrap, random: Random<'_>) -> Re
 /// # Errors
 /// [`Error::Database`].
 pub async fn first(read: &mut Read) -> Result<Option<(Workspace, Set)>, Error> {
-    todo!()
+    let sql = "SELECT id, name, brand, created_at FROM workspaces ORDER BY created_at, id LIMIT 1";
+    let Some(row) = sql!(read, sql => optional WorkspaceRow)? else {
+        return Ok(None);
+    };
+    let sql = concat!("SELECT ", set_columns!(), " FROM sets WHERE workspace_id = $1 ORDER BY created_at, id LIMIT 1");
+    let set = sql!(read, sql, row.id.as_str() => one SetRow)?;
+    Ok(Some((row.try_into()?, set.into())))
 }
 
 /// A workspace by id.
@@ -110,7 +176,9 @@ pub async fn first(read: &mut Read) -> Result<Option<(Workspace, Set)>, Error> {
 /// # Errors
 /// [`Error::NotFound`] where there is none.
 pub async fn get(read: &mut Read, id: &WorkspaceId) -> Result<Workspace, Error> {
-    todo!()
+    let sql = "SELECT id, name, brand, created_at FROM workspaces WHERE id = $1";
+    let row = sql!(read, sql, id.as_str() => optional WorkspaceRow)?;
+    row.ok_or(Error::NotFound("workspace"))?.try_into()
 }
 
 /// All sets of all workspaces: what the publisher serves.
@@ -118,7 +186,8 @@ pub async fn get(read: &mut Read, id: &WorkspaceId) -> Result<Workspace, Error> 
 /// # Errors
 /// [`Error::Database`].
 pub async fn all_sets(read: &mut Read) -> Result<Vec<Set>, Error> {
-    todo!()
+    let sql = concat!("SELECT ", set_columns!(), " FROM sets ORDER BY created_at, id");
+    Ok(sql!(read, sql => all SetRow)?.into_iter().map(Set::from).collect())
 }
 
 /// A set of the workspace.
@@ -126,7 +195,9 @@ pub async fn all_sets(read: &mut Read) -> Result<Vec<Set>, Error> {
 /// # Errors
 /// [`Error::NotFound`] where there is none.
 pub async fn set(read: &mut Read, workspace: &WorkspaceId, id: &SetId) -> Result<Set, Error> {
-    todo!()
+    let sql = concat!("SELECT ", set_columns!(), " FROM sets WHERE workspace_id = $1 AND id = $2");
+    let row = sql!(read, sql, workspace.as_str(), id.as_str() => optional SetRow)?;
+    row.map(Set::from).ok_or(Error::NotFound("set"))
 }
 
 /// How long a change may take to be in force: the largest bound of the workspace's sets.
@@ -134,7 +205,10 @@ pub async fn set(read: &mut Read, workspace: &WorkspaceId, id: &SetId) -> Result
 /// # Errors
 /// [`Error::Database`].
 pub async fn bound(read: &mut Read, workspace: &WorkspaceId) -> Result<Bound, Error> {
-    todo!()
+    let sql =
+        "SELECT CAST(COALESCE(MAX(largest_validity_ms + skew_ms), 0) AS BIGINT) FROM sets WHERE workspace_id = $1";
+    let (ms,) = sql!(read, sql, workspace.as_str() => one (i64,))?;
+    Ok(Bound::from_ms(ms))
 }
 
 /// A principal of the workspace.
@@ -142,38 +216,103 @@ pub async fn bound(read: &mut Read, workspace: &WorkspaceId) -> Result<Bound, Er
 /// # Errors
 /// [`Error::Database`].
 pub async fn principal(read: &mut Read, workspace: &WorkspaceId, subject: u32) -> Result<Option<Principal>, Error> {
-    todo!()
+    let sql = "SELECT subject, kind, name FROM principals WHERE workspace_id = $1 AND subject = $2";
+    let row = sql!(read, sql, workspace.as_str(), i64::from(subject) => optional (i64, String, String))?;
+    row.map(principal_of).transpose()
 }
 
-/// Makes an enrolment token's digest valid until `expires_at` (unix milliseconds). Unused ones made earlier end.
+/// All principals of the workspace, by subject.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn open_enrolment(tx: &mut Tx, workspace: &WorkspaceId, digest: Digest, lifetime_ms: i64) -> Result<(), Error> {
-    todo!()
+pub async fn principals(read: &mut Read, workspace: &WorkspaceId) -> Result<Vec<Principal>, Error> {
+    let sql = "SELECT subject, kind, name FROM principals WHERE workspace_id = $1 ORDER BY subject";
+    let rows = sql!(read, sql, workspace.as_str() => all (i64, String, String))?;
+    rows.into_iter().map(principal_of).collect()
 }
 
-/// Whether there is an enrolment token that could still be used.
-///
-/// # Errors
-/// [`Error::Database`].
-pub async fn enrolment_is_open(read: &mut Read, workspace: &WorkspaceId) -> Result<bool, Error> {
-    todo!()
+/// Takes the next key number. Mutations of the workspace that do so wait for each other from here on.
+pub(super) async fn next_number(tx: &mut Tx, workspace: &WorkspaceId) -> Result<u32, Error> {
+    next_numbers(tx, workspace, 1).await
 }
 
-/// Exchanges an enrolment token, once, for a management token. The workspace and actor are the enrolment's own.
-///
-/// # Errors
-/// [`Error::NotFound`] where the digest is unknown, used or expired.
-pub async fn enrol(
-    tx: &mut Tx,
-    digest: Digest,
-    token: &NewToken,
-    request_id: &str,
-    source: Option<&str>,
-) -> Result<Token, Error> {
-    todo!()
+/// Takes `count` key numbers and returns the first.
+pub(super) async fn next_numbers(tx: &mut Tx, workspace: &WorkspaceId, count: u32) -> Result<u32, Error> {
+    let sql = "UPDATE workspaces SET next_key_number = next_key_number + $2 WHERE id = $1 RETURNING next_key_number";
+    let row = sql!(tx, sql, workspace.as_str(), i64::from(count) => optional (i64,))?;
+    let (next,) = row.ok_or(Error::NotFound("workspace"))?;
+    if next > i64::from(u32::MAX) {
+        return Err(Error::NumbersExhausted);
+    }
+    unsigned(next - i64::from(count))
 }
 
-#[expect(unused_imports, reason = "used once the bodies are in")]
-use Context as _Context;
+/// The advisory lock of the first start: two processes must not both create a workspace.
+const BOOTSTRAP_SLOT: i64 = 0x006e_6967_6874_6c61;
+
+#[derive(Debug, FromRow)]
+struct WorkspaceRow {
+    id: String,
+    name: String,
+    brand: String,
+    created_at: i64,
+}
+
+impl TryFrom<WorkspaceRow> for Workspace {
+    type Error = Error;
+
+    fn try_from(row: WorkspaceRow) -> Result<Self, Error> {
+        let brand = Brand::new(&row.brand).map_err(|_| Error::Corrupt("brand"))?;
+        Ok(Self { id: WorkspaceId::from_stored(row.id), name: row.name, brand, created_at: row.created_at })
+    }
+}
+
+#[derive(Debug, FromRow)]
+struct SetRow {
+    id: String,
+    workspace_id: String,
+    name: String,
+    heartbeat_ms: i64,
+    validity_ms: i64,
+    skew_ms: i64,
+    largest_validity_ms: i64,
+    pepper_id: String,
+    accepts_foreign: i64,
+    incarnation: i64,
+    epoch: i64,
+    version: i64,
+    commitment: Vec<u8>,
+    key_count: i64,
+    routes_revision: i64,
+    head: Option<String>,
+    head_issued: Option<i64>,
+}
+
+impl From<SetRow> for Set {
+    fn from(row: SetRow) -> Self {
+        Self {
+            id: SetId::from_stored(row.id),
+            workspace: WorkspaceId::from_stored(row.workspace_id),
+            name: row.name,
+            heartbeat_ms: row.heartbeat_ms,
+            validity_ms: row.validity_ms,
+            skew_ms: row.skew_ms,
+            largest_validity_ms: row.largest_validity_ms,
+            pepper_id: row.pepper_id,
+            accepts_foreign: row.accepts_foreign != 0,
+            incarnation: row.incarnation,
+            epoch: row.epoch,
+            version: row.version,
+            commitment: row.commitment,
+            key_count: row.key_count,
+            routes_revision: row.routes_revision,
+            head: row.head,
+            head_issued: row.head_issued,
+        }
+    }
+}
+
+fn principal_of((subject, kind, name): (i64, String, String)) -> Result<Principal, Error> {
+    let kind = PrincipalKind::from_name(&kind).ok_or(Error::Corrupt("principal kind"))?;
+    Ok(Principal { subject: unsigned(subject)?, kind, name })
+}

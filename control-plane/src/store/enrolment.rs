@@ -1,0 +1,76 @@
+//! The one-time token of a first start.
+
+use nightlatch_key::Digest;
+
+use super::audit::{self, Draft, Target};
+use super::tokens::{self, NewToken, Token};
+use super::tx::sql;
+use super::{Context, Error, Read, Tx};
+use crate::domain::{Actor, ActorType, WorkspaceId};
+
+/// Makes an enrolment token's digest valid for `lifetime_ms`. Unused ones made earlier end.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn open(tx: &mut Tx, workspace: &WorkspaceId, digest: Digest, lifetime_ms: i64) -> Result<(), Error> {
+    let now = tx.now().await?;
+    let sql = "UPDATE enrolments SET expires_at = $2 WHERE workspace_id = $1 AND used_at IS NULL AND expires_at > $2";
+    sql!(tx, sql, workspace.as_str(), now => execute)?;
+    sql!(
+        tx,
+        "INSERT INTO enrolments (digest, workspace_id, created_at, expires_at) VALUES ($1, $2, $3, $4)",
+        digest.as_bytes().as_slice(),
+        workspace.as_str(),
+        now,
+        now.saturating_add(lifetime_ms)
+        => execute
+    )?;
+    Ok(())
+}
+
+/// Whether there is an enrolment token that could still be used.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn is_open(read: &mut Read, workspace: &WorkspaceId) -> Result<bool, Error> {
+    let now = read.now().await?;
+    let sql = "SELECT COUNT(*) FROM enrolments WHERE workspace_id = $1 AND used_at IS NULL AND expires_at > $2";
+    let (open,) = sql!(read, sql, workspace.as_str(), now => one (i64,))?;
+    Ok(open > 0)
+}
+
+/// Exchanges an enrolment token, once, for a token. The workspace is the enrolment's own.
+///
+/// # Errors
+/// [`Error::NotFound`] where the digest is unknown, used or expired.
+pub async fn exchange(
+    tx: &mut Tx,
+    digest: Digest,
+    token: &NewToken,
+    request_id: &str,
+    source: Option<&str>,
+) -> Result<Token, Error> {
+    let now = tx.now().await?;
+    // One statement decides: of two that race, the second finds it used.
+    let sql = "UPDATE enrolments SET used_at = $2 WHERE digest = $1 AND used_at IS NULL AND expires_at > $2 \
+               RETURNING workspace_id";
+    let row = sql!(tx, sql, digest.as_bytes().as_slice(), now => optional (String,))?;
+    let (workspace,) = row.ok_or(Error::NotFound("enrolment"))?;
+    let workspace = WorkspaceId::from_stored(workspace);
+    let context = Context {
+        actor: Actor::new(ActorType::Enrolment, workspace.as_str()),
+        workspace,
+        request_id: request_id.to_owned(),
+        source: source.map(str::to_owned),
+    };
+    let token = tokens::create(tx, &context, token).await?;
+    let draft = Draft {
+        action: "workspace.enrolled",
+        target: Target::Other("workspace", context.workspace.as_str()),
+        before: None,
+        after: Some(serde_json::json!({ "token": token.id.as_str() })),
+        reason: None,
+    };
+    audit::append(tx, &context, &draft, now).await?;
+    Ok(token)
+}

@@ -1,0 +1,165 @@
+//! Selects whose conditions depend on the call, put together from fixed fragments.
+
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, FromRow, Postgres, Sqlite};
+
+use super::tx::{Conn, Read};
+use super::{Cursor, Error, PageRequest};
+
+/// An argument.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Int(i64),
+    Text(String),
+}
+
+impl From<i64> for Value {
+    fn from(value: i64) -> Self {
+        Self::Int(value)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(value: &str) -> Self {
+        Self::Text(value.to_owned())
+    }
+}
+
+/// A statement in the making. Its text consists of `'static` fragments and argument numbers: no value ever enters it.
+#[derive(Clone, Debug)]
+pub(super) struct Select {
+    sql: String,
+    values: Vec<Value>,
+}
+
+impl Select {
+    pub(super) fn new(head: &'static str) -> Self {
+        Self { sql: head.to_owned(), values: Vec::new() }
+    }
+
+    /// Appends a fragment.
+    pub(super) fn push(&mut self, fragment: &'static str) -> &mut Self {
+        self.sql.push_str(fragment);
+        self
+    }
+
+    /// Appends an argument's number.
+    pub(super) fn value(&mut self, value: impl Into<Value>) -> &mut Self {
+        self.values.push(value.into());
+        self.sql.push('$');
+        self.sql.push_str(&self.values.len().to_string());
+        self
+    }
+
+    /// Appends the argument numbers of a list, separated by commas.
+    pub(super) fn list<V: Into<Value>>(&mut self, values: impl IntoIterator<Item = V>) -> &mut Self {
+        for (place, value) in values.into_iter().enumerate() {
+            if place > 0 {
+                self.push(", ");
+            }
+            self.value(value);
+        }
+        self
+    }
+
+    /// Appends the order, the place to continue from and the limit: one row more than asked for, which shows that there
+    /// are more. `at` and `id` are the columns the list is ordered by.
+    pub(super) fn page(&mut self, at: &'static str, id: &'static str, direction: Direction, page: &PageRequest) {
+        self.page_from(
+            at,
+            id,
+            direction,
+            page.after.as_ref().map(|Cursor { at, id }| (*at, Value::from(id.as_str()))),
+            page,
+        );
+    }
+
+    /// As [`Select::page`], where the id is a number.
+    pub(super) fn page_by_number(
+        &mut self,
+        at: &'static str,
+        id: &'static str,
+        direction: Direction,
+        page: &PageRequest,
+    ) {
+        // A cursor of another list: behind everything.
+        let place = |Cursor { at, id }: &Cursor| (*at, Value::Int(id.parse().unwrap_or_default()));
+        self.page_from(at, id, direction, page.after.as_ref().map(place), page);
+    }
+
+    fn page_from(
+        &mut self,
+        at: &'static str,
+        id: &'static str,
+        direction: Direction,
+        after: Option<(i64, Value)>,
+        page: &PageRequest,
+    ) {
+        let (behind, order) = match direction {
+            Direction::Ascending => (") > (", ""),
+            Direction::Descending => (") < (", " DESC"),
+        };
+        if let Some((last_at, last_id)) = after {
+            self.push(" AND (")
+                .push(at)
+                .push(", ")
+                .push(id)
+                .push(behind)
+                .value(last_at)
+                .push(", ")
+                .value(last_id)
+                .push(")");
+        }
+        self.push(" ORDER BY ").push(at).push(order).push(", ").push(id).push(order);
+        self.push(" LIMIT ").value(i64::from(page.limit) + 1);
+    }
+
+    /// Runs it.
+    pub(super) async fn fetch<R>(self, read: &mut Read) -> Result<Vec<R>, Error>
+    where
+        R: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        let sql = AssertSqlSafe(self.sql);
+        macro_rules! run {
+            ($database:ty, $conn:expr) => {{
+                let mut query = sqlx::query_as::<$database, R>(sql);
+                for value in self.values {
+                    query = match value {
+                        Value::Int(value) => query.bind(value),
+                        Value::Text(value) => query.bind(value),
+                    };
+                }
+                query.fetch_all($conn).await?
+            }};
+        }
+        Ok(match read.conn() {
+            Conn::Sqlite(conn) => run!(Sqlite, conn),
+            Conn::Postgres(conn) => run!(Postgres, conn),
+        })
+    }
+}
+
+/// Which end of an order comes first.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Direction {
+    Ascending,
+    Descending,
+}
+
+/// `($a, $b), ($c, $d), …`: the argument numbers of `count` rows of `width` values, counting from `first`.
+pub(super) fn placeholders(count: usize, width: usize, first: usize) -> String {
+    let mut sql = String::with_capacity(count * width * 6);
+    for row in 0..count {
+        sql.push_str(if row == 0 { "(" } else { ", (" });
+        for column in 0..width {
+            if column > 0 {
+                sql.push(',');
+            }
+            sql.push('$');
+            sql.push_str(&(first + row * width + column).to_string());
+        }
+        sql.push(')');
+    }
+    sql
+}
