@@ -1,8 +1,10 @@
 //! The control plane of Nightlatch: domain, database, publisher and API behind the `nightlatch` program.
 
+pub mod api;
 pub mod config;
 pub mod domain;
 pub mod metrics;
+pub mod publisher;
 pub mod secrets;
 pub mod store;
 pub mod telemetry;

@@ -165,6 +165,20 @@ pub struct ProfileTable {
 }
 
 impl ProfileTable {
+    /// The table of a replica's profiles, so that a publisher can go on from files instead of from the first change.
+    ///
+    /// # Errors
+    /// [`Malformed`] where one of them cannot be encoded or is there twice.
+    pub fn of(profiles: &[Profile]) -> Result<Self, Malformed> {
+        let mut numbers = BTreeMap::new();
+        for (number, profile) in profiles.iter().enumerate() {
+            if numbers.insert(profile.encode()?, number as u32).is_some() {
+                return Err(Malformed::Order("profiles"));
+            }
+        }
+        Ok(Self { numbers })
+    }
+
     /// How many profiles have a number.
     pub fn len(&self) -> usize {
         self.numbers.len()

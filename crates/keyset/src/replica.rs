@@ -103,6 +103,11 @@ impl Replica {
         self.profiles.get(number as usize)
     }
 
+    /// Its profiles, by number.
+    pub fn profiles(&self) -> &[Profile] {
+        &self.profiles
+    }
+
     /// Applies deltas that lead from this replica's version to `head`'s: all of them, or none.
     ///
     /// # Errors

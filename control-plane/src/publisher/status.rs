@@ -1,0 +1,98 @@
+//! What others may know of the publisher at any moment.
+
+use std::time::Duration;
+
+use nightlatch_keyset::Head;
+
+/// Whether this process is the one that numbers and signs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// It has not asked yet.
+    #[default]
+    Starting,
+    /// It is; the lease's term.
+    Leading(u64),
+    /// Another process is.
+    Standby,
+    /// It has stopped.
+    Stopped,
+}
+
+/// A publisher's state, for `/readyz`, `/metrics` and whoever waits for a version.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PublisherStatus {
+    /// Whether this process publishes.
+    pub role: Role,
+    /// Recovery count of the published head.
+    pub incarnation: u64,
+    /// Base number of the published head.
+    pub epoch: u64,
+    /// Change counter of the published head; 0 before the first.
+    pub version: u64,
+    /// Keys at that version.
+    pub keys: u64,
+    /// The database clock the published head was signed over, unix milliseconds. The head's file is in place.
+    pub issued: Option<u64>,
+    /// When the published head may no longer be relied on, unix milliseconds.
+    pub valid_until: Option<u64>,
+    /// How long the last version took from the start of its numbering to its head being in place.
+    pub last_publish: Option<Duration>,
+    /// How long the last base took to build and publish.
+    pub last_cut: Option<Duration>,
+    /// Heads published by this process.
+    pub heads: u64,
+    /// Committed changes that no published head includes, when last counted.
+    pub unpublished: u64,
+    /// Why the last attempt failed; `None` after a good one.
+    pub error: Option<String>,
+    /// Whether that error needs a person: nothing is signed until then.
+    pub refused: bool,
+}
+
+impl PublisherStatus {
+    /// Takes over what a published head says.
+    pub(super) fn show(&mut self, head: &Head) {
+        (self.incarnation, self.epoch, self.version) = (head.incarnation, head.epoch, head.version);
+        self.keys = head.keys;
+        (self.issued, self.valid_until) = (Some(head.issued), Some(head.valid_until));
+    }
+
+    /// Whether everything is in order: the set has a head that is valid at `now` (unix milliseconds of the database), and
+    /// nothing is refused. While another process leads, only a refusal counts.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn readiness(&self, now: u64) -> Result<(), String> {
+        match (&self.error, self.valid_until) {
+            (Some(error), _) if self.refused => Err(format!("publishing is refused: {error}")),
+            _ if self.role == Role::Stopped => Err("the publisher has stopped".into()),
+            (None, _) if self.role == Role::Standby => Ok(()),
+            (Some(error), Some(until)) if until <= now => Err(format!("the published head has run out: {error}")),
+            (Some(error), None) => Err(format!("nothing is published yet: {error}")),
+            (None, None) => Err("nothing is published yet".into()),
+            (None, Some(until)) if until <= now => Err("the published head has run out".into()),
+            (_, Some(_)) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_means_a_valid_head_or_another_leader() {
+        assert!(PublisherStatus::default().readiness(0).is_err());
+        let leading = PublisherStatus { role: Role::Leading(1), ..PublisherStatus::default() };
+        assert!(leading.readiness(0).is_err());
+        let published = PublisherStatus { valid_until: Some(100), ..leading };
+        assert!(published.readiness(99).is_ok());
+        assert!(published.readiness(100).is_err());
+        // A failure is no reason as long as the head stands.
+        let failing = PublisherStatus { error: Some("disk full".into()), ..published };
+        assert!(failing.readiness(99).is_ok());
+        assert!(failing.readiness(100).unwrap_err().contains("disk full"));
+        assert!(PublisherStatus { refused: true, ..failing }.readiness(99).is_err());
+        assert!(PublisherStatus { role: Role::Standby, ..PublisherStatus::default() }.readiness(0).is_ok());
+    }
+}

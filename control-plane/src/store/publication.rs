@@ -1,0 +1,494 @@
+//! What the publisher reads and writes: changes and their numbers, versions, epochs, the last head.
+//!
+//! A change row is written without a version. Once numbered it never changes, so everything published from rows up to a
+//! version can be made again, byte for byte, until [`delete_changes`] removes what two later epochs have superseded.
+
+use std::collections::BTreeMap;
+
+use nightlatch_key::Brand;
+use nightlatch_keyset::{Commitment, Hash};
+
+use super::tx::sql;
+use super::{Error, Read, Tx};
+use crate::domain::SetId;
+
+/// How far a set has been published, and how it is to be.
+#[derive(Clone, Debug)]
+pub(crate) struct SetState {
+    pub(crate) workspace: String,
+    /// What the workspace's keys begin with.
+    pub(crate) brand: Brand,
+    /// Milliseconds between heads.
+    pub(crate) heartbeat_ms: u64,
+    /// Milliseconds that a head may be relied on.
+    pub(crate) validity_ms: u64,
+    /// Milliseconds that clocks may be apart.
+    pub(crate) skew_ms: u64,
+    /// The largest validity ever signed.
+    pub(crate) largest_validity_ms: u64,
+    pub(crate) pepper_id: String,
+    pub(crate) accepts_foreign: bool,
+    pub(crate) incarnation: u64,
+    /// 0 before the first base.
+    pub(crate) epoch: u64,
+    /// 0 before the first base.
+    pub(crate) version: u64,
+    pub(crate) commitment: Commitment,
+    /// The hash of the current route policy; `None` before the first.
+    pub(crate) policy: Option<Hash>,
+    /// The exact text of the last signed head.
+    pub(crate) head: Option<String>,
+    /// The database clock it was signed over.
+    pub(crate) head_issued: u64,
+}
+
+/// Reads a set's state.
+///
+/// # Errors
+/// [`Error::NotFound`] where there is no such set, [`Error::Corrupt`] where a field is not what this program writes.
+pub(crate) async fn state(read: &mut Read, set: &SetId) -> Result<SetState, Error> {
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        workspace_id: String,
+        brand: String,
+        heartbeat_ms: i64,
+        validity_ms: i64,
+        skew_ms: i64,
+        largest_validity_ms: i64,
+        pepper_id: String,
+        accepts_foreign: i64,
+        incarnation: i64,
+        epoch: i64,
+        version: i64,
+        commitment: Vec<u8>,
+        policy_hash: Option<Vec<u8>>,
+        head: Option<String>,
+        head_issued: Option<i64>,
+    }
+    let row = sql!(
+        read,
+        "SELECT s.workspace_id, w.brand, s.heartbeat_ms, s.validity_ms, s.skew_ms, s.largest_validity_ms, s.pepper_id, \
+         s.accepts_foreign, s.incarnation, s.epoch, s.version, s.commitment, r.policy_hash, s.head, s.head_issued \
+         FROM sets s JOIN workspaces w ON w.id = s.workspace_id LEFT JOIN routes r ON r.set_id = s.id AND r.revision = s.routes_revision WHERE s.id = $1",
+        set.as_str() => optional Row
+    )?
+    .ok_or(Error::NotFound("set"))?;
+    Ok(SetState {
+        workspace: row.workspace_id,
+        brand: Brand::new(&row.brand).map_err(|_| Error::Corrupt("brand"))?,
+        heartbeat_ms: unsigned(row.heartbeat_ms)?,
+        validity_ms: unsigned(row.validity_ms)?,
+        skew_ms: unsigned(row.skew_ms)?,
+        largest_validity_ms: unsigned(row.largest_validity_ms)?,
+        pepper_id: row.pepper_id,
+        accepts_foreign: row.accepts_foreign != 0,
+        incarnation: unsigned(row.incarnation)?,
+        epoch: unsigned(row.epoch)?,
+        version: unsigned(row.version)?,
+        commitment: Commitment(hash(&row.commitment)?),
+        policy: row.policy_hash.as_deref().map(hash).transpose()?,
+        head: row.head,
+        head_issued: unsigned(row.head_issued.unwrap_or_default())?,
+    })
+}
+
+/// The bytes of the set's policy with this hash; `None` where the set has none such.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn policy(read: &mut Read, set: &SetId, policy: &Hash) -> Result<Option<Vec<u8>>, Error> {
+    let row = sql!(
+        read,
+        "SELECT policy FROM routes WHERE set_id = $1 AND policy_hash = $2 LIMIT 1",
+        set.as_str(), policy.0.as_slice() => optional (Vec<u8>,)
+    )?;
+    Ok(row.map(|(bytes,)| bytes))
+}
+
+/// When the set's route document was last replaced, unix milliseconds; 0 where it never was.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn routes_replaced_at(read: &mut Read, set: &SetId) -> Result<u64, Error> {
+    let (at,) = sql!(
+        read,
+        "SELECT COALESCE(MAX(created_at), 0) FROM routes WHERE set_id = $1",
+        set.as_str() => one (i64,)
+    )?;
+    unsigned(at)
+}
+
+/// A change of one key, whole.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub(crate) struct ChangeRow {
+    pub(crate) key_number: i64,
+    pub(crate) digest: Vec<u8>,
+    pub(crate) status: i64,
+    pub(crate) imported: i64,
+    pub(crate) deadline: Option<i64>,
+    pub(crate) kind: String,
+    pub(crate) environment: String,
+    pub(crate) tier: Option<String>,
+    pub(crate) scopes: String,
+    pub(crate) subject: i64,
+    pub(crate) created_at: i64,
+    pub(crate) version: i64,
+    pub(crate) position: i64,
+}
+
+/// A place in the order in which [`changes_page`] reads: key number, version, position.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Place(i64, i64, i64);
+
+impl ChangeRow {
+    /// Where this row stands.
+    pub(crate) fn place(&self) -> Place {
+        Place(self.key_number, self.version, self.position)
+    }
+}
+
+/// Gives all committed rows that have none this version, in one statement, whose snapshot they are. Within the version
+/// they keep the order in which they were written: two changes of one key are written under its lock, so the later one has
+/// the higher `seq`.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn number_changes(tx: &mut Tx, set: &SetId, version: u64) -> Result<u64, Error> {
+    Ok(sql!(
+        tx,
+        "UPDATE changes SET version = $1, position = seq WHERE set_id = $2 AND version IS NULL",
+        signed(version)?, set.as_str() => execute
+    )?)
+}
+
+/// How many committed rows have no version.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn unnumbered(read: &mut Read, set: &SetId) -> Result<u64, Error> {
+    let (count,) = sql!(
+        read,
+        "SELECT COUNT(*) FROM changes WHERE set_id = $1 AND version IS NULL",
+        set.as_str() => one (i64,)
+    )?;
+    unsigned(count)
+}
+
+/// The rows of a version, in order.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn changes_of(read: &mut Read, set: &SetId, version: u64) -> Result<Vec<ChangeRow>, Error> {
+    Ok(sql!(
+        read,
+        "SELECT key_number, digest, status, imported, deadline, kind, environment, tier, scopes, subject, created_at, \
+         version, position FROM changes WHERE set_id = $1 AND version = $2 ORDER BY position",
+        set.as_str(), signed(version)? => all ChangeRow
+    )?)
+}
+
+/// The next rows up to a version, by key and then by age: the last of each key is its state at that version.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn changes_page(
+    read: &mut Read,
+    set: &SetId,
+    through: u64,
+    after: Place,
+    limit: u32,
+) -> Result<Vec<ChangeRow>, Error> {
+    Ok(sql!(
+        read,
+        "SELECT key_number, digest, status, imported, deadline, kind, environment, tier, scopes, subject, created_at, \
+         version, position FROM changes WHERE set_id = $1 AND version <= $2 \
+         AND (key_number, version, position) > ($3, $4, $5) ORDER BY key_number, version, position LIMIT $6",
+        set.as_str(), signed(through)?, after.0, after.1, after.2, i64::from(limit) => all ChangeRow
+    )?)
+}
+
+/// The version of a key's last committed change: `None` where it has none, `Some(None)` where it is not numbered yet.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn last_change(read: &mut Read, set: &SetId, number: u32) -> Result<Option<Option<u64>>, Error> {
+    let row = sql!(
+        read,
+        "SELECT version FROM changes WHERE set_id = $1 AND key_number = $2 ORDER BY seq DESC LIMIT 1",
+        set.as_str(), i64::from(number) => optional (Option<i64>,)
+    )?;
+    row.map(|(version,)| version.map(unsigned).transpose()).transpose()
+}
+
+/// A cut: which base begins the next epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cut {
+    pub(crate) incarnation: u64,
+    pub(crate) epoch: u64,
+    pub(crate) version: u64,
+    /// The database clock before its changes were numbered: what its head will say.
+    pub(crate) issued: u64,
+    /// Unix seconds: keys that had ended before are left out.
+    pub(crate) cutoff: u64,
+    pub(crate) changes: u64,
+    pub(crate) reason: String,
+}
+
+/// Records that the changes of `cut.version` go into a base. Until [`finish_cut`] it is not published.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn begin_cut(tx: &mut Tx, set: &SetId, cut: &Cut) -> Result<(), Error> {
+    sql!(
+        tx,
+        "INSERT INTO set_versions (set_id, version, incarnation, epoch, kind, issued, cutoff, change_count, reason) \
+         VALUES ($1, $2, $3, $4, 'base', $5, $6, $7, $8)",
+        set.as_str(), signed(cut.version)?, signed(cut.incarnation)?, signed(cut.epoch)?, signed(cut.issued)?,
+        signed(cut.cutoff)?, signed(cut.changes)?, &cut.reason => execute
+    )?;
+    Ok(())
+}
+
+/// The cut that is begun and not finished.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Corrupt`].
+pub(crate) async fn open_cut(read: &mut Read, set: &SetId) -> Result<Option<Cut>, Error> {
+    let row = sql!(
+        read,
+        "SELECT incarnation, epoch, version, issued, COALESCE(cutoff, 0), change_count, reason FROM set_versions \
+         WHERE set_id = $1 AND kind = 'base' AND link IS NULL ORDER BY version DESC LIMIT 1",
+        set.as_str() => optional (i64, i64, i64, i64, i64, i64, String)
+    )?;
+    row.map(|(incarnation, epoch, version, issued, cutoff, changes, reason)| {
+        Ok(Cut {
+            incarnation: unsigned(incarnation)?,
+            epoch: unsigned(epoch)?,
+            version: unsigned(version)?,
+            issued: unsigned(issued)?,
+            cutoff: unsigned(cutoff)?,
+            changes: unsigned(changes)?,
+            reason,
+        })
+    })
+    .transpose()
+}
+
+/// What a rebuild needs to know of a base beside the change rows.
+#[derive(Clone, Debug)]
+pub(crate) struct EpochRow {
+    pub(crate) incarnation: u64,
+    pub(crate) epoch: u64,
+    pub(crate) version: u64,
+    pub(crate) commitment: Commitment,
+    pub(crate) root: Hash,
+    pub(crate) cutoff: u64,
+    pub(crate) keys: u64,
+    pub(crate) pepper_id: String,
+    /// Unix milliseconds at which it was published.
+    pub(crate) created_at: u64,
+}
+
+/// Records the base of a cut, and with it that the cut is done.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn finish_cut(tx: &mut Tx, set: &SetId, epoch: &EpochRow, reason: &str) -> Result<(), Error> {
+    sql!(
+        tx,
+        "INSERT INTO set_epochs (set_id, incarnation, epoch, version, commitment, root, cutoff, key_count, pepper_id, \
+         reason, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        set.as_str(), signed(epoch.incarnation)?, signed(epoch.epoch)?, signed(epoch.version)?,
+        epoch.commitment.0.0.as_slice(), epoch.root.0.as_slice(), signed(epoch.cutoff)?, signed(epoch.keys)?,
+        &epoch.pepper_id, reason, signed(epoch.created_at)? => execute
+    )?;
+    sql!(
+        tx,
+        "UPDATE set_versions SET link = $1, commitment = $2 WHERE set_id = $3 AND version = $4",
+        epoch.root.0.as_slice(), epoch.commitment.0.0.as_slice(), set.as_str(), signed(epoch.version)? => execute
+    )?;
+    Ok(())
+}
+
+/// The published bases, newest first.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Corrupt`].
+pub(crate) async fn epochs(read: &mut Read, set: &SetId) -> Result<Vec<EpochRow>, Error> {
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        incarnation: i64,
+        epoch: i64,
+        version: i64,
+        commitment: Vec<u8>,
+        root: Vec<u8>,
+        cutoff: i64,
+        key_count: i64,
+        pepper_id: String,
+        created_at: i64,
+    }
+    let rows = sql!(
+        read,
+        "SELECT incarnation, epoch, version, commitment, root, cutoff, key_count, pepper_id, created_at \
+         FROM set_epochs WHERE set_id = $1 ORDER BY incarnation DESC, epoch DESC",
+        set.as_str() => all Row
+    )?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(EpochRow {
+                incarnation: unsigned(row.incarnation)?,
+                epoch: unsigned(row.epoch)?,
+                version: unsigned(row.version)?,
+                commitment: Commitment(hash(&row.commitment)?),
+                root: hash(&row.root)?,
+                cutoff: unsigned(row.cutoff)?,
+                keys: unsigned(row.key_count)?,
+                pepper_id: row.pepper_id,
+                created_at: unsigned(row.created_at)?,
+            })
+        })
+        .collect()
+}
+
+/// A version whose file is a delta.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DeltaRow {
+    pub(crate) incarnation: u64,
+    pub(crate) epoch: u64,
+    pub(crate) version: u64,
+    pub(crate) issued: u64,
+    pub(crate) link: Hash,
+    pub(crate) commitment: Commitment,
+    pub(crate) changes: u64,
+}
+
+/// Records a delta.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn insert_delta(tx: &mut Tx, set: &SetId, delta: &DeltaRow) -> Result<(), Error> {
+    sql!(
+        tx,
+        "INSERT INTO set_versions (set_id, version, incarnation, epoch, kind, issued, link, commitment, change_count, \
+         reason) VALUES ($1, $2, $3, $4, 'delta', $5, $6, $7, $8, '')",
+        set.as_str(), signed(delta.version)?, signed(delta.incarnation)?, signed(delta.epoch)?, signed(delta.issued)?,
+        delta.link.0.as_slice(), delta.commitment.0.0.as_slice(), signed(delta.changes)? => execute
+    )?;
+    Ok(())
+}
+
+/// The hashes of the bodies of the deltas after version `from`, up to `through`, by version.
+///
+/// # Errors
+/// [`Error::Corrupt`] where a delta has none.
+pub(crate) async fn delta_links(
+    read: &mut Read,
+    set: &SetId,
+    from: u64,
+    through: u64,
+) -> Result<BTreeMap<u64, Hash>, Error> {
+    let rows = sql!(
+        read,
+        "SELECT version, link FROM set_versions WHERE set_id = $1 AND version > $2 AND version <= $3 AND kind = 'delta'",
+        set.as_str(), signed(from)?, signed(through)? => all (i64, Option<Vec<u8>>)
+    )?;
+    rows.into_iter()
+        .map(|(version, link)| Ok((unsigned(version)?, hash(&link.ok_or(Error::Corrupt("version"))?)?)))
+        .collect()
+}
+
+/// Where a set has got, with the head that says so.
+#[derive(Clone, Debug)]
+pub(crate) struct Published<'a> {
+    pub(crate) incarnation: u64,
+    pub(crate) epoch: u64,
+    pub(crate) version: u64,
+    pub(crate) commitment: Commitment,
+    pub(crate) keys: u64,
+    pub(crate) note: &'a str,
+    pub(crate) issued: u64,
+    pub(crate) validity_ms: u64,
+}
+
+/// Stores the set's state and its head's exact text.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn save_head(tx: &mut Tx, set: &SetId, published: &Published<'_>) -> Result<(), Error> {
+    sql!(
+        tx,
+        "UPDATE sets SET incarnation = $1, epoch = $2, version = $3, commitment = $4, key_count = $5, head = $6, \
+         head_issued = $7, largest_validity_ms = CASE WHEN largest_validity_ms < $8 THEN $8 ELSE largest_validity_ms END \
+         WHERE id = $9",
+        signed(published.incarnation)?, signed(published.epoch)?, signed(published.version)?,
+        published.commitment.0.0.as_slice(), signed(published.keys)?, published.note, signed(published.issued)?,
+        signed(published.validity_ms)?, set.as_str() => execute
+    )?;
+    Ok(())
+}
+
+/// `seq` of rows that a later one up to version `through` has superseded, where the later one came after the oldest
+/// version that is still on record.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn superseded(read: &mut Read, set: &SetId, through: u64, limit: u32) -> Result<Vec<i64>, Error> {
+    let rows = sql!(
+        read,
+        "SELECT o.seq FROM changes n JOIN changes o ON o.set_id = n.set_id AND o.key_number = n.key_number \
+         AND (o.version < n.version OR (o.version = n.version AND o.position < n.position)) \
+         WHERE n.set_id = $1 AND n.version <= $2 \
+         AND n.version > (SELECT MIN(v.version) FROM set_versions v WHERE v.set_id = $1) LIMIT $3",
+        set.as_str(), signed(through)?, i64::from(limit) => all (i64,)
+    )?;
+    Ok(rows.into_iter().map(|(seq,)| seq).collect())
+}
+
+/// Deletes change rows.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn delete_changes(tx: &mut Tx, rows: &[i64]) -> Result<(), Error> {
+    for seq in rows {
+        sql!(tx, "DELETE FROM changes WHERE seq = $1", *seq => execute)?;
+    }
+    Ok(())
+}
+
+/// Forgets versions before one: nothing of them is superseded any more that [`superseded`] would find.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn forget_versions(tx: &mut Tx, set: &SetId, before: u64) -> Result<(), Error> {
+    sql!(
+        tx,
+        "DELETE FROM set_versions WHERE set_id = $1 AND version < $2",
+        set.as_str(), signed(before)? => execute
+    )?;
+    Ok(())
+}
+
+/// Forgets an epoch whose files are gone.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn forget_epoch(tx: &mut Tx, set: &SetId, incarnation: u64, epoch: u64) -> Result<(), Error> {
+    sql!(
+        tx,
+        "DELETE FROM set_epochs WHERE set_id = $1 AND incarnation = $2 AND epoch = $3",
+        set.as_str(), signed(incarnation)?, signed(epoch)? => execute
+    )?;
+    Ok(())
+}
+
+fn unsigned(number: i64) -> Result<u64, Error> {
+    u64::try_from(number).map_err(|_| Error::Corrupt("number"))
+}
+
+fn signed(number: u64) -> Result<i64, Error> {
+    i64::try_from(number).map_err(|_| Error::Corrupt("number"))
+}
+
+fn hash(bytes: &[u8]) -> Result<Hash, Error> {
+    bytes.try_into().map(Hash).map_err(|_| Error::Corrupt("hash"))
+}
