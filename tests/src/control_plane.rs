@@ -258,14 +258,28 @@ impl ControlPlane {
     /// # Errors
     /// When it runs already or does not start; with its log.
     pub async fn restart(&mut self) -> Result<()> {
+        self.launch()?;
+        let process = self.process.as_mut().context("it was just launched")?;
+        wait_until_ready(process, self.scratch.path()).await
+    }
+
+    /// Starts it again on the same data and the same port, and does not wait.
+    ///
+    /// # Errors
+    /// When it runs already.
+    pub fn launch(&mut self) -> Result<()> {
         if self.process.is_some() {
             bail!("the control plane is still running");
         }
         let scratch = self.scratch.path();
-        let mut process = launch(&self.config, &self.data_dir, scratch, self.port, self.database.as_ref())?;
-        wait_until_ready(&mut process, scratch).await?;
-        self.process = Some(process);
+        self.process = Some(launch(&self.config, &self.data_dir, scratch, self.port, self.database.as_ref())?);
         Ok(())
+    }
+
+    /// Leaves data and log where they are when dropped, for whoever looks into a failure.
+    pub fn keep(&mut self) -> String {
+        self.scratch.disable_cleanup(true);
+        self.scratch.path().display().to_string()
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod caller;
 pub mod clock;
 pub mod control_plane;
+pub mod crash;
 pub mod file;
 pub mod import;
 pub mod load;
