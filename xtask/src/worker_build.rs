@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
-use wasm_bindgen_cli_support::Bindgen;
+use wasm_bindgen_cli_support::{Bindgen, Output};
 
 use crate::node_tools;
 
@@ -83,9 +83,10 @@ pub(crate) fn build(root: &Path) -> Result<PathBuf> {
     }
     fs::create_dir_all(&stage)?;
     fs::create_dir_all(&out)?;
-    bind(&wasm, &stage)?;
-    optimise(root, &stage.join("index_bg.wasm"), &stage.join("small.wasm"))?;
+    let mut bound = bind(&wasm, &stage)?;
     bundle(root, &crate_dir.join("js/entry.mjs"), &stage)?;
+    keep_used_exports(&mut bound, &stage)?;
+    optimise(root, &stage.join("used.wasm"), &stage.join("small.wasm"))?;
     // The stamp goes last, so that an interrupted build is never taken for a finished one.
     let _ = fs::remove_file(&stamp_file);
     fs::rename(stage.join("small.wasm"), out.join("index_bg.wasm"))?;
@@ -100,6 +101,8 @@ fn compile(root: &Path) -> Result<PathBuf> {
     let status = Command::new(cargo)
         .args(["build", "--quiet", "--lib", "--package", CRATE])
         .args(["--target", TARGET, "--profile", PROFILE])
+        .arg("--config")
+        .arg(format!("target.{TARGET}.rustflags=[{}]", remapped_paths()?))
         .current_dir(root)
         .status()
         .context("running cargo")?;
@@ -108,6 +111,16 @@ fn compile(root: &Path) -> Result<PathBuf> {
     }
     let target_dir = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     Ok(root.join(target_dir).join(TARGET).join(PROFILE).join(LIBRARY))
+}
+
+/// Compiler flags that cut the place of Cargo's sources out of panic messages: they tell of whoever built the Worker, and
+/// make the same sources give other bytes elsewhere.
+fn remapped_paths() -> Result<String> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo"))).context("no home directory")?;
+    let sources = fs::read_dir(home.join("registry/src")).into_iter().flatten();
+    let flags = sources.map(|entry| Ok(format!("'--remap-path-prefix={}/='", entry?.path().display())));
+    Ok(flags.collect::<Result<Vec<_>>>()?.join(","))
 }
 
 /// Everything a finished build depends on, as one hash.
@@ -126,9 +139,9 @@ fn inputs_hash(root: &Path, wasm: &Path, js_dir: &Path) -> Result<String> {
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Writes the JavaScript side of the bindings (`index.js`) and the bound module beside it.
-fn bind(wasm: &Path, stage: &Path) -> Result<()> {
-    Bindgen::new()
+/// Writes the JavaScript side of the bindings (`index.js`), and returns the bound module.
+fn bind(wasm: &Path, stage: &Path) -> Result<Output> {
+    let mut output = Bindgen::new()
         .input_path(wasm)
         .module(true)?
         .typescript(false)
@@ -136,14 +149,35 @@ fn bind(wasm: &Path, stage: &Path) -> Result<()> {
         // After a trap the module starts anew instead of staying broken until the isolate goes.
         .reset_state_function(true)
         .force_enable_abort_handler(true)
-        .generate(stage)
+        .generate_output()
         .context("wasm-bindgen")?;
-    // Bundlers know the plain form; the runtime hands over a compiled module either way.
+    output.emit(stage).context("wasm-bindgen")?;
     let bindings = stage.join("index.js");
     let text = fs::read_to_string(&bindings)?;
+    // Bundlers know the plain form; the runtime hands over a compiled module either way.
     let plain = text.replace("import source ", "import ");
     ensure!(plain != text, "wasm-bindgen no longer writes `import source`");
-    fs::write(&bindings, plain)?;
+    // Says of every exported class that it does nothing unless used, so that the bundler drops those nobody uses.
+    let plain = plain.replace("new FinalizationRegistry(", "/* @__PURE__ */ new FinalizationRegistry(");
+    let lines = plain.lines().filter(|line| !line.starts_with("if (Symbol.dispose) "));
+    fs::write(&bindings, lines.collect::<Vec<_>>().join("\n"))?;
+    Ok(output)
+}
+
+/// Writes `used.wasm`: the module without the exports that the bundled script never names. The crates beneath export
+/// whole classes of bindings this Worker has no use for, and an export keeps all the code behind it.
+fn keep_used_exports(bound: &mut Output, stage: &Path) -> Result<()> {
+    let script = fs::read_to_string(stage.join("bundle.js"))?;
+    let exports = &mut bound.wasm_mut().exports;
+    let unused: Vec<_> = exports
+        .iter()
+        .filter(|export| !script.contains(&format!("wasm.{}", export.name)))
+        .map(|export| export.id())
+        .collect();
+    for export in unused {
+        exports.delete(export);
+    }
+    fs::write(stage.join("used.wasm"), bound.wasm_mut().emit_wasm())?;
     Ok(())
 }
 

@@ -1,0 +1,207 @@
+//! Which keys were seen, on its way to the control plane.
+//!
+//! A key is told of once per window of 30 s. Windows begin at an instance's own offset, so that a thousand instances do
+//! not all report in the same second.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+
+use nightlatch_gate::KeyId;
+use nightlatch_sync::Mark;
+
+/// Milliseconds for which a sighting of a key stands.
+const WINDOW: u64 = 30_000;
+/// Keys remembered in a window; when there are more, some are told of twice.
+const MAX_REMEMBERED: usize = 20_000;
+/// Sightings that wait to be sent, and that one report may hold.
+const MAX_PENDING: usize = 1_000;
+/// Milliseconds after which a report that was scheduled but never sent counts as lost.
+const LOST_AFTER: u64 = 5_000;
+
+/// The sightings of one instance. Times are unix milliseconds.
+#[derive(Debug)]
+pub(crate) struct Sightings {
+    offset: u64,
+    window: u64,
+    seen: HashSet<KeyId>,
+    pending: Vec<(KeyId, u64)>,
+    /// A report is scheduled and will take what is pending; until when that may be believed.
+    scheduled_until: u64,
+    sequence: u64,
+    last_report: u64,
+    reported: Option<Mark>,
+}
+
+impl Sightings {
+    /// Begins with none. `offset` is any number, the instance's own.
+    pub(crate) fn new(offset: u64) -> Self {
+        Self {
+            offset: offset % WINDOW,
+            window: 0,
+            seen: HashSet::new(),
+            pending: Vec::new(),
+            scheduled_until: 0,
+            sequence: 0,
+            last_report: 0,
+            reported: None,
+        }
+    }
+
+    /// Takes note of a key. True where a report has to be scheduled, by the request that asked.
+    pub(crate) fn saw(&mut self, key: KeyId, now: u64) -> bool {
+        let window = now.saturating_add(self.offset) / WINDOW;
+        if window != self.window || self.seen.len() >= MAX_REMEMBERED {
+            self.window = window;
+            self.seen.clear();
+        }
+        if !self.seen.insert(key) {
+            return false;
+        }
+        self.keep(key, now);
+        self.schedule(now)
+    }
+
+    /// Whether the control plane does not know yet what this instance answers from and has not heard for a window. Then a
+    /// report has to be scheduled.
+    pub(crate) fn applied(&mut self, mark: Mark, now: u64) -> bool {
+        let state = |mark: Mark| mark.state();
+        self.reported.map(state) != Some(state(mark))
+            && now.saturating_sub(self.last_report) >= WINDOW
+            && self.schedule(now)
+    }
+
+    fn schedule(&mut self, now: u64) -> bool {
+        let due = now >= self.scheduled_until;
+        if due {
+            self.scheduled_until = now + LOST_AFTER;
+        }
+        due
+    }
+
+    /// Takes what is pending and gives it a number. Sightings that come from now on schedule a report of their own.
+    pub(crate) fn take(&mut self, now: u64) -> Report {
+        self.scheduled_until = 0;
+        self.sequence += 1;
+        self.last_report = now;
+        Report { sequence: self.sequence, seen: std::mem::take(&mut self.pending) }
+    }
+
+    /// Takes note that a report arrived.
+    pub(crate) fn arrived(&mut self, applied: Option<Mark>) {
+        self.reported = applied;
+    }
+
+    /// Takes a report back that did not arrive; it goes with the next one.
+    pub(crate) fn failed(&mut self, report: Report) {
+        for (key, at) in report.seen {
+            self.keep(key, at);
+        }
+    }
+
+    fn keep(&mut self, key: KeyId, at: u64) {
+        if self.pending.len() < MAX_PENDING {
+            self.pending.push((key, at));
+        }
+    }
+}
+
+/// One report on its way.
+#[derive(Debug)]
+pub(crate) struct Report {
+    sequence: u64,
+    seen: Vec<(KeyId, u64)>,
+}
+
+impl Report {
+    /// The body of the report. None of its texts needs escaping.
+    pub(crate) fn to_json(&self, set: &str, instance: &str, applied: Option<Mark>) -> String {
+        let mut out = String::with_capacity(200 + 48 * self.seen.len());
+        // Writing to a string cannot fail.
+        let _ = write!(
+            out,
+            r#"{{"set":"{set}","instance":"{instance}","sequence":{},"runtime":"cloudflare","version":"{}","applied":"#,
+            self.sequence,
+            env!("CARGO_PKG_VERSION"),
+        );
+        let _ = match applied {
+            Some(Mark { incarnation, epoch, version, issued }) => write!(
+                out,
+                r#"{{"incarnation":{incarnation},"epoch":{epoch},"version":{version},"issued":{issued}}}"#
+            ),
+            None => write!(out, "null"),
+        };
+        out.push_str(r#","seen":["#);
+        for (index, (key, at)) in self.seen.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            let _ = write!(out, r#"{comma}{{"key":"{key}","at":{at}}}"#);
+        }
+        out.push_str("]}");
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MARK: Mark = Mark { incarnation: 0, epoch: 1, version: 7, issued: 1_700 };
+
+    #[test]
+    fn a_key_is_told_of_once_per_window() {
+        let mut sightings = Sightings::new(0);
+        assert!(sightings.saw(KeyId::Number(1), 60_000));
+        // Already scheduled: the second key goes along.
+        assert!(!sightings.saw(KeyId::Number(2), 60_001));
+        assert_eq!(sightings.take(60_050).seen.len(), 2);
+        assert!(!sightings.saw(KeyId::Number(1), 89_999));
+        assert!(sightings.saw(KeyId::Number(1), 90_000));
+    }
+
+    #[test]
+    fn failed_reports_go_with_the_next() {
+        let mut sightings = Sightings::new(0);
+        assert!(sightings.saw(KeyId::Number(1), 1));
+        let report = sightings.take(2);
+        sightings.failed(report);
+        assert!(sightings.saw(KeyId::Number(2), 3));
+        let report = sightings.take(4);
+        assert_eq!(
+            report.to_json("set_a", "i", Some(MARK)),
+            format!(
+                r#"{{"set":"set_a","instance":"i","sequence":2,"runtime":"cloudflare","version":"{}","applied":{{"incarnation":0,"epoch":1,"version":7,"issued":1700}},"seen":[{{"key":"kn_1","at":1}},{{"key":"kn_2","at":3}}]}}"#,
+                env!("CARGO_PKG_VERSION")
+            )
+        );
+    }
+
+    #[test]
+    fn a_scheduled_report_that_never_comes_is_given_up() {
+        let mut sightings = Sightings::new(0);
+        assert!(sightings.saw(KeyId::Number(1), 1_000));
+        assert!(!sightings.saw(KeyId::Number(2), 5_999));
+        assert!(sightings.saw(KeyId::Number(3), 6_000));
+    }
+
+    #[test]
+    fn a_new_version_is_told_of_without_sightings() {
+        let mut sightings = Sightings::new(0);
+        assert!(sightings.applied(MARK, 40_000));
+        let report = sightings.take(40_000);
+        sightings.arrived(Some(MARK));
+        assert_eq!(report.to_json("s", "i", None).matches("null").count(), 1);
+        assert!(!sightings.applied(MARK, 90_000));
+        let next = Mark { version: 8, ..MARK };
+        assert!(!sightings.applied(next, 50_000));
+        assert!(sightings.applied(next, 70_000));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut sightings = Sightings::new(0);
+        for number in 0..3 * MAX_REMEMBERED as u32 {
+            sightings.saw(KeyId::Number(number), 1);
+        }
+        assert!(sightings.seen.len() <= MAX_REMEMBERED);
+        assert_eq!(sightings.take(2).seen.len(), MAX_PENDING);
+    }
+}

@@ -1,0 +1,82 @@
+// Runs the built Worker in workerd for a test, through Miniflare.
+//
+// Argument: the path of a JSON file, see `workerd.rs`. Then a conversation of JSON lines: this program
+// first writes {"ready":{"urls":[…]}}, then answers each line it reads. It ends when its standard input
+// does, so that no workerd outlives the test that wanted it, however that test died.
+
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { Log, LogLevel, Miniflare } from "miniflare";
+
+const config = JSON.parse(await readFile(process.argv[2], "utf8"));
+
+const say = (message) => process.stdout.write(`${JSON.stringify(message)}\n`);
+
+/** A running program as a service binding. */
+const external = (address) => ({ external: { address, http: {} } });
+
+/** Miniflare takes no Node buffers. */
+const plainBytes = (buffer) => new Uint8Array(buffer).buffer;
+
+const worker = (isolate) => ({
+  name: `edge-${isolate}`,
+  modules: [
+    { type: "ESModule", path: join(config.build, "index.js") },
+    { type: "CompiledWasm", path: join(config.build, "index_bg.wasm") },
+  ],
+  modulesRoot: config.build,
+  compatibilityDate: config.compatibility_date,
+  bindings: config.variables,
+  r2Buckets: Object.fromEntries(config.buckets.map((name) => [name, name])),
+  serviceBindings: Object.fromEntries(
+    Object.entries(config.services).map(([name, address]) => [name, external(address)]),
+  ),
+  // Straight to the Worker: Miniflare's own front door would rewrite request targets first.
+  unsafeDirectSockets: [{ host: "127.0.0.1", port: config.ports[isolate] ?? 0 }],
+});
+
+const names = Array.from({ length: config.isolates }, (_, isolate) => `edge-${isolate}`);
+const miniflare = new Miniflare({
+  host: "127.0.0.1",
+  port: 0,
+  cf: false,
+  log: new Log(LogLevel.WARN),
+  handleRuntimeStdio(stdout, stderr) {
+    stdout.pipe(process.stderr);
+    stderr.pipe(process.stderr);
+  },
+  workers: names.map((_, isolate) => worker(isolate)),
+});
+
+const answers = {
+  async put({ bucket, key, base64 }) {
+    const r2 = await miniflare.getR2Bucket(bucket, names[0]);
+    await r2.put(key, plainBytes(Buffer.from(base64, "base64")));
+  },
+  async put_file({ bucket, key, path }) {
+    const r2 = await miniflare.getR2Bucket(bucket, names[0]);
+    await r2.put(key, plainBytes(await readFile(path)));
+  },
+};
+
+try {
+  await miniflare.ready;
+  const urls = [];
+  for (const name of names) urls.push((await miniflare.unsafeGetDirectURL(name)).origin);
+  say({ ready: { urls } });
+  for await (const line of createInterface({ input: process.stdin })) {
+    const { call, ...rest } = JSON.parse(line);
+    try {
+      await answers[call](rest);
+      say({ done: call });
+    } catch (error) {
+      say({ failed: String(error?.stack ?? error) });
+    }
+  }
+} catch (error) {
+  say({ failed: String(error?.stack ?? error) });
+  process.exitCode = 1;
+} finally {
+  await miniflare.dispose();
+}
