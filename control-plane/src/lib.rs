@@ -6,5 +6,6 @@ pub mod domain;
 pub mod metrics;
 pub mod publisher;
 pub mod secrets;
+pub mod serve;
 pub mod store;
 pub mod telemetry;

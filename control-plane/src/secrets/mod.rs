@@ -19,6 +19,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use base64ct::{Base64, Encoding as _};
+use nightlatch_keyset::note::{Signer, VerifierError};
 use zeroize::Zeroizing;
 
 pub use file::{check_private, read_private, write_private};
@@ -162,9 +163,12 @@ impl Secrets {
         &self.root
     }
 
-    /// The seed of the key that signs heads.
-    pub fn head_seed(&self) -> &[u8; LEN] {
-        &self.head
+    /// The signer of a set's heads. Its name tells edges of other sets that the head is not theirs.
+    ///
+    /// # Errors
+    /// [`VerifierError`] where the id cannot be part of a signer's name.
+    pub fn head_signer(&self, set: &str) -> Result<Signer, VerifierError> {
+        Signer::new(&format!("nightlatch/{set}"), &self.head)
     }
 
     /// The pepper.
@@ -216,9 +220,10 @@ mod tests {
         let made = Secrets::create(data.path(), &mut os_random).unwrap();
         let read = Secrets::open(data.path()).unwrap();
         assert_eq!(made.root_seed(), read.root_seed());
-        assert_eq!(made.head_seed(), read.head_seed());
+        let vkey = |secrets: &Secrets| secrets.head_signer("set_a").unwrap().verifier().to_vkey();
+        assert_eq!(vkey(&made), vkey(&read));
         assert_eq!(made.pepper().to_text(), read.pepper().to_text());
-        assert_ne!(made.root_seed(), made.head_seed());
+        assert_ne!(*made.root, *made.head);
         let mode = |name: &str| fs::metadata(data.path().join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode("secrets"), 0o700);
         for name in ["root.key", "head.key", "pepper", "server.key"] {

@@ -1,0 +1,117 @@
+//! Who may call what. One table, which the code obeys and the tests walk; what is not in it is refused.
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::Method;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use nightlatch_api::Code;
+
+use super::App;
+use super::caller::Caller;
+use super::refused::Refused;
+use crate::store::tokens::TokenKind;
+
+/// Who may call a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Who {
+    /// Everybody, without a token.
+    Anyone,
+    /// Holders of a management token.
+    Management,
+    /// Holders of an edge token.
+    Edge,
+    /// Holders of either.
+    Either,
+}
+
+impl Who {
+    fn admits(self, kind: TokenKind) -> bool {
+        match self {
+            Self::Anyone | Self::Either => true,
+            Self::Management => kind == TokenKind::Management,
+            Self::Edge => kind == TokenKind::Edge,
+        }
+    }
+}
+
+use Who::{Anyone, Edge, Either, Management};
+
+/// Method, path and who may. Only the edge token of a set may read or report about that set; its handlers see to it.
+pub(super) const TABLE: &[(&str, &str, Who)] = &[
+    ("POST", "/v1/enrol", Anyone),
+    ("POST", "/v1/keys", Management),
+    ("GET", "/v1/keys", Management),
+    ("POST", "/v1/keys/import", Management),
+    ("GET", "/v1/keys/{id}", Management),
+    ("PATCH", "/v1/keys/{id}", Management),
+    ("POST", "/v1/keys/{id}/disable", Management),
+    ("POST", "/v1/keys/{id}/enable", Management),
+    ("POST", "/v1/keys/{id}/revoke", Management),
+    ("POST", "/v1/keys/{id}/rotations", Management),
+    ("GET", "/v1/rotations", Management),
+    ("GET", "/v1/rotations/{id}", Management),
+    ("POST", "/v1/rotations/{id}/extend", Management),
+    ("POST", "/v1/rotations/{id}/cancel", Management),
+    ("POST", "/v1/rotations/{id}/complete", Management),
+    ("POST", "/v1/verify", Management),
+    ("GET", "/v1/routes", Management),
+    ("PUT", "/v1/routes", Management),
+    ("POST", "/v1/tokens", Management),
+    ("GET", "/v1/tokens", Management),
+    ("POST", "/v1/tokens/{id}/revoke", Management),
+    ("GET", "/v1/audit", Management),
+    ("GET", "/v1/scopes", Management),
+    ("GET", "/v1/tiers", Management),
+    ("GET", "/v1/sets", Management),
+    ("GET", "/v1/sets/{set}", Either),
+    ("GET", "/v1/sets/{set}/head", Either),
+    ("GET", "/v1/sets/{set}/files/{name}", Either),
+    ("POST", "/v1/edges/reports", Edge),
+    ("GET", "/healthz", Anyone),
+    ("GET", "/readyz", Anyone),
+    ("GET", "/metrics", Anyone),
+    ("GET", "/openapi.json", Anyone),
+];
+
+/// Who may make a call; `None` where the table does not have it.
+pub(super) fn who(method: &Method, path: &str) -> Option<Who> {
+    let method = if *method == Method::HEAD { "GET" } else { method.as_str() };
+    TABLE.iter().find(|(m, p, _)| *m == method && *p == path).map(|(_, _, who)| *who)
+}
+
+/// Lets a request through to its handler, or not.
+pub(super) async fn check(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    match admit(&app, &mut request).await {
+        Ok(()) => next.run(request).await,
+        Err(refused) => refused.into_response(),
+    }
+}
+
+async fn admit(app: &App, request: &mut Request) -> Result<(), Refused> {
+    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let Some(who) = who(request.method(), path) else {
+        return Err(unlisted(path));
+    };
+    if who == Anyone {
+        return Ok(());
+    }
+    let caller = Caller::identify(app, request.headers(), request.extensions()).await?;
+    if !who.admits(caller.token.kind) {
+        return Err(Code::Forbidden.into());
+    }
+    tracing::Span::current().record("token", caller.token.id.as_str());
+    request.extensions_mut().insert(caller);
+    Ok(())
+}
+
+/// A path that the table has with other methods, or not at all.
+fn unlisted(path: &str) -> Refused {
+    let mut methods: Vec<_> = TABLE.iter().filter(|(_, p, _)| *p == path).map(|(m, _, _)| *m).collect();
+    if methods.is_empty() {
+        return Code::NotFound.into();
+    }
+    if methods.contains(&"GET") {
+        methods.push("HEAD");
+    }
+    Refused::method(&methods.join(", "))
+}

@@ -1,0 +1,78 @@
+//! `/v1/enrol`: the first management token, against the one-time token of the data directory.
+
+use std::path::Path;
+
+use axum::extract::State;
+use axum::http::Extensions;
+use axum::response::Response;
+use nightlatch_api::{Code, Enrol, Enrolled, Problem};
+use nightlatch_key::{Digest, KeyText};
+
+use super::App;
+use super::body::Json;
+use super::caller::{request_id, source};
+use super::idempotency::Created;
+use super::refused::Refused;
+use super::tokens::{self, mint_reserved};
+use crate::store::{Error, enrolment};
+
+/// The brand of an enrolment token's text.
+const BRAND: &str = "nlo";
+
+/// Mints the text of an enrolment token.
+pub(crate) fn mint() -> KeyText {
+    mint_reserved(BRAND)
+}
+
+/// Trades the enrolment token for a management token, once.
+#[utoipa::path(
+    post, path = "/v1/enrol", tag = "tokens", operation_id = "enrol",
+    request_body = Enrol,
+    responses(
+        (status = 201, description = "Enrolled.", body = Enrolled),
+        (status = 401, description = "The token is unknown, used or expired.", body = Problem, content_type = "application/problem+json"),
+        (status = "4XX", description = "Refused; nothing was changed.", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn enrol(
+    State(app): State<App>,
+    extensions: Extensions,
+    body: Json<Enrol>,
+) -> Result<Response, Refused> {
+    let offered = body.value.token;
+    let text = offered.expose().trim().as_bytes();
+    let parsed = nightlatch_key::parse(text).ok().filter(|parsed| parsed.brand().as_str() == BRAND);
+    if parsed.is_none() {
+        return Err(Code::EnrolmentInvalid.into());
+    }
+    let digest = Digest::of(text);
+    let minted = tokens::mint(crate::store::tokens::TokenKind::Management);
+    let new = tokens::management("enrolment", &minted);
+    let (request_id, source) = (request_id(&extensions), source(&extensions));
+    let exchanged = app
+        .store()
+        .write::<_, Error, _>(move |tx| {
+            Box::pin(async move {
+                let token = enrolment::exchange(tx, digest, &new, &request_id, source.as_deref()).await?;
+                Ok((token, tx.now().await?))
+            })
+        })
+        .await;
+    let (token, now) = match exchanged {
+        Err(Error::NotFound(_)) => return Err(Code::EnrolmentInvalid.into()),
+        other => other?,
+    };
+    remove(app.enrolment_file()).await;
+    let body = serde_json::json!({ "token": tokens::show(&token, now) });
+    Ok(Created::new(&body).with_secret(minted.expose()).into_response())
+}
+
+/// A used token is worth nothing; its file goes so that nobody tries it.
+async fn remove(file: &Path) {
+    match tokio::fs::remove_file(file).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%error, file = %file.display(), "the used enrolment token could not be removed");
+        }
+        _ => {}
+    }
+}

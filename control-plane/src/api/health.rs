@@ -1,0 +1,119 @@
+//! Operations: is it alive, is it ready, what does it count.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::App;
+use crate::metrics::SetGauges;
+use crate::publisher::Role;
+use crate::store::workspaces;
+
+/// How long the database may take to say what time it is.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The process is alive.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Alive {
+    /// Always `ok`.
+    status: &'static str,
+}
+
+/// Whether the process can do its work.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Readiness {
+    /// Whether every check passes.
+    ready: bool,
+    /// What was looked at.
+    checks: Vec<Check>,
+}
+
+/// One thing that has to hold.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Check {
+    /// What: `database` or `publisher`.
+    name: &'static str,
+    /// Whether it holds.
+    ok: bool,
+    /// What is wrong, when it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+impl Check {
+    fn new(name: &'static str, result: Result<(), String>) -> Self {
+        Self { name, ok: result.is_ok(), detail: result.err() }
+    }
+}
+
+/// Says that the process is alive, whatever else.
+#[utoipa::path(get, path = "/healthz", tag = "operations", operation_id = "healthz", responses((status = 200, description = "Alive.", body = Alive)))]
+pub(super) async fn healthz() -> axum::Json<Alive> {
+    axum::Json(Alive { status: "ok" })
+}
+
+/// Says whether the database answers, and whether a valid head is published.
+#[utoipa::path(
+    get, path = "/readyz", tag = "operations", operation_id = "readyz",
+    responses(
+        (status = 200, description = "Ready.", body = Readiness),
+        (status = 503, description = "Not ready; the checks say why.", body = Readiness),
+    ),
+)]
+pub(super) async fn readyz(State(app): State<App>) -> Response {
+    let now = database_clock(&app).await;
+    let publisher = match &now {
+        Ok(now) => app.publisher().readiness(u64::try_from(*now).unwrap_or_default()),
+        Err(_) => Err("cannot be judged without the database".to_owned()),
+    };
+    let checks = vec![Check::new("database", now.map(drop)), Check::new("publisher", publisher)];
+    let ready = checks.iter().all(|check| check.ok);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, axum::Json(Readiness { ready, checks })).into_response()
+}
+
+async fn database_clock(app: &App) -> Result<i64, String> {
+    match tokio::time::timeout(DATABASE_PATIENCE, app.store().now()).await {
+        Ok(Ok(now)) => Ok(now),
+        Ok(Err(error)) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the database did not answer a readiness check");
+            Err("the database fails".to_owned())
+        }
+        Err(_) => Err(format!("the database did not answer within {} s", DATABASE_PATIENCE.as_secs())),
+    }
+}
+
+/// Shows what is counted and measured, in the Prometheus text format.
+#[utoipa::path(
+    get, path = "/metrics", tag = "operations", operation_id = "metrics",
+    responses((status = 200, description = "The metrics.", body = String, content_type = "application/openmetrics-text")),
+)]
+pub(super) async fn metrics(State(app): State<App>) -> Response {
+    observe_set(&app).await;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(CONTENT_TYPE, kind)], app.metrics().encode()).into_response()
+}
+
+/// Notes how the published set stands at this moment. A database that is down leaves the last known values.
+async fn observe_set(app: &App) {
+    let Ok(mut read) = app.store().read().await else { return };
+    let (Ok(now), Ok(Some((_, set)))) = (read.now().await, workspaces::first(&mut read).await) else { return };
+    let status = app.publisher();
+    let seconds = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or_default()).as_secs_f64();
+    let age = set.head_issued.map(|issued| now - issued);
+    app.metrics().observe_set(&SetGauges {
+        set: set.id.to_string(),
+        unpublished: status.unpublished,
+        head_age: age.map(seconds),
+        heartbeat_lag: age.map(|age| seconds(age - set.heartbeat_ms)),
+        lease_term: match status.role {
+            Role::Leading(term) => i64::try_from(term).unwrap_or(i64::MAX),
+            _ => 0,
+        },
+    });
+}

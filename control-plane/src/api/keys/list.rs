@@ -1,0 +1,92 @@
+//! Reading keys.
+
+use axum::extract::State;
+use axum::http::header::ETAG;
+use axum::response::{IntoResponse as _, Response};
+use nightlatch_api::{Key, KeyFilter, Page, Problem};
+
+use super::view;
+use crate::api::App;
+use crate::api::caller::Caller;
+use crate::api::cursor::List;
+use crate::api::etag;
+use crate::api::params::{Id, Query};
+use crate::api::refused::Refused;
+use crate::api::time::to_seconds;
+use crate::domain::ids::principal_subject;
+use crate::domain::{KeyRef, Scope};
+use crate::store::keys::{self, KeyView};
+use crate::store::workspaces;
+
+/// Lists keys, newest first. Every filter given must hold.
+#[utoipa::path(
+    get, path = "/v1/keys", tag = "keys", operation_id = "listKeys",
+    params(KeyFilter),
+    responses(
+        (status = 200, description = "A page of keys.", body = Page<Key>),
+        (status = "4XX", description = "Refused.", body = Problem, content_type = "application/problem+json"),
+    ),
+    security(("token" = [])),
+)]
+pub(in crate::api) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Query(query): Query<KeyFilter>,
+) -> Result<axum::Json<Page<Key>>, Refused> {
+    let filters = KeyFilter { limit: None, cursor: None, ..query.clone() };
+    let list = List::new("keys", caller.workspace(), &filters);
+    let page = app.cursors().page(&list, query.limit, query.cursor.as_deref())?;
+    let Some(filter) = filter(filters)? else {
+        return Ok(axum::Json(Page { items: Vec::new(), next_cursor: None }));
+    };
+    let mut read = app.store().read().await?;
+    let found = keys::list(&mut read, caller.workspace(), &filter, &page).await?;
+    let bound = workspaces::bound(&mut read, caller.workspace()).await?;
+    let show = |found: KeyView| view::key(&found.key, found.rotation.as_ref().map(|r| &r.id), bound, found.now);
+    Ok(axum::Json(app.cursors().answer(&list, found, show)))
+}
+
+/// Reads a key. The `ETag` is what a change has to send as `If-Match`.
+#[utoipa::path(
+    get, path = "/v1/keys/{id}", tag = "keys", operation_id = "readKey",
+    params(("id" = String, Path, description = "`key_…`, or `kn_` and the key's number.")),
+    responses(
+        (status = 200, description = "The key.", body = Key, headers(("ETag" = String, description = "The key's version."))),
+        (status = "4XX", description = "Refused.", body = Problem, content_type = "application/problem+json"),
+    ),
+    security(("token" = [])),
+)]
+pub(in crate::api) async fn read(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id<KeyRef>,
+) -> Result<Response, Refused> {
+    let mut read = app.store().read().await?;
+    let found = keys::get(&mut read, caller.workspace(), &id).await?;
+    let bound = workspaces::bound(&mut read, caller.workspace()).await?;
+    let key = view::key(&found.key, found.rotation.as_ref().map(|r| &r.id), bound, found.now);
+    Ok(([(ETAG, etag::header(found.key.revision))], axum::Json(key)).into_response())
+}
+
+/// The store's filter; `None` where nothing can pass.
+fn filter(query: KeyFilter) -> Result<Option<keys::KeyFilter>, Refused> {
+    let scope = query.scope.map(|text| Scope::new(text).map_err(|_| Refused::invalid("scope", "is not a scope")));
+    // An id that no principal can have belongs to no key.
+    let subject = match query.principal.as_deref().map(principal_subject) {
+        Some(None) => return Ok(None),
+        Some(subject) => subject,
+        None => None,
+    };
+    Ok(Some(keys::KeyFilter {
+        state: query.state.map(view::state_from),
+        owner: query.owner,
+        issued_by: query.issued_by,
+        subject,
+        scope: scope.transpose()?,
+        environment: query.environment.map(view::environment_from),
+        last_used_before: query.last_used_before.map(jiff::Timestamp::as_millisecond),
+        expires_before: query.expires_before.map(to_seconds),
+        rotate_by_before: query.rotate_by_before.map(to_seconds),
+        q: query.q,
+    }))
+}

@@ -1,0 +1,38 @@
+//! The HTTP interface: one file per resource, and what they share.
+//!
+//! A request passes, from the outside in: [`frame`] (request id, log line, metrics, rendering of refusals), [`access`]
+//! (who may call this route: denied unless the table says otherwise), then its handler. Handlers read with extractors
+//! that refuse in the one problem format, call the store, and answer with the types of `nightlatch-api`.
+
+mod access;
+mod app;
+mod audit;
+mod body;
+mod caller;
+mod catalogue;
+mod cursor;
+mod edges;
+mod enrol;
+mod etag;
+mod frame;
+mod health;
+mod idempotency;
+mod import;
+mod keys;
+mod openapi;
+mod params;
+mod refused;
+mod request_id;
+mod rotations;
+mod router;
+mod routes;
+mod sets;
+mod time;
+mod tokens;
+mod verify;
+
+pub use app::{App, Parts};
+pub(crate) use enrol::mint as mint_enrolment;
+pub use openapi::document as openapi_document;
+pub use router::router;
+pub use tokens::mint as mint_token;

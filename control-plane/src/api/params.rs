@@ -1,0 +1,98 @@
+//! Query strings and ids in paths.
+
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use nightlatch_api::Code;
+use serde::de::DeserializeOwned;
+
+use super::refused::Refused;
+use crate::domain::{KeyRef, RotationId, SetId, TokenId};
+use crate::store::PageRequest;
+
+/// The largest page.
+const MAX_LIMIT: u32 = 200;
+/// The page when nobody asks.
+const DEFAULT_LIMIT: u32 = 50;
+
+/// A query string. Unknown parameters are refused.
+#[derive(Debug)]
+pub(super) struct Query<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refused> {
+        let axum::extract::Query(value) = axum::extract::Query::try_from_uri(&parts.uri)
+            .map_err(|rejection| Refused::invalid("query", rejection.body_text()))?;
+        Ok(Self(value))
+    }
+}
+
+/// A thing named in the path. A text that cannot be an id is answered like an id that does not exist.
+#[derive(Debug)]
+pub(super) struct Id<T>(pub(super) T);
+
+/// What can be named in a path.
+pub(super) trait Named: Sized {
+    /// What a person calls it.
+    const WHAT: &'static str;
+
+    /// Reads its name.
+    fn of(text: &str) -> Option<Self>;
+}
+
+impl<S: Send + Sync, T: Named> FromRequestParts<S> for Id<T> {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        let text = Path::<String>::from_request_parts(parts, state).await.ok();
+        text.and_then(|Path(text)| T::of(&text)).map(Self).ok_or_else(|| missing(T::WHAT))
+    }
+}
+
+/// The answer where there is nothing, or nothing of the caller's.
+pub(super) fn missing(what: &str) -> Refused {
+    Refused::new(Code::NotFound).detail(format!("There is no such {what} here."))
+}
+
+impl Named for KeyRef {
+    const WHAT: &'static str = "key";
+
+    fn of(text: &str) -> Option<Self> {
+        Self::parse(text)
+    }
+}
+
+impl Named for RotationId {
+    const WHAT: &'static str = "rotation";
+
+    fn of(text: &str) -> Option<Self> {
+        Self::parse(text)
+    }
+}
+
+impl Named for TokenId {
+    const WHAT: &'static str = "token";
+
+    fn of(text: &str) -> Option<Self> {
+        Self::parse(text)
+    }
+}
+
+impl Named for SetId {
+    const WHAT: &'static str = "set";
+
+    fn of(text: &str) -> Option<Self> {
+        Self::parse(text)
+    }
+}
+
+/// Checks `limit`; the cursor is added by who knows the list.
+pub(super) fn page(limit: Option<u32>) -> Result<PageRequest, Refused> {
+    let limit = limit.unwrap_or(DEFAULT_LIMIT);
+    if (1..=MAX_LIMIT).contains(&limit) {
+        Ok(PageRequest { limit, after: None })
+    } else {
+        Err(Refused::invalid("limit", format!("must be 1 to {MAX_LIMIT}")))
+    }
+}

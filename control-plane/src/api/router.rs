@@ -1,0 +1,58 @@
+//! All routes, and what surrounds them.
+
+use axum::{Router, middleware};
+use nightlatch_api::Code;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::refused::Refused;
+use super::{
+    App, access, audit, catalogue, edges, enrol, frame, health, import, keys, openapi, rotations, sets, tokens, verify,
+};
+
+/// The handlers by path, and the document they make.
+pub(super) fn parts() -> (Router<App>, OpenApi) {
+    use super::routes as route_documents;
+    OpenApiRouter::with_openapi(openapi::frame())
+        .routes(routes!(enrol::enrol))
+        .routes(routes!(keys::issue, keys::list))
+        .routes(routes!(import::import))
+        .routes(routes!(keys::read, keys::update))
+        .routes(routes!(keys::disable))
+        .routes(routes!(keys::enable))
+        .routes(routes!(keys::revoke))
+        .routes(routes!(rotations::start))
+        .routes(routes!(rotations::list))
+        .routes(routes!(rotations::read))
+        .routes(routes!(rotations::extend))
+        .routes(routes!(rotations::cancel))
+        .routes(routes!(rotations::complete))
+        .routes(routes!(verify::verify))
+        .routes(routes!(route_documents::read, route_documents::replace))
+        .routes(routes!(tokens::create, tokens::list))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(audit::list))
+        .routes(routes!(catalogue::scopes))
+        .routes(routes!(catalogue::tiers))
+        .routes(routes!(sets::list))
+        .routes(routes!(sets::read))
+        .routes(routes!(sets::head))
+        .routes(routes!(sets::file))
+        .routes(routes!(edges::report))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+        .routes(routes!(openapi::openapi))
+        .split_for_parts()
+}
+
+/// The whole HTTP service.
+pub fn router(app: App) -> Router {
+    let (router, _) = parts();
+    router
+        .route_layer(middleware::from_fn_with_state(app.clone(), access::check))
+        .fallback(async || Refused::new(Code::NotFound).detail("There is no such path."))
+        .layer(middleware::from_fn_with_state(app.clone(), frame::run))
+        .with_state(app)
+}

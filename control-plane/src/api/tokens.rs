@@ -1,0 +1,201 @@
+//! `/v1/tokens`: what callers of this API prove themselves with.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use nightlatch_api as api;
+use nightlatch_api::{CreateToken, CreatedToken, Page, PageQuery, Problem};
+use nightlatch_key::{Brand, Environment, KeyText};
+
+use super::App;
+use super::body::{Json, OptionalJson};
+use super::caller::{Caller, EDGE_BRAND, MANAGEMENT_BRAND};
+use super::cursor::List;
+use super::idempotency::{self, Create, Created, Done, Once};
+use super::keys::view;
+use super::params::{Id, Query};
+use super::refused::Refused;
+use super::time::{from_ms, from_seconds, to_seconds};
+use crate::domain::{Name, SetId, TokenId};
+use crate::store::tokens::{self, NewToken, Token, TokenKind};
+use crate::store::{Error, os_random};
+
+/// Makes a management or edge token. The answer is the only one that ever shows its text.
+#[utoipa::path(
+    post, path = "/v1/tokens", tag = "tokens", operation_id = "createToken",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Sent again with the same body within 15 minutes, the same token is answered.")),
+    request_body = CreateToken,
+    responses(
+        (status = 201, description = "Made.", body = CreatedToken),
+        (status = "4XX", description = "Refused; nothing was changed.", body = Problem, content_type = "application/problem+json"),
+    ),
+    security(("token" = [])),
+)]
+pub(super) async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    once: Once,
+    body: Json<CreateToken>,
+) -> Result<Response, Refused> {
+    let context = caller.context();
+    let (new, text) = asked(body.value)?;
+    let create = Create {
+        route: "POST /v1/tokens",
+        request_hash: body.hash,
+        work: Box::new(move |tx| {
+            Box::pin(async move {
+                let token = tokens::create(tx, &context, &new).await?;
+                Ok((token, tx.now().await?, text))
+            })
+        }),
+        answer: |(token, now, text)| created(token, *now, text),
+    };
+    match idempotency::create(&app, &caller, once, create).await? {
+        Done::Replayed(response) => Ok(response),
+        Done::Fresh((token, now, text)) => Ok(created(&token, now, &text).into_response()),
+    }
+}
+
+fn created(token: &Token, now: i64, text: &KeyText) -> Created {
+    Created::new(&serde_json::json!({ "token": show(token, now) })).with_secret(text.expose())
+}
+
+/// Lists tokens, newest first.
+#[utoipa::path(
+    get, path = "/v1/tokens", tag = "tokens", operation_id = "listTokens",
+    params(PageQuery),
+    responses(
+        (status = 200, description = "A page of tokens.", body = Page<api::Token>),
+        (status = "4XX", description = "Refused.", body = Problem, content_type = "application/problem+json"),
+    ),
+    security(("token" = [])),
+)]
+pub(super) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Query(query): Query<PageQuery>,
+) -> Result<axum::Json<Page<api::Token>>, Refused> {
+    let list = List::new("tokens", caller.workspace(), &());
+    let page = app.cursors().page(&list, query.limit, query.cursor.as_deref())?;
+    let mut read = app.store().read().await?;
+    let found = tokens::list(&mut read, caller.workspace(), &page).await?;
+    let now = read.now().await?;
+    Ok(axum::Json(app.cursors().answer(&list, found, |token| show(&token, now))))
+}
+
+/// Ends a token for ever. Repeating it is no error and changes nothing.
+#[utoipa::path(
+    post, path = "/v1/tokens/{id}/revoke", tag = "tokens", operation_id = "revokeToken",
+    params(("id" = String, Path, description = "`tok_…`")),
+    responses(
+        (status = 200, description = "Revoked, now or before.", body = api::Token),
+        (status = "4XX", description = "Refused; nothing was changed.", body = Problem, content_type = "application/problem+json"),
+    ),
+    security(("token" = [])),
+)]
+pub(super) async fn revoke(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id<TokenId>,
+    _body: OptionalJson<Nothing>,
+) -> Result<Response, Refused> {
+    let context = caller.context();
+    let (token, now) = app
+        .store()
+        .write::<_, Error, _>(move |tx| {
+            Box::pin(async move { Ok((tokens::revoke(tx, &context, &id).await?, tx.now().await?)) })
+        })
+        .await?;
+    Ok((StatusCode::OK, axum::Json(show(&token, now))).into_response())
+}
+
+/// A body in which nothing can be said.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+/// Mints the text of a token of this kind.
+pub fn mint(kind: TokenKind) -> KeyText {
+    let brand = match kind {
+        TokenKind::Management => MANAGEMENT_BRAND,
+        TokenKind::Edge => EDGE_BRAND,
+    };
+    mint_reserved(brand)
+}
+
+/// Mints a text of one of the reserved brands.
+pub(super) fn mint_reserved(brand: &str) -> KeyText {
+    let brand = Brand::new(brand).expect("a reserved brand is a brand");
+    // The time in a token's id is for people who read logs; nothing is decided by it.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    nightlatch_key::mint(&brand, Environment::Live, now, &mut os_random)
+}
+
+/// A management token for an enrolment or a first start.
+pub(super) fn management(name: &str, text: &KeyText) -> NewToken {
+    new(TokenKind::Management, name.to_owned(), None, None, text)
+}
+
+fn new(kind: TokenKind, name: String, set: Option<SetId>, expires_at: Option<i64>, text: &KeyText) -> NewToken {
+    let mut random = [0; 10];
+    os_random(&mut random);
+    NewToken {
+        id: TokenId::generate(random),
+        kind,
+        set,
+        name,
+        digest: text.digest(),
+        prefix: text.parts().prefix().to_owned(),
+        scopes: vec!["*".to_owned()],
+        expires_at,
+    }
+}
+
+fn asked(body: CreateToken) -> Result<(NewToken, KeyText), Refused> {
+    let kind = match body.kind {
+        api::TokenKind::Management => TokenKind::Management,
+        api::TokenKind::Edge => TokenKind::Edge,
+    };
+    let set = match (kind, body.set) {
+        (TokenKind::Management, None) => None,
+        (TokenKind::Management, Some(_)) => return Err(Refused::value("set", "is for edge tokens only")),
+        (TokenKind::Edge, None) => return Err(Refused::value("set", "is missing: an edge token reads one set")),
+        (TokenKind::Edge, Some(text)) => {
+            Some(SetId::parse(&text).ok_or_else(|| Refused::value("set", "is not the id of a set"))?)
+        }
+    };
+    if body.scopes.is_some_and(|scopes| scopes != ["*"]) {
+        return Err(Refused::value("scopes", "must be [\"*\"] or absent"));
+    }
+    let name = Name::new(body.name)?.into_string();
+    let text = mint(kind);
+    Ok((new(kind, name, set, body.expires_at.map(to_seconds), &text), text))
+}
+
+/// A token at the moment `now`, unix milliseconds.
+pub(super) fn show(token: &Token, now: i64) -> api::Token {
+    let state = match token.revoked_at {
+        Some(_) => api::TokenState::Revoked,
+        None if token.is_usable(now) => api::TokenState::Active,
+        None => api::TokenState::Expired,
+    };
+    api::Token {
+        id: token.id.to_string(),
+        name: token.name.clone(),
+        kind: match token.kind {
+            TokenKind::Management => api::TokenKind::Management,
+            TokenKind::Edge => api::TokenKind::Edge,
+        },
+        set: token.set.as_ref().map(ToString::to_string),
+        scopes: token.scopes.clone(),
+        prefix: token.prefix.clone(),
+        state,
+        created_by: view::actor(&token.created_by),
+        created_at: from_ms(token.created_at),
+        expires_at: token.expires_at.map(from_seconds),
+        revoked_at: token.revoked_at.map(from_ms),
+        last_used_at: token.last_used_at.map(from_ms),
+    }
+}
