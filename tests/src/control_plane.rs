@@ -1,7 +1,9 @@
 //! A real control plane: started, spoken to, killed and started again.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -13,7 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::port::Port;
 use crate::postgres::ScratchDatabase;
-use crate::program::{Running, nightlatch};
+use crate::program::{Running, nightlatch, unconfigured};
 use crate::workerd::WorkerConfig;
 
 /// How long a control plane may take to start or to stop.
@@ -72,6 +74,8 @@ pub struct ControlPlaneConfig {
     timing: Timing,
     data_dir: Option<PathBuf>,
     port: Option<u16>,
+    program: Vec<OsString>,
+    environment: Vec<(String, String)>,
     arguments: Vec<String>,
 }
 
@@ -79,7 +83,15 @@ impl ControlPlaneConfig {
     /// A control plane with the product's own timing, a data directory that vanishes with it, and a free port.
     #[must_use]
     pub fn new(database: Database) -> Self {
-        Self { database, timing: Timing::DEFAULT, data_dir: None, port: None, arguments: Vec::new() }
+        Self {
+            database,
+            timing: Timing::DEFAULT,
+            data_dir: None,
+            port: None,
+            program: Vec::new(),
+            environment: Vec::new(),
+            arguments: Vec::new(),
+        }
     }
 
     /// Times the set otherwise. Counts at the first start on a data directory only.
@@ -100,6 +112,21 @@ impl ControlPlaneConfig {
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
+        self
+    }
+
+    /// Runs that program in place of the one built for tests: its path, after whatever runs it, such as
+    /// `["taskset", "-c", "0", "target/release/nightlatch"]`.
+    #[must_use]
+    pub fn program<S: Into<OsString>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
+        self.program = words.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets an environment variable of the program.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
         self
     }
 
@@ -295,8 +322,16 @@ fn launch(
         fs::remove_file(&ready)?;
     }
     let Timing { heartbeat, validity, skew } = config.timing;
-    let mut command = nightlatch()?;
+    let mut command = match config.program.split_first() {
+        Some((first, rest)) => {
+            let mut command = unconfigured(Command::new(first));
+            command.args(rest);
+            command
+        }
+        None => nightlatch()?,
+    };
     command
+        .envs(config.environment.iter().map(|(name, value)| (name, value)))
         .arg("serve")
         .arg("--data-dir")
         .arg(data_dir)

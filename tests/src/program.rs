@@ -61,14 +61,18 @@ fn own_build() -> Result<(PathBuf, OsString)> {
 /// # Errors
 /// When the program does not build.
 pub fn nightlatch() -> Result<Command> {
-    let mut command = Command::new(nightlatch_program()?);
+    Ok(unconfigured(Command::new(nightlatch_program()?)))
+}
+
+/// The command, inheriting no setting of ours from the environment.
+pub(crate) fn unconfigured(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("NIGHTLATCH_") {
             command.env_remove(name);
         }
     }
     command.env_remove("DATABASE_URL");
-    Ok(command)
+    command
 }
 
 /// A running program of ours. It is asked to stop when dropped, and killed if it does not.
