@@ -48,7 +48,8 @@ impl Caller {
     /// # Errors
     /// When no HTTP client can be made.
     pub fn new(edge: &str) -> Result<Self> {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(30));
+        let http = http.redirect(reqwest::redirect::Policy::none()).build()?;
         Ok(Self { edge: edge.to_owned(), http })
     }
 

@@ -183,3 +183,33 @@ async fn drive(
     while requests.join_next().await.is_some() {}
     std::mem::take(&mut report.lock().unwrap_or_else(PoisonError::into_inner))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::origin::Origin;
+
+    #[tokio::test]
+    async fn every_request_is_counted_and_every_failure_kept() {
+        let origin = Origin::start().await.unwrap();
+        let caller = Caller::new(&origin.url()).unwrap();
+        let (first, second) = (Arc::new(Secret::from("first")), Arc::new(Secret::from("second")));
+        let swapping = Consumer::new("/fine", &first);
+        let failing = Consumer::new("/redirect", &second);
+        swapping.swap_at(now(), &second);
+        let load = Load::start(&caller, vec![swapping, failing], 1000).unwrap();
+        crate::wait::eventually("some requests", Duration::from_secs(10), async || {
+            ensure!(origin.received().len() >= 40);
+            Ok(())
+        })
+        .await
+        .unwrap();
+        let report = load.finish().await.unwrap();
+        assert_eq!(report.sent(), origin.received().len());
+        assert!(report.succeeded.abs_diff(report.failures.len()) <= 1);
+        assert!(report.without_failure().is_err());
+        // Only this test still holds the key that was swapped away.
+        assert_eq!(Arc::strong_count(&first), 1);
+        assert!(origin.received().iter().all(|received| received.header("authorization") == "Bearer second"));
+    }
+}
