@@ -149,7 +149,7 @@ pub async fn bootstrap(tx: &mut Tx, wanted: &Bootstrap, random: Random<'_>) -> R
         wanted.pepper_id.as_str(),
         i64::from(wanted.accepts_foreign),
         // The commitment of version 0.
-        [0; 32].as_slice(),
+        [0_u8; 32].as_slice(),
         now
         => execute
     )?;
