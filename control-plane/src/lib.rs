@@ -1,6 +1,7 @@
 //! The control plane of Nightlatch: domain, database, publisher and API behind the `nightlatch` program.
 
 pub mod api;
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod metrics;

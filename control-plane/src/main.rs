@@ -1,1 +1,10 @@
-fn main() {}
+//! The `nightlatch` program.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use nightlatch::cli::Cli;
+
+fn main() -> ExitCode {
+    Cli::parse().run()
+}

@@ -1,0 +1,427 @@
+//! `nightlatch keys`.
+
+use std::io::{BufRead as _, IsTerminal as _, Read as _, stderr, stdin};
+
+use clap::{Args, Subcommand};
+use futures::TryStreamExt as _;
+use jiff::{SignedDuration, Timestamp};
+use nightlatch_api::client::Client;
+use nightlatch_api::{
+    DisableKey, EnableKey, Environment, IssueKey, Key, KeyFilter, KeyState, RevokeKey, Secret, UpdateKey, VerifyKey,
+};
+use zeroize::Zeroizing;
+
+use super::exit::Failure;
+use super::import::Import;
+use super::output::{self, maybe_time, printable, time};
+use super::remote::Remote;
+use super::secret_out::SecretOut;
+use super::time::{duration, from_now, moment, moment_or_never};
+
+/// Issue, list, change, import, verify and revoke keys.
+#[derive(Debug, Args)]
+pub(super) struct Keys {
+    #[command(flatten)]
+    remote: Remote,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Issue a key and show its secret, once.
+    #[command(
+        after_help = "Example:\n  nightlatch keys issue 'billing export v2, replaces v1' --scope invoices:read --owner ana --expires-in 90d"
+    )]
+    Issue(Issue),
+    /// List keys, newest first.
+    #[command(
+        after_help = "Examples:\n  Abandoned but active:  nightlatch keys list --state active --last-used-before 2026-01-01\n  Due for rotation:      nightlatch keys list --rotate-by-before 2026-02-01"
+    )]
+    List(List),
+    /// Show a key.
+    Show {
+        /// The key: `key_…`, or `kn_` and its number.
+        key: String,
+    },
+    /// Change name, labels, owner, tier, expiry or rotate-by.
+    #[command(after_help = "Example:\n  nightlatch keys update key_1hTq3e9fKz --expires-at 2026-12-31 --owner ana")]
+    Update(Update),
+    /// Stop a key until it is enabled again.
+    Disable {
+        /// The key: `key_…`, or `kn_` and its number.
+        key: String,
+        /// Why, for the audit trail.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Let a disabled key work again.
+    Enable {
+        /// The key: `key_…`, or `kn_` and its number.
+        key: String,
+        /// Why, for the audit trail.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// End a key for ever.
+    #[command(
+        after_help = "Example:\n  nightlatch keys revoke key_1hTq3e9fKz --reason 'leaked in a log'\n\nThere is no way back. On a terminal it asks first; elsewhere it needs --yes."
+    )]
+    Revoke {
+        /// The key: `key_…`, or `kn_` and its number.
+        key: String,
+        /// Why, for the audit trail.
+        #[arg(long)]
+        reason: String,
+        /// Do not ask.
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Import keys that were minted elsewhere, from a file of JSON lines.
+    Import(Import),
+    /// Ask whether a key, read from standard input, would be let through.
+    #[command(after_help = "Example:\n  nightlatch keys verify --method GET --path /invoices < key.txt")]
+    Verify {
+        /// The method of the request to judge.
+        #[arg(long, requires = "path")]
+        method: Option<String>,
+        /// The path of the request to judge.
+        #[arg(long, requires = "method")]
+        path: Option<String>,
+        /// The set whose routes apply.
+        #[arg(long)]
+        set: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Issue {
+    /// What the key is for, and what it replaces.
+    name: String,
+    /// Issue a key for trials instead of real traffic.
+    #[arg(long)]
+    test: bool,
+    /// What the key may do; may be given several times.
+    #[arg(long = "scope", value_name = "SCOPE")]
+    scopes: Vec<String>,
+    /// A named rate limit.
+    #[arg(long)]
+    tier: Option<String>,
+    /// Whom it acts for.
+    #[arg(long, value_name = "PRN_ID")]
+    principal: Option<String>,
+    /// Whoever looks after it.
+    #[arg(long)]
+    owner: Option<String>,
+    /// A label; may be given several times.
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// When it stops working.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    expires_at: Option<Timestamp>,
+    /// After how long it stops working.
+    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "expires_at")]
+    expires_in: Option<SignedDuration>,
+    /// When it should be rotated.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    rotate_by: Option<Timestamp>,
+    /// Makes repeating this command after a failure safe: the same text, the same key.
+    #[arg(long, value_name = "TEXT")]
+    idempotency_key: Option<String>,
+    #[command(flatten)]
+    secret_out: SecretOut,
+}
+
+#[derive(Debug, Args)]
+struct List {
+    /// In this state.
+    #[arg(long, value_parser = state)]
+    state: Option<KeyState>,
+    /// With this owner.
+    #[arg(long)]
+    owner: Option<String>,
+    /// Issued by the actor with this id.
+    #[arg(long, value_name = "ID")]
+    issued_by: Option<String>,
+    /// Acting for this principal.
+    #[arg(long, value_name = "PRN_ID")]
+    principal: Option<String>,
+    /// Carrying this scope.
+    #[arg(long)]
+    scope: Option<String>,
+    /// For `live` or `test`.
+    #[arg(long, value_parser = environment)]
+    environment: Option<Environment>,
+    /// Not used since.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    last_used_before: Option<Timestamp>,
+    /// Expiring before.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    expires_before: Option<Timestamp>,
+    /// To be rotated before.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    rotate_by_before: Option<Timestamp>,
+    /// With this text in name or prefix.
+    #[arg(long, short, value_name = "TEXT")]
+    query: Option<String>,
+    /// At most this many.
+    #[arg(long, default_value_t = 100)]
+    limit: usize,
+}
+
+#[derive(Debug, Args)]
+struct Update {
+    /// The key: `key_…`, or `kn_` and its number.
+    key: String,
+    /// A new label.
+    #[arg(long)]
+    name: Option<String>,
+    /// A new owner; an empty text removes the old one.
+    #[arg(long)]
+    owner: Option<String>,
+    /// Another rate limit; an empty text removes the old one.
+    #[arg(long)]
+    tier: Option<String>,
+    /// A label, in place of all old ones; may be given several times.
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// Another expiry, or `never`.
+    #[arg(long, value_name = "TIME")]
+    expires_at: Option<String>,
+    /// Another date to rotate by, or `never`.
+    #[arg(long, value_name = "TIME")]
+    rotate_by: Option<String>,
+}
+
+impl Keys {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let json = self.remote.json;
+        match self.command {
+            Command::Issue(issue) => issue.run(&self.remote).await,
+            Command::List(list) => list.run(&self.remote.client()?, json).await,
+            Command::Show { key } => show(json, &self.remote.client()?.key(&key).await?.value),
+            Command::Update(update) => update.run(&self.remote.client()?, json).await,
+            Command::Disable { key, reason } => {
+                show(json, &self.remote.client()?.disable_key(&key, &DisableKey { reason }).await?)
+            }
+            Command::Enable { key, reason } => {
+                show(json, &self.remote.client()?.enable_key(&key, &EnableKey { reason }).await?)
+            }
+            Command::Revoke { key, reason, yes } => revoke(&self.remote.client()?, json, &key, reason, yes).await,
+            Command::Import(import) => import.run(&self.remote.client()?, json).await,
+            Command::Verify { method, path, set } => verify(&self.remote.client()?, json, method, path, set).await,
+        }
+    }
+}
+
+impl Issue {
+    async fn run(self, remote: &Remote) -> Result<(), Failure> {
+        self.secret_out.prepare(remote.json)?;
+        let expires_at = match self.expires_in {
+            Some(duration) => Some(from_now(duration).map_err(Failure::usage)?),
+            None => self.expires_at,
+        };
+        let environment = if self.test { Environment::Test } else { Environment::Live };
+        let request = IssueKey {
+            principal: self.principal,
+            scopes: self.scopes,
+            tier: self.tier,
+            owner: self.owner,
+            labels: self.labels.into_iter().collect(),
+            expires_at,
+            rotate_by: self.rotate_by,
+            ..IssueKey::new(self.name, environment)
+        };
+        let mut client = remote.client()?;
+        if let Some(key) = self.idempotency_key {
+            client = client.with_idempotency_key(key);
+        }
+        let issued = client.issue_key(&request).await?;
+        self.secret_out.deliver(remote.json, &issued, &issued.secret, || {
+            facts(&issued.key)?;
+            output::line(&format!("Every edge accepts it from {} on.", time(issued.key.usable_from)))
+        })
+    }
+}
+
+impl List {
+    async fn run(self, client: &Client, json: bool) -> Result<(), Failure> {
+        let filter = KeyFilter {
+            state: self.state,
+            owner: self.owner,
+            issued_by: self.issued_by,
+            principal: self.principal,
+            scope: self.scope,
+            environment: self.environment,
+            last_used_before: self.last_used_before,
+            expires_before: self.expires_before,
+            rotate_by_before: self.rotate_by_before,
+            q: self.query,
+            limit: u32::try_from(self.limit.clamp(1, 200)).ok(),
+            cursor: None,
+        };
+        let mut table = output::table(["key", "prefix", "name", "state", "scopes", "owner", "expires", "last used"]);
+        let mut keys = std::pin::pin!(client.keys(filter));
+        let mut shown = 0;
+        while shown < self.limit
+            && let Some(key) = keys.try_next().await?
+        {
+            shown += 1;
+            if json {
+                output::json_line(&key)?;
+            } else {
+                table.add_row(row(&key));
+            }
+        }
+        if json { Ok(()) } else { output::print(&table, "No keys.") }
+    }
+}
+
+fn row(key: &Key) -> Vec<String> {
+    vec![
+        key.id.clone(),
+        key.prefix.clone(),
+        printable(&key.name),
+        key.state.as_str().to_owned(),
+        key.scopes.join(" "),
+        key.owner.as_deref().map(printable).unwrap_or_default(),
+        maybe_time(key.deadline.or(key.expires_at)),
+        maybe_time(key.last_used_at),
+    ]
+}
+
+impl Update {
+    async fn run(self, client: &Client, json: bool) -> Result<(), Failure> {
+        let clearable = |text: Option<String>| text.map(|text| (!text.is_empty()).then_some(text));
+        let times = |text: Option<String>| text.map(|text| moment_or_never(&text)).transpose().map_err(Failure::usage);
+        let change = UpdateKey {
+            name: self.name,
+            labels: (!self.labels.is_empty()).then(|| self.labels.into_iter().collect()),
+            owner: clearable(self.owner),
+            tier: clearable(self.tier),
+            expires_at: times(self.expires_at)?,
+            rotate_by: times(self.rotate_by)?,
+        };
+        if change == UpdateKey::default() {
+            return Err(Failure::usage("nothing to change; see --help"));
+        }
+        let etag = client.key(&self.key).await?.etag;
+        show(json, &client.update_key(&self.key, &etag, &change).await?.value)
+    }
+}
+
+async fn revoke(client: &Client, json: bool, id: &str, reason: String, yes: bool) -> Result<(), Failure> {
+    if !yes {
+        let key = client.key(id).await?.value;
+        let replacement = match &key.successor {
+            Some(successor) => format!("its successor {successor} takes over"),
+            None => "nothing takes its place".to_owned(),
+        };
+        let question = format!(
+            "Revoke {} \"{}\", last used {}, for ever? ({replacement}) [y/N] ",
+            key.prefix,
+            printable(&key.name),
+            maybe_time(key.last_used_at),
+        );
+        if !confirmed(&question)? {
+            return Err(Failure::other("nothing was revoked"));
+        }
+    }
+    let revoked = client.revoke_key(id, &RevokeKey { reason }).await?;
+    if json {
+        return output::json(&revoked);
+    }
+    output::line(&format!("Revoked {} at {}.", revoked.key.prefix, time(revoked.revoked_at)))?;
+    output::line(&format!("No edge accepts it after {}.", time(revoked.in_force_by)))?;
+    revoked.warnings.iter().try_for_each(|warning| output::line(&format!("Note: {}", warning.detail)))
+}
+
+fn confirmed(question: &str) -> Result<bool, Failure> {
+    if !stdin().is_terminal() || !stderr().is_terminal() {
+        return Err(Failure::usage("there is no terminal to ask on; give --yes to revoke without asking"));
+    }
+    eprint!("{question}");
+    let mut answer = String::new();
+    stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+async fn verify(
+    client: &Client,
+    json: bool,
+    method: Option<String>,
+    path: Option<String>,
+    set: Option<String>,
+) -> Result<(), Failure> {
+    if stdin().is_terminal() {
+        eprintln!("Paste the key and press Enter, then Ctrl-D:");
+    }
+    let mut text = Zeroizing::new(String::new());
+    stdin().take(8192).read_to_string(&mut text)?;
+    let verdict = client.verify_key(&VerifyKey { key: Secret::from(text.trim()), method, path, set }).await?;
+    if json {
+        output::json(&verdict)?;
+    } else {
+        let key = verdict.key.as_ref().map(|key| format!("{} \"{}\"", key.prefix, printable(&key.name)));
+        output::facts([
+            ("allowed", Some(if verdict.allowed { "yes" } else { "no" }.to_owned())),
+            ("status", Some(verdict.status.to_string())),
+            ("code", verdict.code.clone()),
+            ("detail", verdict.detail.clone()),
+            ("key", key),
+        ])?;
+    }
+    if verdict.allowed { Ok(()) } else { Err(Failure::other("the key would be refused")) }
+}
+
+fn show(json: bool, key: &Key) -> Result<(), Failure> {
+    if json { output::json(key) } else { facts(key) }
+}
+
+/// Prints everything worth knowing about a key.
+fn facts(key: &Key) -> Result<(), Failure> {
+    let labels: Vec<_> = key.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let flags = [(key.imported, "imported"), (key.weak, "weak")];
+    let flags: Vec<_> = flags.into_iter().filter_map(|(set, name)| set.then_some(name)).collect();
+    output::facts([
+        ("key", Some(format!("{} (kn_{})", key.id, key.number))),
+        ("prefix", Some(key.prefix.clone())),
+        ("name", Some(key.name.clone())),
+        ("state", Some(key.state.as_str().to_owned())),
+        ("disabled by", (!key.disabled_by.is_empty()).then(|| key.disabled_by.join(", "))),
+        ("environment", Some(key.environment.as_str().to_owned())),
+        ("principal", Some(format!("{} ({})", key.principal, key.kind.as_str()))),
+        ("scopes", Some(if key.scopes.is_empty() { "none".to_owned() } else { key.scopes.join(" ") })),
+        ("tier", key.tier.clone()),
+        ("owner", key.owner.clone()),
+        ("labels", (!labels.is_empty()).then(|| labels.join(" "))),
+        ("flags", (!flags.is_empty()).then(|| flags.join(", "))),
+        ("issued by", Some(format!("{} {}", key.issued_by.kind, key.issued_by.id))),
+        ("created", Some(time(key.created_at))),
+        ("expires", key.expires_at.map(time)),
+        ("rotate by", key.rotate_by.map(time)),
+        ("deadline", key.deadline.map(time)),
+        ("last used", key.last_used_at.map(time)),
+        ("revoked", key.revoked_at.map(time)),
+        ("reason", key.revoke_reason.clone()),
+        ("predecessor", key.predecessor.clone()),
+        ("successor", key.successor.clone()),
+        ("rotation", key.rotation.clone()),
+    ])
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("give NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+fn state(text: &str) -> Result<KeyState, String> {
+    let all = [KeyState::Active, KeyState::Retiring, KeyState::Disabled, KeyState::Revoked, KeyState::Expired];
+    let known = all.into_iter().find(|state| state.as_str() == text);
+    known.ok_or_else(|| "give active, retiring, disabled, revoked or expired".to_owned())
+}
+
+fn environment(text: &str) -> Result<Environment, String> {
+    let known = [Environment::Live, Environment::Test].into_iter().find(|known| known.as_str() == text);
+    known.ok_or_else(|| "give live or test".to_owned())
+}

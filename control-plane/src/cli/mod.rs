@@ -1,0 +1,149 @@
+//! The `nightlatch` program's commands.
+
+mod audit;
+mod config;
+mod edge;
+mod enrol;
+mod exit;
+mod import;
+mod keys;
+mod output;
+mod remote;
+mod rotations;
+mod routes;
+mod secret_out;
+mod serve;
+mod sets;
+mod settings;
+mod time;
+mod tokens;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use exit::Failure;
+
+/// Shown below every command's own help.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  refused by the server, or failed for a reason not listed here
+  2  wrong usage; nothing was tried
+  3  the token is missing, not valid, or may not do this
+  4  there is no such thing
+  5  the server cannot be reached or cannot answer now: try again
+  6  an import was done, but some lines were bad
+  7  the configuration is faulty";
+
+const EXAMPLES: &str = "\
+Start a control plane and take charge of it:
+  nightlatch serve
+  nightlatch enrol --secret-out ~/.nightlatch-token
+  export NIGHTLATCH_TOKEN=$(cat ~/.nightlatch-token)
+
+Issue, rotate, revoke:
+  nightlatch keys issue 'billing export' --scope invoices:read --expires-in 90d
+  nightlatch rotations start key_1hTq3e9fKz --overlap 24h --reason scheduled
+  nightlatch keys revoke key_1hTq3e9fKz --reason 'leaked in a log'
+
+Let an edge check keys:
+  nightlatch routes apply routes.json
+  nightlatch edge config --runtime cloudflare --data-dir ./nightlatch-data";
+
+/// API keys that rotate without downtime, are checked at the edge, and stop working everywhere within a bound.
+#[derive(Debug, Parser)]
+#[command(name = "nightlatch", version, max_term_width = 100, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"), after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the control plane.
+    Serve(serve::Serve),
+    /// Check the configuration before anything starts.
+    #[command(subcommand)]
+    Config(config::Config),
+    /// Trade the one-time enrolment token for a management token.
+    Enrol(enrol::Enrol),
+    /// Issue, list, change, import, verify and revoke keys.
+    Keys(keys::Keys),
+    /// Replace keys by others while both work.
+    Rotations(rotations::Rotations),
+    /// Make and revoke management and edge tokens.
+    Tokens(tokens::Tokens),
+    /// Show and replace the routes edges let through.
+    Routes(routes::Routes),
+    /// Show the published key sets.
+    Sets(sets::Sets),
+    /// Show what was done, by whom, when.
+    Audit(audit::Audit),
+    /// Print what an edge needs to run.
+    #[command(subcommand)]
+    Edge(edge::Edge),
+    /// Print the API's OpenAPI document.
+    Openapi,
+}
+
+impl Cli {
+    /// Runs the command and says how it went.
+    pub fn run(self) -> ExitCode {
+        let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return Failure::other(format!("threads cannot be started: {error}")).report(),
+        };
+        match runtime.block_on(self.command.run()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => failure.report(),
+        }
+    }
+}
+
+impl Command {
+    async fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Serve(command) => command.run().await,
+            Self::Config(command) => command.run().await,
+            Self::Enrol(command) => command.run().await,
+            Self::Keys(command) => command.run().await,
+            Self::Rotations(command) => command.run().await,
+            Self::Tokens(command) => command.run().await,
+            Self::Routes(command) => command.run().await,
+            Self::Sets(command) => command.run().await,
+            Self::Audit(command) => command.run().await,
+            Self::Edge(command) => command.run().await,
+            Self::Openapi => output::text(&crate::api::openapi_document()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_explains_itself() {
+        fn walk(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            assert!(command.get_about().is_some(), "{path} has no description");
+            for argument in
+                command.get_arguments().filter(|argument| !["help", "version"].contains(&argument.get_id().as_str()))
+            {
+                assert!(argument.get_help().is_some(), "{path}: {} has no help", argument.get_id());
+            }
+            for inner in command.get_subcommands() {
+                walk(inner, &path);
+            }
+        }
+        walk(&Cli::command(), "");
+    }
+}

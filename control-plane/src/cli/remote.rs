@@ -1,0 +1,56 @@
+//! Which control plane a command speaks to, and as whom.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use nightlatch_api::client::Client;
+
+use super::exit::{Failure, Kind};
+use crate::secrets::read_private;
+
+/// Where the control plane is and how to print what it says.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Remote {
+    /// The control plane's address.
+    #[arg(
+        long,
+        global = true,
+        env = "NIGHTLATCH_URL",
+        default_value = "http://127.0.0.1:8717",
+        help_heading = "Connection"
+    )]
+    url: String,
+    /// A file of mode 0600 with the management token; the variable NIGHTLATCH_TOKEN when absent.
+    #[arg(long, global = true, env = "NIGHTLATCH_TOKEN_FILE", value_name = "FILE", help_heading = "Connection")]
+    token_file: Option<PathBuf>,
+    /// Print JSON for programs instead of text for people.
+    #[arg(long, global = true, help_heading = "Output")]
+    pub(super) json: bool,
+}
+
+impl Remote {
+    /// A client that proves itself with the token.
+    pub(super) fn client(&self) -> Result<Client, Failure> {
+        let token = match &self.token_file {
+            Some(path) => read_private(path)?.trim().to_owned(),
+            // Not a flag: the arguments of a program are visible to everybody on the machine.
+            None => std::env::var("NIGHTLATCH_TOKEN").unwrap_or_default(),
+        };
+        if token.is_empty() {
+            let advice =
+                "no token; set NIGHTLATCH_TOKEN, or give --token-file (a first one comes from `nightlatch enrol`)";
+            return Err(Failure::new(Kind::Token, advice));
+        }
+        Ok(self.anonymous()?.with_token(token))
+    }
+
+    /// A client without a token.
+    pub(super) fn anonymous(&self) -> Result<Client, Failure> {
+        Ok(Client::new(&self.url)?)
+    }
+
+    /// The address, without a slash at its end.
+    pub(super) fn url(&self) -> &str {
+        self.url.trim_end_matches('/')
+    }
+}

@@ -1,0 +1,98 @@
+//! `nightlatch serve`.
+
+use std::io::{IsTerminal as _, Write as _, stdout};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::exit::Failure;
+use super::output;
+use super::settings::Settings;
+use crate::serve::{Enrolment, ServeError, Server, Signals};
+use crate::telemetry;
+
+const EXAMPLES: &str = "\
+With no settings at all, everything lives in ./nightlatch-data:
+  nightlatch serve
+
+With PostgreSQL, for other machines to reach, logging for machines:
+  DATABASE_URL=postgres://nightlatch@db/nightlatch nightlatch serve --listen 0.0.0.0:8717 --log-format json
+
+SIGTERM and SIGINT stop it: open requests end first. A second signal ends it at once.";
+
+/// Run the control plane.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    settings: Settings,
+    /// Write {"url":"…"} to this file once it listens, for scripts that wait for that.
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+    /// Print the enrolment token itself also where the output is no terminal.
+    #[arg(long)]
+    print_enrolment_token: bool,
+}
+
+impl Serve {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let config = self.settings.load()?;
+        telemetry::start(&config.log, config.log_format).map_err(Failure::other)?;
+        let mut signals = Signals::listen().map_err(|error| Failure::other(error.to_string()))?;
+        let server = tokio::select! {
+            started = Server::start(&config) => started?,
+            () = signals.next() => return Ok(()),
+        };
+        if let Some(enrolment) = server.enrolment() {
+            announce(enrolment, self.print_enrolment_token)?;
+        }
+        output::line(&format!("listening on {}", server.url()))?;
+        if let Some(file) = &self.ready_file {
+            write_ready(file, &server.url())?;
+        }
+        signals.next().await;
+        tracing::info!("stopping: open requests may end; a second signal ends this at once");
+        tokio::select! {
+            () = server.stop(config.shutdown) => tracing::info!("stopped"),
+            () = signals.next() => {
+                tracing::warn!("stopped at once");
+                std::process::exit(1);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn announce(enrolment: &Enrolment, print: bool) -> Result<(), Failure> {
+    let file = enrolment.file.display();
+    output::line(&format!("nobody has enrolled yet; the one-time token is in {file}"))?;
+    output::line(&format!("  nightlatch enrol --enrolment-file {file} --secret-out management-token"))?;
+    if let Some(text) = enrolment.fresh.as_ref().filter(|_| print || stdout().is_terminal()) {
+        output::line(&format!("enrolment token: {}", text.expose()))?;
+    }
+    Ok(())
+}
+
+/// Whoever waits for the file must never see half of it.
+fn write_ready(file: &Path, url: &str) -> Result<(), Failure> {
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let mut draft = tempfile::NamedTempFile::new_in(directory)?;
+    writeln!(draft, "{}", serde_json::json!({ "url": url }))?;
+    draft.persist(file).map_err(|error| error.error)?;
+    Ok(())
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            // Some errors say their cause themselves.
+            if !text.contains(&error.to_string()) {
+                text.push_str(&format!(": {error}"));
+            }
+            cause = error.source();
+        }
+        Self::other(text)
+    }
+}

@@ -1,0 +1,122 @@
+//! `nightlatch tokens`.
+
+use clap::{Args, Subcommand};
+use futures::TryStreamExt as _;
+use jiff::{SignedDuration, Timestamp};
+use nightlatch_api::client::Client;
+use nightlatch_api::{CreateToken, Token, TokenKind, TokenState};
+
+use super::exit::Failure;
+use super::output::{self, maybe_time, printable};
+use super::remote::Remote;
+use super::secret_out::SecretOut;
+use super::time::{duration, from_now, moment};
+
+/// Make and revoke management and edge tokens.
+#[derive(Debug, Args)]
+pub(super) struct Tokens {
+    #[command(flatten)]
+    remote: Remote,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a token and show its text, once.
+    #[command(
+        after_help = "Examples:\n  nightlatch tokens create 'deploy pipeline' --expires-in 90d\n  nightlatch tokens create 'edge, Frankfurt' --edge set_0123456789ab --secret-out edge-token"
+    )]
+    Create(Create),
+    /// List tokens, newest first.
+    List,
+    /// End a token for ever.
+    Revoke {
+        /// The token: `tok_…`.
+        token: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Create {
+    /// What the token is for.
+    name: String,
+    /// Make an edge token, which reads this set and reports about it.
+    #[arg(long, value_name = "SET_ID")]
+    edge: Option<String>,
+    /// When it stops working.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    expires_at: Option<Timestamp>,
+    /// After how long it stops working.
+    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "expires_at")]
+    expires_in: Option<SignedDuration>,
+    #[command(flatten)]
+    secret_out: SecretOut,
+}
+
+impl Tokens {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let json = self.remote.json;
+        match self.command {
+            Command::Create(create) => create.run(&self.remote).await,
+            Command::List => list(&self.remote.client()?, json).await,
+            Command::Revoke { token } => {
+                let token = self.remote.client()?.revoke_token(&token).await?;
+                if json { output::json(&token) } else { output::line(&format!("Revoked {}.", token.prefix)) }
+            }
+        }
+    }
+}
+
+impl Create {
+    async fn run(self, remote: &Remote) -> Result<(), Failure> {
+        self.secret_out.prepare(remote.json)?;
+        let expires_at = match self.expires_in {
+            Some(duration) => Some(from_now(duration).map_err(Failure::usage)?),
+            None => self.expires_at,
+        };
+        let kind = if self.edge.is_some() { TokenKind::Edge } else { TokenKind::Management };
+        let request = CreateToken { name: self.name, kind, set: self.edge, scopes: None, expires_at };
+        let created = remote.client()?.create_token(&request).await?;
+        self.secret_out.deliver(remote.json, &created, &created.secret, || {
+            output::facts([
+                ("token", Some(created.token.id.clone())),
+                ("prefix", Some(created.token.prefix.clone())),
+                ("kind", Some(created.token.kind.as_str().to_owned())),
+                ("set", created.token.set.clone()),
+                ("expires", created.token.expires_at.map(output::time)),
+            ])
+        })
+    }
+}
+
+async fn list(client: &Client, json: bool) -> Result<(), Failure> {
+    let mut table = output::table(["token", "prefix", "name", "kind", "set", "state", "expires", "last used"]);
+    let mut tokens = std::pin::pin!(client.tokens());
+    while let Some(token) = tokens.try_next().await? {
+        if json {
+            output::json_line(&token)?;
+        } else {
+            table.add_row(row(&token));
+        }
+    }
+    if json { Ok(()) } else { output::print(&table, "No tokens.") }
+}
+
+fn row(token: &Token) -> Vec<String> {
+    let state = match token.state {
+        TokenState::Active => "active",
+        TokenState::Expired => "expired",
+        TokenState::Revoked => "revoked",
+    };
+    vec![
+        token.id.clone(),
+        token.prefix.clone(),
+        printable(&token.name),
+        token.kind.as_str().to_owned(),
+        token.set.clone().unwrap_or_default(),
+        state.to_owned(),
+        maybe_time(token.expires_at),
+        maybe_time(token.last_used_at),
+    ]
+}
