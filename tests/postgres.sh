@@ -7,10 +7,12 @@
 # (by default the caller) is gone. Under nextest, where this is a setup script, the URL also reaches every test as
 # NIGHTLATCH_TEST_POSTGRES.
 #
-# Its data are not flushed to disk, which no test relies on: tests kill programs of ours, not the server.
+# Its data are not flushed to disk, which no test relies on: tests kill programs of ours, not the server. Benches set
+# NIGHTLATCH_POSTGRES_FLUSH=on.
 set -eu
 
 watched=${1:-$PPID}
+flush=${NIGHTLATCH_POSTGRES_FLUSH:-off}
 
 bin=
 for candidate in /usr/lib/postgresql/*/bin; do
@@ -38,7 +40,7 @@ $as "$bin/initdb" --pgdata data --username nightlatch --auth trust --encoding UT
 attempt=0
 while :; do
     port=$((20000 + $(od -An -N2 -tu2 /dev/urandom) % 12000))
-    options="-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off -c full_page_writes=off"
+    options="-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=$flush -c full_page_writes=$flush"
     options="$options -c max_connections=500 -c shared_buffers=128MB"
     if $as "$bin/pg_ctl" start --pgdata data --wait --silent --log "$directory/data/server.log" --options "$options" \
         >/dev/null 2>&1 </dev/null; then

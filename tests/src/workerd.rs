@@ -46,6 +46,12 @@ impl WorkerConfig {
         self
     }
 
+    /// The variables and secrets.
+    #[must_use]
+    pub fn variables(&self) -> &BTreeMap<String, String> {
+        &self.variables
+    }
+
     /// Takes a variable away.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {

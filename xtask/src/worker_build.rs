@@ -210,7 +210,7 @@ fn bundle(root: &Path, entry: &Path, stage: &Path) -> Result<()> {
 }
 
 /// Sizes of the two files that are deployed, in bytes.
-struct Size {
+pub(crate) struct Size {
     wasm: usize,
     wasm_gzip: usize,
     script: usize,
@@ -218,7 +218,8 @@ struct Size {
 }
 
 impl Size {
-    fn of(out: &Path) -> Result<Self> {
+    /// Measures the two files in that directory.
+    pub(crate) fn of(out: &Path) -> Result<Self> {
         let wasm = fs::read(out.join("index_bg.wasm"))?;
         let script = fs::read(out.join("index.js"))?;
         Ok(Self {
@@ -229,7 +230,8 @@ impl Size {
         })
     }
 
-    fn gzip(&self) -> usize {
+    /// Both compressed, in bytes.
+    pub(crate) fn gzip(&self) -> usize {
         self.wasm_gzip + self.script_gzip
     }
 }
