@@ -1,0 +1,29 @@
+//! The publisher on both databases: what it publishes is what was committed, whatever happens in between.
+
+mod crash;
+mod cuts;
+mod heads;
+mod interleaving;
+mod leadership;
+mod reader;
+mod rebuilding;
+mod world;
+
+/// Runs an `async fn(World)` on SQLite and on PostgreSQL, as two tests.
+macro_rules! on_both {
+    ($($(#[$doc:meta])* $name:ident)*) => {$(
+        $(#[$doc])*
+        mod $name {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                super::$name(crate::world::World::sqlite().await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                super::$name(crate::world::World::postgres().await).await;
+            }
+        }
+    )*};
+}
+pub(crate) use on_both;

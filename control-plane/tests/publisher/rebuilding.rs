@@ -1,0 +1,206 @@
+//! Files that are lost, damaged, ahead or foreign.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use nightlatch::publisher::{Error, PublisherConfig, SetDirectory, rebuild};
+use nightlatch_keyset::FileName;
+use nightlatch_keyset::note::Signer;
+use rand::seq::IteratorRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use crate::on_both;
+use crate::reader::{assert_equals, load};
+use crate::world::{Change, World};
+
+on_both! {
+    lost_and_damaged_files_come_back_byte_for_byte
+    a_lost_directory_comes_back
+    a_database_that_contradicts_is_not_published_from
+    a_restored_database_is_not_published_from
+    a_foreign_head_is_not_overwritten
+    a_clock_that_went_back_is_waited_for
+}
+
+fn snapshot(directory: &SetDirectory) -> BTreeMap<String, Vec<u8>> {
+    let mut files: BTreeMap<_, _> = directory
+        .list()
+        .unwrap()
+        .into_iter()
+        .map(|name| (name.to_text(), fs::read(directory.file_path(&name)).unwrap()))
+        .collect();
+    files.insert("head".into(), fs::read(directory.head_path()).unwrap());
+    files
+}
+
+/// The second epoch, with a base of several keys and four deltas; the publisher stopped.
+async fn published(world: &World) {
+    let publisher = world.publisher();
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let mut keys = Vec::new();
+    for scope in ["a:read", "b:read", "c:read", "d:read", "e:read", "f:read", "g:read", "h:read", "i:read"] {
+        keys.push(world.issue(&[scope]).await);
+    }
+    let publisher = world.publisher();
+    publisher.flush().await.unwrap();
+    for (key, scopes) in keys.iter().zip([["new:one", "new:two"], ["new:three", "a:read"]]) {
+        world.change(key, Change::Tier("gold")).await;
+        publisher.flush().await.unwrap();
+        world.issue(&scopes).await;
+        publisher.flush().await.unwrap();
+    }
+    publisher.stop().await;
+    let head = load(&world.directory).head;
+    assert_eq!((head.epoch, head.base_version, head.version), (2, 2, 6));
+}
+
+async fn lost_and_damaged_files_come_back_byte_for_byte(world: World) {
+    published(&world).await;
+    let good = snapshot(&world.directory);
+    let head = load(&world.directory).head;
+    let needed: Vec<FileName> = nightlatch_sync::implied_files(&head).collect();
+    assert_eq!(rebuild(&world.store, &world.config()).await.unwrap().files, Vec::<String>::new());
+
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    for _ in 0..25 {
+        let count = rng.random_range(1..=needed.len());
+        let mut hit: Vec<_> = needed.iter().sample(&mut rng, count).iter().map(ToString::to_string).collect();
+        for name in &hit {
+            let path = world.directory.path().join("files").join(name);
+            let mut bytes = fs::read(&path).unwrap();
+            let at = rng.random_range(0..bytes.len());
+            match rng.random_range(0..3) {
+                0 => fs::remove_file(&path).unwrap(),
+                1 => {
+                    bytes[at] ^= 1 << rng.random_range(0..8);
+                    fs::write(&path, &bytes).unwrap();
+                }
+                _ => fs::write(&path, &bytes[..at]).unwrap(),
+            }
+        }
+        if rng.random_bool(0.3) {
+            fs::write(world.directory.head_path(), "not a note").unwrap();
+            hit.push("head".into());
+        }
+        let mut mended = rebuild(&world.store, &world.config()).await.unwrap().files;
+        mended.sort();
+        hit.sort();
+        assert_eq!(mended, hit);
+        assert!(snapshot(&world.directory) == good);
+    }
+}
+
+async fn a_lost_directory_comes_back(world: World) {
+    published(&world).await;
+    let good = snapshot(&world.directory);
+    fs::remove_dir_all(world.directory.path()).unwrap();
+    rebuild(&world.store, &world.config()).await.unwrap();
+    let mended = snapshot(&world.directory);
+    // Files of the epoch before are not made again.
+    for (name, bytes) in &mended {
+        assert!(bytes == &good[name], "{name}");
+    }
+    assert_equals(&load(&world.directory).replica, &world.pepper("p1"), &world.keys().await);
+}
+
+async fn a_database_that_contradicts_is_not_published_from(world: World) {
+    published(&world).await;
+    let head = load(&world.directory).head;
+    let (base, delta) = (head.base_name(), head.delta_name(head.base_version));
+    let changed = [
+        (base, format!("UPDATE changes SET status = 3 WHERE key_number = 5 AND version <= {}", head.base_version)),
+        (delta, format!("UPDATE changes SET status = 3 WHERE version = {}", head.base_version + 1)),
+    ];
+    for (name, tampering) in changed {
+        world.execute(&tampering).await;
+        // As long as the files are whole, they are what counts.
+        rebuild(&world.store, &world.config()).await.unwrap();
+        fs::remove_file(world.directory.file_path(&name)).unwrap();
+        let error = rebuild(&world.store, &world.config()).await.unwrap_err();
+        assert!(matches!(&error, Error::Contradiction { what } if what.contains(&name.to_text())), "{error}");
+
+        let publisher = world.publisher();
+        let status = publisher.wait(|status| status.error.is_some()).await.unwrap();
+        assert!(status.refused);
+        assert!(status.readiness(0).unwrap_err().contains("contradict"));
+        publisher.stop().await;
+        assert!(!world.directory.file_path(&name).exists());
+        // Put back for the next.
+        world.execute("UPDATE changes SET status = 0 WHERE status = 3").await;
+        rebuild(&world.store, &world.config()).await.unwrap();
+    }
+}
+
+async fn a_restored_database_is_not_published_from(mut world: World) {
+    world.limits.max_deltas = 8;
+    published(&world).await;
+    let earlier = fs::read_to_string(world.directory.head_path()).unwrap();
+    let state = load(&world.directory).head;
+    world.issue(&["late:read"]).await;
+    let publisher = world.publisher();
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let published = snapshot(&world.directory);
+
+    // The set's state as a backup would have it.
+    world
+        .execute(&format!(
+            "UPDATE sets SET version = {}, head = '{earlier}', head_issued = {}, commitment = {}",
+            state.version,
+            state.issued,
+            world.blob(&state.commitment.0.to_hex()),
+        ))
+        .await;
+    let publisher = world.publisher();
+    let status = publisher.wait(|status| status.error.is_some()).await.unwrap();
+    assert!(status.refused);
+    assert!(status.error.unwrap().contains("nightlatch recover"));
+    publisher.stop().await;
+    assert!(snapshot(&world.directory) == published);
+
+    // Even where only a file, and not the head, is left to show it.
+    fs::write(world.directory.head_path(), &earlier).unwrap();
+    let error = rebuild(&world.store, &world.config()).await.unwrap_err();
+    assert!(matches!(&error, Error::Ahead { what } if what.starts_with("delta-")), "{error}");
+    // Or where the database knows of nothing at all.
+    world.execute("UPDATE sets SET version = 0, epoch = 0, head = NULL, head_issued = NULL").await;
+    fs::remove_dir_all(world.directory.path().join("files")).unwrap();
+    let error = rebuild(&world.store, &world.config()).await.unwrap_err();
+    assert!(matches!(&error, Error::Ahead { what } if what.contains("head")), "{error}");
+    assert_eq!(fs::read_to_string(world.directory.head_path()).unwrap(), earlier);
+}
+
+async fn a_foreign_head_is_not_overwritten(world: World) {
+    published(&world).await;
+    let good = snapshot(&world.directory);
+    let stranger = Signer::new("nightlatch/tests", &[8; 32]).unwrap();
+    let error = rebuild(&world.store, &PublisherConfig { signer: stranger, ..world.config() }).await.unwrap_err();
+    assert!(error.is_refusal() && matches!(error, Error::StoredHead(_)), "{error}");
+    let stranger = Signer::new("nightlatch/tests", &[8; 32]).unwrap();
+    let foreign = load(&world.directory).head.sign(&stranger);
+    fs::write(world.directory.head_path(), &foreign).unwrap();
+    let error = rebuild(&world.store, &world.config()).await.unwrap_err();
+    assert!(matches!(error, Error::Contradiction { .. }), "{error}");
+    assert_eq!(fs::read_to_string(world.directory.head_path()).unwrap(), foreign);
+    fs::write(world.directory.head_path(), &good["head"]).unwrap();
+    rebuild(&world.store, &world.config()).await.unwrap();
+}
+
+async fn a_clock_that_went_back_is_waited_for(world: World) {
+    published(&world).await;
+    // A head from an hour ahead: what a database clock that is then set right leaves behind.
+    let mut head = load(&world.directory).head;
+    head.issued += 3_600_000;
+    head.valid_until += 3_600_000;
+    let note = head.sign(&World::signer());
+    fs::write(world.directory.head_path(), &note).unwrap();
+    world.execute(&format!("UPDATE sets SET head = '{note}', head_issued = {}", head.issued)).await;
+    let publisher = world.publisher();
+    let status = publisher.wait(|status| status.error.is_some()).await.unwrap();
+    assert!(status.error.unwrap().contains("clock"));
+    assert!(!status.refused);
+    publisher.stop().await;
+    assert_eq!(fs::read_to_string(world.directory.head_path()).unwrap(), note);
+}
