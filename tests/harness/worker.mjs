@@ -13,6 +13,11 @@ const config = JSON.parse(await readFile(process.argv[2], "utf8"));
 
 const say = (message) => process.stdout.write(`${JSON.stringify(message)}\n`);
 
+const script = config.sabotage.reduce((text, [part, replacement]) => {
+  if (!text.includes(part)) throw new Error(`the script has no ${part}`);
+  return text.replaceAll(part, () => replacement);
+}, await readFile(join(config.build, "index.js"), "utf8"));
+
 /** A running program as a service binding. */
 const external = (address) => ({ external: { address, http: {} } });
 
@@ -22,7 +27,7 @@ const plainBytes = (buffer) => new Uint8Array(buffer).buffer;
 const worker = (isolate) => ({
   name: `edge-${isolate}`,
   modules: [
-    { type: "ESModule", path: join(config.build, "index.js") },
+    { type: "ESModule", path: join(config.build, "index.js"), contents: script },
     { type: "CompiledWasm", path: join(config.build, "index_bg.wasm") },
   ],
   modulesRoot: config.build,

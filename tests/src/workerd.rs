@@ -30,6 +30,7 @@ pub struct WorkerConfig {
     services: BTreeMap<String, SocketAddr>,
     isolates: usize,
     port: u16,
+    sabotage: Vec<(String, String)>,
 }
 
 impl WorkerConfig {
@@ -80,6 +81,13 @@ impl WorkerConfig {
         self
     }
 
+    /// Replaces a part of the built script, which must be there: a way to make fail what does not fail by itself.
+    #[must_use]
+    pub fn sabotage(mut self, part: &str, replacement: &str) -> Self {
+        self.sabotage.push((part.to_owned(), replacement.to_owned()));
+        self
+    }
+
     /// Listens on that port; the first isolate only.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
@@ -116,6 +124,7 @@ impl Worker {
             "services": config.services.iter().map(|(name, at)| (name, at.to_string())).collect::<BTreeMap<_, _>>(),
             "isolates": config.isolates,
             "ports": [config.port],
+            "sabotage": config.sabotage,
         });
         fs::write(&file, text.to_string())?;
         let mut process = Command::new("node")

@@ -1,6 +1,10 @@
 //! The built Worker in real workerd, reading sets that were published by hand.
 
-mod freshness;
+mod configuration;
 mod forwarding;
+mod freshness;
 mod gate;
+mod paths;
+mod reports;
 mod stand;
+mod traps;
