@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use nightlatch_api::client::Client;
 use nightlatch_api::{CreateToken, Secret, Set, TokenKind};
 use serde_json::Value;
@@ -243,20 +243,34 @@ impl ControlPlane {
         Ok(self.client.create_token(&request).await?.secret)
     }
 
-    /// What a Worker needs to gate `origin` with this control plane's set, read from the control plane itself.
+    /// Makes a `nightlatch` command that speaks to this control plane with the management token.
     ///
     /// # Errors
-    /// When no edge token can be made.
+    /// When the program does not build.
+    pub fn command(&self) -> Result<Command> {
+        let mut command = nightlatch()?;
+        command.env("NIGHTLATCH_URL", self.url()).env("NIGHTLATCH_TOKEN", self.token());
+        Ok(command)
+    }
+
+    /// What a Worker needs to gate `origin` with this control plane's set, as `nightlatch edge config` prints it, a new
+    /// edge token included.
+    ///
+    /// # Errors
+    /// When the command fails.
     pub async fn worker(&self, origin: &str) -> Result<WorkerConfig> {
-        let (url, set) = (self.url(), &self.set.id);
-        Ok(WorkerConfig::new()
-            .variable("NIGHTLATCH_SET", set)
-            .variable("NIGHTLATCH_SOURCE", format!("{url}/v1/sets/{set}"))
-            .variable("NIGHTLATCH_REPORT_URL", url)
-            .variable("NIGHTLATCH_ORIGIN", origin)
-            .variable("NIGHTLATCH_VERIFIER", &self.set.verifier)
-            .variable("NIGHTLATCH_PEPPERS", self.pepper()?)
-            .variable("NIGHTLATCH_TOKEN", self.edge_token().await?.expose()))
+        let mut command = tokio::process::Command::from(self.command()?);
+        command.args(["edge", "config", "--json", "--runtime", "cloudflare", "--mint-token", "edge"]);
+        let output = command.args(["--origin", origin]).arg("--data-dir").arg(&self.data_dir).output().await?;
+        ensure!(output.status.success(), "edge config failed: {}", String::from_utf8_lossy(&output.stderr));
+        let printed: Value = serde_json::from_slice(&output.stdout).context("what edge config printed")?;
+        let mut config = WorkerConfig::new();
+        for (name, value) in
+            [&printed["variables"], &printed["secrets"]].into_iter().flat_map(Value::as_object).flatten()
+        {
+            config = config.variable(name, value.as_str().with_context(|| format!("{name} is no text"))?);
+        }
+        Ok(config)
     }
 
     /// Ends it at once, as a power cut would.

@@ -104,7 +104,7 @@ impl EdgeConfig {
         let variables = serde_json::json!({
             "NIGHTLATCH_SET": set.id,
             "NIGHTLATCH_SOURCE": self.source.unwrap_or_else(|| format!("{url}/v1/sets/{}", set.id)),
-            "NIGHTLATCH_REPORT_URL": url,
+            "NIGHTLATCH_REPORT_URL": format!("{url}/v1/edges/reports"),
             "NIGHTLATCH_ORIGIN": self.origin.unwrap_or_else(|| "https://origin.example.com".to_owned()),
             "NIGHTLATCH_VERIFIER": set.verifier,
         });
