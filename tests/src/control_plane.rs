@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nightlatch_api::client::Client;
-use nightlatch_api::{CreateToken, Secret, Set, TokenKind};
+use nightlatch_api::{Secret, Set};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
@@ -226,21 +226,6 @@ impl ControlPlane {
     #[must_use]
     pub fn log(&self) -> String {
         read_log(self.scratch.path())
-    }
-
-    /// Makes a token with which an edge reads the set and reports.
-    ///
-    /// # Errors
-    /// When the control plane refuses.
-    pub async fn edge_token(&self) -> Result<Secret> {
-        let request = CreateToken {
-            name: "edge".into(),
-            kind: TokenKind::Edge,
-            set: Some(self.set.id.clone()),
-            scopes: None,
-            expires_at: None,
-        };
-        Ok(self.client.create_token(&request).await?.secret)
     }
 
     /// Makes a `nightlatch` command that speaks to this control plane with the management token.
