@@ -1,6 +1,6 @@
 //! Logs: structured, with request ids, never with a secret.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -18,6 +18,7 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), String> {
         .with_env_filter(filter)
         .with_span_events(FmtSpan::NONE)
         .with_target(false)
+        .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
     let started = match format {
         LogFormat::Text => builder.try_init(),

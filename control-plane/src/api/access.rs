@@ -115,3 +115,34 @@ fn unlisted(path: &str) -> Refused {
     }
     Refused::method(&methods.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// A new handler is in the document by itself; here somebody has to say who may call it.
+    #[test]
+    fn every_operation_of_the_document_is_in_the_table_and_the_other_way_round() {
+        let document: serde_json::Value = serde_json::from_str(&crate::api::openapi_document()).unwrap();
+        let mut documented = BTreeSet::new();
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            for (method, operation) in operations.as_object().unwrap() {
+                documented.insert((method.to_uppercase(), path.clone()));
+                let who =
+                    who(&method.to_uppercase().parse().unwrap(), path).unwrap_or_else(|| panic!("{method} {path}"));
+                assert_eq!(operation.get("security").is_none(), who == Anyone, "{method} {path}");
+            }
+        }
+        let table: BTreeSet<_> = TABLE.iter().map(|(method, path, _)| (method.to_string(), path.to_string())).collect();
+        assert_eq!(table, documented);
+        assert_eq!(table.len(), TABLE.len(), "a route is in the table twice");
+    }
+
+    #[test]
+    fn what_nobody_listed_is_refused() {
+        assert_eq!(who(&Method::DELETE, "/v1/keys/{id}"), None);
+        assert_eq!(who(&Method::HEAD, "/v1/keys"), Some(Management));
+    }
+}

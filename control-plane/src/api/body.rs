@@ -87,6 +87,10 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refused> {
 
 /// Reads JSON; a mistake is a field's path and what is wrong with it, without any value of the body.
 pub(super) fn parse_quietly<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, (String, String)> {
+    // serde takes a list for a structure, field by field; this API does not.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err((String::new(), "wrong type; expected an object".to_owned()));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
@@ -97,11 +101,15 @@ pub(super) fn parse_quietly<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, (Str
     Ok(value)
 }
 
-/// What serde says, less the values it quotes: a secret may stand where something else should.
 fn without_values(error: &serde_json::Error) -> String {
     let text = error.to_string();
+    if error.classify() == Category::Data { only_expectations(text) } else { text }
+}
+
+/// What serde says, less the values it quotes: a secret may stand where something else should.
+pub(super) fn only_expectations(text: String) -> String {
     let names_only = ["unknown field `", "missing field `", "duplicate field `"];
-    if error.classify() != Category::Data || names_only.iter().any(|start| text.starts_with(start)) {
+    if names_only.iter().any(|start| text.starts_with(start)) {
         return text;
     }
     // The last one: what comes before it may be the caller's.

@@ -27,6 +27,8 @@ pub(super) struct Caller {
     pub(super) token: Token,
     pub(super) request_id: String,
     pub(super) source: Option<String>,
+    /// The database clock when the token was looked up, unix milliseconds.
+    pub(super) now: i64,
 }
 
 impl Caller {
@@ -69,7 +71,7 @@ impl Caller {
                 }
             });
         }
-        Ok(Self { token, request_id: request_id(extensions), source: source(extensions) })
+        Ok(Self { token, request_id: request_id(extensions), source: source(extensions), now })
     }
 }
 

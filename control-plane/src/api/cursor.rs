@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_cursor_opens_in_its_own_list_only() {
-        let cursors = Cursors::new(&ServerKey::new(Zeroizing::new([1; 32])));
+        let cursors = Cursors::new(&ServerKey::new(&[1; 32]));
         let workspace = WorkspaceId::parse("ws_a").unwrap();
         let list = List::new("keys", &workspace, &"state=active");
         let place = Cursor { at: 1234, id: "key_abc".to_owned() };

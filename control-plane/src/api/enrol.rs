@@ -14,14 +14,15 @@ use super::caller::{request_id, source};
 use super::idempotency::Created;
 use super::refused::Refused;
 use super::tokens::{self, mint_reserved};
+use crate::store::tokens::TokenKind;
 use crate::store::{Error, enrolment};
 
 /// The brand of an enrolment token's text.
 const BRAND: &str = "nlo";
 
-/// Mints the text of an enrolment token.
-pub(crate) fn mint() -> KeyText {
-    mint_reserved(BRAND)
+/// Mints the text of an enrolment token. `now`, unix milliseconds, shows in its id.
+pub(crate) fn mint(now: i64) -> KeyText {
+    mint_reserved(BRAND, now)
 }
 
 /// Trades the enrolment token for a management token, once.
@@ -46,7 +47,7 @@ pub(super) async fn enrol(
         return Err(Code::EnrolmentInvalid.into());
     }
     let digest = Digest::of(text);
-    let minted = tokens::mint(crate::store::tokens::TokenKind::Management);
+    let minted = tokens::mint(TokenKind::Management, app.store().now().await?);
     let new = tokens::management("enrolment", &minted);
     let (request_id, source) = (request_id(&extensions), source(&extensions));
     let exchanged = app

@@ -139,6 +139,8 @@ impl From<Refusal> for Fault {
 
 fn parse_line(text: &[u8], takes: &Takes) -> Result<Checked, Fault> {
     let line: ImportLine = body::parse_quietly(text).map_err(|(field, detail)| {
+        // Its line is the import's and not the only one of this text.
+        let detail = detail.replace(" at line 1 column ", " at column ");
         Fault::Malformed(if field.is_empty() { detail } else { format!("{field}: {detail}") })
     })?;
     let material = match (line.key, line.digest) {

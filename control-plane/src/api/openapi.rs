@@ -1,13 +1,15 @@
 //! `/openapi.json`: the contract, generated from the handlers.
 
-use axum::extract::State;
+use std::sync::LazyLock;
+
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{App, router};
+use super::router;
 
 /// What surrounds the paths.
 #[derive(OpenApi)]
@@ -58,11 +60,14 @@ pub fn document() -> String {
     text
 }
 
+/// The document as it is sent: made once.
+static SENT: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(document()));
+
 /// Shows this document.
 #[utoipa::path(
     get, path = "/openapi.json", tag = "operations", operation_id = "openapi",
     responses((status = 200, description = "The document.", body = serde_json::Value)),
 )]
-pub(super) async fn openapi(State(_app): State<App>) -> Response {
-    ([(CONTENT_TYPE, "application/json")], document()).into_response()
+pub(super) async fn openapi() -> Response {
+    ([(CONTENT_TYPE, "application/json")], SENT.clone()).into_response()
 }

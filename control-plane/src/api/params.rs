@@ -5,6 +5,7 @@ use axum::http::request::Parts;
 use nightlatch_api::Code;
 use serde::de::DeserializeOwned;
 
+use super::body::only_expectations;
 use super::refused::Refused;
 use crate::domain::{KeyRef, RotationId, SetId, TokenId};
 use crate::store::PageRequest;
@@ -22,8 +23,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refused> {
-        let axum::extract::Query(value) = axum::extract::Query::try_from_uri(&parts.uri)
-            .map_err(|rejection| Refused::invalid("query", rejection.body_text()))?;
+        let query = parts.uri.query().unwrap_or_default();
+        let deserializer = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+        let value = serde_path_to_error::deserialize(deserializer).map_err(|error| {
+            let (place, told) = (error.path().to_string(), only_expectations(error.inner().to_string()));
+            Refused::invalid(if place == "." { "query" } else { &place }, told)
+        })?;
         Ok(Self(value))
     }
 }

@@ -101,7 +101,13 @@ pub(super) async fn list(
         Some(key) => key,
         None => None,
     };
-    let filter = rotations::RotationFilter { open: query.state.map(|s| s == api::RotationState::Open), key };
+    let (open, cancelled) = match query.state {
+        None => (None, None),
+        Some(api::RotationState::Open) => (Some(true), None),
+        Some(api::RotationState::Completed) => (Some(false), Some(false)),
+        Some(api::RotationState::Cancelled) => (Some(false), Some(true)),
+    };
+    let filter = rotations::RotationFilter { open, cancelled, key };
     let mut read = app.store().read().await?;
     let found = rotations::list(&mut read, caller.workspace(), &filter, &page).await?;
     Ok(axum::Json(app.cursors().answer(&list, found, |rotation| show(&rotation))))

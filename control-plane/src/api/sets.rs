@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -114,8 +115,9 @@ pub(super) async fn head(
 pub(super) async fn file(
     State(app): State<App>,
     caller: Caller,
-    Path((set, name)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Response, Refused> {
+    let Path((set, name)) = path.map_err(|_| missing(SetId::WHAT))?;
     let id = SetId::of(&set).ok_or_else(|| missing(SetId::WHAT))?;
     // A name of this grammar has no separator in it, so it cannot lead out of the directory.
     let name = FileName::parse(&name).map_err(|_| missing("file"))?;

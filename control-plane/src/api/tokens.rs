@@ -1,7 +1,5 @@
 //! `/v1/tokens`: what callers of this API prove themselves with.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
@@ -40,7 +38,7 @@ pub(super) async fn create(
     body: Json<CreateToken>,
 ) -> Result<Response, Refused> {
     let context = caller.context();
-    let (new, text) = asked(body.value)?;
+    let (new, text) = asked(body.value, caller.now)?;
     let create = Create {
         route: "POST /v1/tokens",
         request_hash: body.hash,
@@ -116,21 +114,20 @@ pub(super) async fn revoke(
 #[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}
 
-/// Mints the text of a token of this kind.
-pub fn mint(kind: TokenKind) -> KeyText {
+/// Mints the text of a token of this kind. `now`, unix milliseconds, shows in its id, for people who read logs.
+pub fn mint(kind: TokenKind, now: i64) -> KeyText {
     let brand = match kind {
         TokenKind::Management => MANAGEMENT_BRAND,
         TokenKind::Edge => EDGE_BRAND,
     };
-    mint_reserved(brand)
+    mint_reserved(brand, now)
 }
 
 /// Mints a text of one of the reserved brands.
-pub(super) fn mint_reserved(brand: &str) -> KeyText {
+pub(super) fn mint_reserved(brand: &str, now: i64) -> KeyText {
     let brand = Brand::new(brand).expect("a reserved brand is a brand");
-    // The time in a token's id is for people who read logs; nothing is decided by it.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    nightlatch_key::mint(&brand, Environment::Live, now, &mut os_random)
+    let seconds = u64::try_from(now / 1000).unwrap_or_default();
+    nightlatch_key::mint(&brand, Environment::Live, seconds, &mut os_random)
 }
 
 /// A management token for an enrolment or a first start.
@@ -153,7 +150,7 @@ fn new(kind: TokenKind, name: String, set: Option<SetId>, expires_at: Option<i64
     }
 }
 
-fn asked(body: CreateToken) -> Result<(NewToken, KeyText), Refused> {
+fn asked(body: CreateToken, now: i64) -> Result<(NewToken, KeyText), Refused> {
     let kind = match body.kind {
         api::TokenKind::Management => TokenKind::Management,
         api::TokenKind::Edge => TokenKind::Edge,
@@ -170,7 +167,7 @@ fn asked(body: CreateToken) -> Result<(NewToken, KeyText), Refused> {
         return Err(Refused::value("scopes", "must be [\"*\"] or absent"));
     }
     let name = Name::new(body.name)?.into_string();
-    let text = mint(kind);
+    let text = mint(kind, now);
     Ok((new(kind, name, set, body.expires_at.map(to_seconds), &text), text))
 }
 

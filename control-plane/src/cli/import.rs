@@ -75,7 +75,7 @@ impl Import {
                 return finish(json, &checked);
             }
             if checked.bad > 0 {
-                let text = format!("{} lines are bad; nothing was imported", checked.bad);
+                let text = format!("{}; nothing was imported", are_bad(checked.bad));
                 return Err(Failure::new(Kind::BadLines, text));
             }
         }
@@ -125,8 +125,12 @@ fn finish(json: bool, total: &Total) -> Result<(), Failure> {
     }
     match total.bad {
         0 => Ok(()),
-        bad => Err(Failure::new(Kind::BadLines, format!("{bad} lines are bad"))),
+        bad => Err(Failure::new(Kind::BadLines, are_bad(bad))),
     }
+}
+
+fn are_bad(lines: u64) -> String {
+    if lines == 1 { "1 line is bad".to_owned() } else { format!("{lines} lines are bad") }
 }
 
 fn open(path: &Path) -> Result<(Box<dyn BufRead>, Option<u64>), Failure> {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -36,7 +36,7 @@ pub(super) fn json_line(value: &impl Serialize) -> Result<(), Failure> {
 /// A table with these columns.
 pub(super) fn table<const N: usize>(columns: [&str; N]) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic).set_header(columns);
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(columns);
     table
 }
 

@@ -25,6 +25,7 @@ pub(super) fn moment_or_never(text: &str) -> Result<Option<Timestamp>, String> {
 }
 
 /// So long from now.
+#[expect(clippy::disallowed_methods, reason = "people's durations count from the clock of the machine they are at")]
 pub(super) fn from_now(duration: SignedDuration) -> Result<Timestamp, String> {
     Timestamp::now().checked_add(duration).map_err(|_| "that is beyond the calendar".to_owned())
 }

@@ -48,7 +48,8 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 6] = [
+    /// Every outcome.
+    pub const ALL: [Self; 6] = [
         Self::Completed,
         Self::Forced,
         Self::Lapsed,

@@ -1,7 +1,7 @@
 //! Files and directories that only their owner may read.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
@@ -46,12 +46,9 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<String>, SecretsError> {
 /// Checks that nobody but the owner may read or write it.
 ///
 /// # Errors
-/// [`SecretsError::Missing`] or [`SecretsError::Exposed`].
+/// [`SecretsError::Io`] or [`SecretsError::Exposed`].
 pub fn check_private(path: &Path, wanted: u32) -> Result<(), SecretsError> {
-    let metadata = fs::metadata(path).map_err(|source| match source.kind() {
-        ErrorKind::NotFound => SecretsError::Missing(path.to_owned()),
-        _ => io(path, source),
-    })?;
+    let metadata = fs::metadata(path).map_err(|source| io(path, source))?;
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 == 0 { Ok(()) } else { Err(SecretsError::Exposed { path: path.to_owned(), mode, wanted }) }
 }

@@ -16,6 +16,7 @@ mod server_key;
 
 use std::fmt;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use base64ct::{Base64, Encoding as _};
@@ -137,7 +138,7 @@ impl Secrets {
         file::sync_dir(&draft)?;
         fs::rename(&draft, &directory).map_err(|source| io(&directory, source))?;
         file::sync_dir(data_dir)?;
-        Ok(Self { root, head, pepper, server: ServerKey::new(server) })
+        Ok(Self { root, head, pepper, server: ServerKey::new(&server) })
     }
 
     /// Reads the secrets.
@@ -150,11 +151,17 @@ impl Secrets {
             return Err(SecretsError::Missing(directory));
         }
         check_private(&directory, 0o700)?;
-        Ok(Self {
-            root: read_seed(&directory.join("root.key"))?,
-            head: read_seed(&directory.join("head.key"))?,
-            pepper: read_pepper(&directory.join("pepper"))?,
-            server: ServerKey::new(read_seed(&directory.join("server.key"))?),
+        let read = || {
+            Ok(Self {
+                root: read_seed(&directory.join("root.key"))?,
+                head: read_seed(&directory.join("head.key"))?,
+                pepper: read_pepper(&directory.join("pepper"))?,
+                server: ServerKey::new(&*read_seed(&directory.join("server.key"))?),
+            })
+        };
+        read().map_err(|error| match error {
+            SecretsError::Io { path, source } if source.kind() == ErrorKind::NotFound => SecretsError::Missing(path),
+            other => other,
         })
     }
 

@@ -72,7 +72,7 @@ async fn open_enrolment(store: &Store, workspace: &WorkspaceId, file: &Path) -> 
         return Ok(Some(Enrolment { file: file.to_owned(), fresh: None }));
     }
     drop(read);
-    let text = mint_enrolment();
+    let text = mint_enrolment(store.now().await?);
     if let Err(error) = std::fs::remove_file(file)
         && error.kind() != std::io::ErrorKind::NotFound
     {

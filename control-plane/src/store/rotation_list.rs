@@ -6,6 +6,7 @@ use super::rows::{RotationRow, rotation_columns};
 use super::select::{Direction, Select};
 use super::tx::sql;
 use super::{Cursor, Error, Page, PageRequest, Read, keys};
+use crate::domain::rotation::Outcome;
 use crate::domain::{Key, KeyId, KeyRef, Rotation, RotationId, WorkspaceId, rotate};
 
 /// What a list of rotations is narrowed to.
@@ -13,6 +14,8 @@ use crate::domain::{Key, KeyId, KeyRef, Rotation, RotationId, WorkspaceId, rotat
 pub struct RotationFilter {
     /// Open or ended.
     pub open: Option<bool>,
+    /// Ended by being cancelled, or not so.
+    pub cancelled: Option<bool>,
     /// With this key as predecessor or successor.
     pub key: Option<KeyRef>,
 }
@@ -50,6 +53,15 @@ pub async fn list(
             select.push(" AND (state <> 'open' OR deadline <= ").value(second).push(")");
         }
     }
+    match filter.cancelled {
+        None => {}
+        Some(true) => {
+            select.push(" AND outcome IN (").list(cancelled_outcomes()).push(")");
+        }
+        Some(false) => {
+            select.push(" AND (outcome IS NULL OR outcome NOT IN (").list(cancelled_outcomes()).push("))");
+        }
+    }
     if let Some(key) = &filter.key {
         let Some(id) = keys::id_of(read, workspace, key).await? else {
             return Ok(Page { items: Vec::new(), next: None });
@@ -62,6 +74,11 @@ pub async fn list(
     let rotations = rotations.collect::<Result<Vec<_>, _>>()?;
     let place = |rotation: &Rotation| Cursor { at: rotation.started_at, id: rotation.id.as_str().to_owned() };
     Ok(Page::from_rows(rotations, page.limit, place))
+}
+
+/// The names of outcomes after which the predecessor is in service.
+fn cancelled_outcomes() -> impl Iterator<Item = &'static str> {
+    Outcome::ALL.into_iter().filter(|outcome| outcome.is_cancelled()).map(Outcome::as_str)
 }
 
 /// A rotation as recorded.

@@ -1,0 +1,35 @@
+//! The API through its real router, database and publisher.
+
+mod app;
+mod bad_input;
+mod edges;
+mod idempotency;
+mod import;
+mod keys;
+mod lists;
+mod openapi;
+mod operations;
+mod rotations;
+mod routes;
+mod secrecy;
+mod tenants;
+mod tokens;
+
+/// Runs a test on SQLite and on PostgreSQL.
+macro_rules! on_both {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        mod $name {
+            #[tokio::test]
+            async fn sqlite() {
+                super::$name($crate::app::TestApp::sqlite().await).await;
+            }
+
+            #[tokio::test]
+            async fn postgres() {
+                super::$name($crate::app::TestApp::postgres().await).await;
+            }
+        }
+    };
+}
+pub(crate) use on_both;
