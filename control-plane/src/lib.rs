@@ -9,4 +9,5 @@ pub mod publisher;
 pub mod secrets;
 pub mod serve;
 pub mod store;
+pub mod sync_job;
 pub mod telemetry;

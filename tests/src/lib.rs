@@ -7,6 +7,7 @@ pub mod crash;
 pub mod file;
 pub mod import;
 pub mod load;
+pub mod moto;
 pub mod origin;
 pub mod port;
 pub mod postgres;

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nightlatch_keyset::FileName;
 use nightlatch_keyset::note::MAX_NOTE_LEN;
@@ -148,7 +149,10 @@ fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, DirectoryError> {
 }
 
 fn write(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), DirectoryError> {
-    let unfinished = directory.join(format!("{UNFINISHED}{name}"));
+    // A name of its own for every write: a task that was given up may still be at the one before.
+    static WRITES: AtomicU64 = AtomicU64::new(0);
+    let number = WRITES.fetch_add(1, Ordering::Relaxed);
+    let unfinished = directory.join(format!("{UNFINISHED}{name}.{number}"));
     let finished = directory.join(name);
     let written = OpenOptions::new().write(true).create(true).truncate(true).open(&unfinished).and_then(|mut file| {
         file.write_all(bytes)?;

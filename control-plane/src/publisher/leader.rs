@@ -339,7 +339,7 @@ impl Leader {
             (true, _) => tracing::warn!(set = %self.config.set, "another process has taken over the set"),
             (_, true) if news => tracing::error!(set = %self.config.set, error = text, "publishing is refused"),
             (_, false) if news => {
-                tracing::warn!(set = %self.config.set, error = text, "publishing failed, trying again")
+                tracing::warn!(set = %self.config.set, error = text, "publishing failed, trying again");
             }
             _ => {}
         }

@@ -110,7 +110,12 @@ async fn random_interleavings_lose_nothing_and_number_nothing_twice() {
             let ready: Vec<u32> = open.keys().copied().collect();
             match (rng.random_range(0..10), idle.choose(&mut rng), ready.choose(&mut rng)) {
                 (0..4, Some(key), _) if open.len() < 6 => {
-                    let how = [Change::Disable, Change::Enable, Change::Tier("gold"), Change::Expiry(4_100_000_000 + seed as i64)];
+                    let how = [
+                        Change::Disable,
+                        Change::Enable,
+                        Change::Tier("gold"),
+                        Change::Expiry(4_100_000_000 + seed as i64),
+                    ];
                     let how = how.choose(&mut rng).unwrap().clone();
                     open.insert(key.number, Open::begin(&world, key, how).await);
                 }

@@ -43,7 +43,8 @@ pub(crate) fn assert_equals(replica: &Replica, pepper: &Pepper, keys: &[Key]) {
     assert_eq!(replica.len(), keys.len());
     for key in keys {
         let image = key.edge_image();
-        let record = replica.lookup(&pepper.tag(&key.digest)).unwrap().unwrap_or_else(|| panic!("{} is missing", key.id));
+        let record =
+            replica.lookup(&pepper.tag(&key.digest)).unwrap().unwrap_or_else(|| panic!("{} is missing", key.id));
         let profile = replica.profile(record.profile).unwrap();
         assert_eq!(record.status, image.status, "{}", key.id);
         assert_eq!(record.deadline, image.deadline.map(|at| u64::try_from(at).unwrap()), "{}", key.id);

@@ -139,9 +139,8 @@ impl World {
             expires_at: None,
             rotate_by: None,
         };
-        let issued = self
-            .store
-            .write(move |tx| Box::pin(async move { keys::issue(tx, &context, issue, &mut os_random).await }));
+        let issued =
+            self.store.write(move |tx| Box::pin(async move { keys::issue(tx, &context, issue, &mut os_random).await }));
         issued.await.unwrap().key
     }
 
@@ -264,12 +263,7 @@ impl Change {
         }
     }
 
-    pub(crate) async fn apply(
-        self,
-        tx: &mut Tx,
-        context: &Context,
-        key: &KeyRef,
-    ) -> Result<Key, Error> {
+    pub(crate) async fn apply(self, tx: &mut Tx, context: &Context, key: &KeyRef) -> Result<Key, Error> {
         let patch = match self {
             Self::Disable => return Ok(keys::disable(tx, context, key, None).await?.key),
             Self::Enable => return Ok(keys::enable(tx, context, key, None).await?.key),

@@ -1,0 +1,131 @@
+//! When a file that no head names any more may go.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use nightlatch_keyset::{FileName, Head};
+
+use super::target::Listed;
+
+/// Beyond a head's own validity and skew, for edges that are slow to fetch what they have read the name of.
+const MARGIN_MS: u64 = 60_000;
+
+/// Since when policies have been unnamed, by the clock of the heads, unix milliseconds.
+#[derive(Debug, Default)]
+pub(super) struct Stale {
+    policies: BTreeMap<FileName, u64>,
+}
+
+impl Stale {
+    /// Those of `unneeded` that may go, given what the target has.
+    ///
+    /// The files of an epoch were last named when the next epoch's base was about to be: the time of that base tells, also
+    /// after a restart. For policies there is no such witness; they wait from when they were first seen unnamed, in a job
+    /// that keeps running. Time is what the heads say: the database's clock, signed.
+    pub(super) fn removable(
+        &mut self,
+        unneeded: &[FileName],
+        present: &BTreeMap<FileName, Listed>,
+        head: &Head,
+        grace: Option<Duration>,
+    ) -> Vec<FileName> {
+        let wait = match grace {
+            Some(grace) => u64::try_from(grace.as_millis()).unwrap_or(u64::MAX),
+            None => (head.valid_until - head.issued).saturating_add(head.skew).saturating_add(MARGIN_MS),
+        };
+        let over = |since: u64| since.saturating_add(wait) < head.issued;
+        self.policies.retain(|name, _| unneeded.contains(name));
+        let mut removable = Vec::new();
+        for name in unneeded {
+            let gone = match *name {
+                FileName::Policy(_) => over(*self.policies.entry(*name).or_insert(head.issued)),
+                FileName::Base { incarnation, epoch } | FileName::Delta { incarnation, epoch, .. } => {
+                    successor((incarnation, epoch), present, head).is_some_and(over)
+                }
+            };
+            if gone {
+                removable.push(*name);
+            }
+        }
+        removable
+    }
+}
+
+/// When the target got the base of the next epoch it knows of.
+fn successor(epoch: (u64, u64), present: &BTreeMap<FileName, Listed>, head: &Head) -> Option<u64> {
+    let bases = present.iter().filter_map(|(name, listed)| match *name {
+        FileName::Base { incarnation, epoch } => Some(((incarnation, epoch), listed.modified)),
+        _ => None,
+    });
+    bases
+        .filter(|(base, _)| *base > epoch && *base <= (head.incarnation, head.epoch))
+        .min_by_key(|(base, _)| *base)
+        .map(|(_, modified)| modified)
+}
+
+#[cfg(test)]
+mod tests {
+    use nightlatch_key::Brand;
+    use nightlatch_keyset::{Commitment, Hash};
+
+    use super::*;
+
+    fn head(issued: u64) -> Head {
+        let hash = Hash([0; 32]);
+        Head {
+            set: "set_a".into(),
+            workspace: "ws_a".into(),
+            brand: Brand::new("nl").unwrap(),
+            incarnation: 0,
+            epoch: 3,
+            version: 9,
+            commitment: Commitment(hash),
+            keys: 0,
+            base_version: 9,
+            base_commitment: Commitment(hash),
+            base_root: hash,
+            base_len: 0,
+            pepper: "p1".into(),
+            accepts_foreign: false,
+            policy: hash,
+            policy_len: 0,
+            issued,
+            valid_until: issued + 60_000,
+            skew: 5_000,
+        }
+    }
+
+    fn base(epoch: u64) -> FileName {
+        FileName::Base { incarnation: 0, epoch }
+    }
+
+    #[test]
+    fn an_epochs_files_wait_from_the_next_epochs_base() {
+        let delta = FileName::Delta { incarnation: 0, epoch: 1, from: 3, to: 4 };
+        let at = |modified| Listed { bytes: 1, modified };
+        let present = BTreeMap::from([(base(1), at(1)), (delta, at(2)), (base(2), at(1_000)), (base(3), at(9_000))]);
+        let mut stale = Stale::default();
+        let mut at = |issued| stale.removable(&[base(1), delta], &present, &head(issued), None);
+        // Validity, skew and margin are 125 s; base 2 came at 1 s.
+        assert_eq!(at(126_000), vec![]);
+        assert_eq!(at(126_001), vec![base(1), delta]);
+        let now = Stale::default().removable(&[base(1)], &present, &head(1_001), Some(Duration::ZERO));
+        assert_eq!(now, vec![base(1)]);
+        // Nothing newer is there: who knows who still reads it.
+        let alone = BTreeMap::from([(base(1), Listed { bytes: 1, modified: 1 })]);
+        assert_eq!(Stale::default().removable(&[base(1)], &alone, &head(999_999_999), None), vec![]);
+    }
+
+    #[test]
+    fn a_policy_waits_from_when_it_was_first_unnamed() {
+        let policy = FileName::Policy(Hash([7; 32]));
+        let present = BTreeMap::new();
+        let mut stale = Stale::default();
+        assert_eq!(stale.removable(&[policy], &present, &head(1_000_000), None), vec![]);
+        assert_eq!(stale.removable(&[policy], &present, &head(1_125_000), None), vec![]);
+        assert_eq!(stale.removable(&[policy], &present, &head(1_125_001), None), vec![policy]);
+        // Named again in between: from the start.
+        assert_eq!(stale.removable(&[], &present, &head(1_200_000), None), vec![]);
+        assert_eq!(stale.removable(&[policy], &present, &head(1_300_000), None), vec![]);
+    }
+}
