@@ -84,7 +84,9 @@ pub async fn rotate(
         order: nightlatch_api::RotationOrder::IssueFirst,
         dry_run: false,
     };
+    let predecessor = world.api().key(&deployment.id).await?.value;
     let StartedRotation { rotation, key, secret, .. } = world.api().start_rotation(&deployment.id, &request).await?;
+    ensure!((&key.scopes, &key.tier) == (&predecessor.scopes, &predecessor.tier), "{key:?} succeeds {predecessor:?}");
     let (old, new) = (Arc::clone(&deployment.secret), Arc::new(secret));
     let deadline = rotation.deadline.context("a planned rotation has a deadline")?;
 

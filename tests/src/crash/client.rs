@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context as _, Result, ensure};
+use futures::TryStreamExt as _;
 use nightlatch_api::client::{Client as Api, ClientError};
 use nightlatch_api::{
     CancelRotation, CompleteRotation, DisableKey, EnableKey, ImportOptions, Key, KeyFilter, RevokeKey, Secret,
@@ -63,13 +64,14 @@ impl Client {
         self.keys.iter().map(|held| (held.id.clone(), held.digest))
     }
 
-    /// Changes one thing after another until the connection breaks or `stopped`.
-    pub(super) async fn mutate(&mut self, round: u32, stopped: watch::Receiver<()>) -> Result<()> {
+    /// Changes one thing after another until the connection breaks or `stopped`; with `bulk` a great deal first.
+    pub(super) async fn mutate(&mut self, round: u32, bulk: bool, stopped: watch::Receiver<()>) -> Result<()> {
         self.round = round;
+        let mut first = bulk.then(|| self.writer.bulk());
         // An error: the sender is gone.
         while stopped.has_changed().is_ok() {
-            let mutation = self.writer.next(&self.keys);
-            let outcome = self.attempt(&mutation).await.with_context(|| format!("{mutation:?}"))?;
+            let mutation = first.take().unwrap_or_else(|| self.writer.next(&self.keys));
+            let outcome = self.attempt(&mutation).await.with_context(|| mutation.describe())?;
             if outcome.is_none() {
                 self.counts.cut_off += 1;
                 self.cut_off = Some(mutation);
@@ -84,7 +86,7 @@ impl Client {
         let Some(mutation) = self.cut_off.take() else {
             return Ok(());
         };
-        let cut_off = || format!("cut off: {mutation:?}");
+        let cut_off = || format!("cut off: {}", mutation.describe());
         let done = self.was_done(&mutation).await.with_context(cut_off)?;
         self.counts.cut_off_but_done += u64::from(done);
         if done && !mutation.is_repeatable() {
@@ -93,7 +95,7 @@ impl Client {
             return Ok(());
         }
         self.attempt(&mutation).await.with_context(cut_off)?.context("the restarted control plane is gone")?;
-        ensure!(self.was_done(&mutation).await?, "acknowledged and not done: {mutation:?}");
+        ensure!(self.was_done(&mutation).await?, "acknowledged and not done: {}", mutation.describe());
         Ok(())
     }
 
@@ -181,7 +183,7 @@ impl Client {
     /// The client's keys whose names begin so.
     async fn find(&self, name: &str) -> Result<Option<Vec<Key>>> {
         let filter = KeyFilter { q: Some(name.to_owned()), limit: Some(200), ..KeyFilter::default() };
-        Ok(reached(self.api.list_keys(&filter).await)?.map(|page| page.items))
+        reached(self.api.keys(filter).try_collect().await)
     }
 
     /// Whether a mutation took effect; an error where only a part of it did.

@@ -13,6 +13,8 @@ use crate::clock::{after, now};
 
 /// Keys in an import.
 const BATCH: usize = 12;
+/// Keys in an import that is too large for the epoch it comes in, so that the publisher begins another.
+const BULK: usize = 9_000;
 /// A day, so that no deadline and no expiry comes within a run.
 const DAY: u64 = 24 * 3600;
 
@@ -51,6 +53,14 @@ impl Mutation {
             Self::Issue { request } => Some(&request.name),
             Self::Rotate { request, .. } => request.name.as_deref(),
             Self::Import { .. } | Self::Change { .. } | Self::Complete { .. } | Self::Cancel { .. } => None,
+        }
+    }
+
+    /// For an error.
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Self::Import { batch, texts } => format!("import {batch} of {} keys", texts.len()),
+            other => format!("{other:?}"),
         }
     }
 
@@ -97,6 +107,10 @@ impl Change {
                 if let Some(expires_at) = update.expires_at {
                     facts.expires_at = expires_at;
                 }
+                // An expiry nearer than the deadline of an overlap moves the deadline with it.
+                if let (Stage::Retiring(deadline), Some(Some(expiry))) = (facts.stage, update.expires_at) {
+                    facts.stage = Stage::Retiring(deadline.min(expiry));
+                }
             }
             Self::Disable => facts.disabled = true,
             Self::Enable => facts.disabled = false,
@@ -127,7 +141,7 @@ impl Writer {
     pub(super) fn next(&mut self, keys: &[Held]) -> Mutation {
         let mutation = match self.random.random_range(0..16) {
             0..3 => None,
-            3 => Some(self.import()),
+            3 => Some(self.import(BATCH)),
             4..8 => self.change(keys, |facts| facts.stage != Stage::Revoked, Self::update),
             8 => self.change(keys, |facts| facts.stage != Stage::Revoked && !facts.disabled, |_| Change::Disable),
             9 => self.change(keys, |facts| facts.stage != Stage::Revoked && facts.disabled, |_| Change::Enable),
@@ -155,9 +169,14 @@ impl Writer {
         Mutation::Issue { request: IssueKey { scopes, ..IssueKey::new(name, Environment::Live) } }
     }
 
-    fn import(&mut self) -> Mutation {
+    /// An import that makes the publisher begin another epoch.
+    pub(super) fn bulk(&mut self) -> Mutation {
+        self.import(BULK)
+    }
+
+    fn import(&mut self, size: usize) -> Mutation {
         let batch = self.name();
-        let texts = (0..BATCH).map(|place| {
+        let texts = (0..size).map(|place| {
             let text = format!("foreign-{:032x}", self.random.random::<u128>());
             (format!("{batch}.{place}"), Secret::from(text))
         });

@@ -1,0 +1,143 @@
+//! What `nightlatch sync` copies serves an edge as well as the control plane does: from any web server, and from R2.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, ensure};
+use nightlatch_api::client::Client;
+use nightlatch_api::{Environment, IssueKey, RevokeKey};
+use nightlatch_tests::caller::Caller;
+use nightlatch_tests::control_plane::{ControlPlane, ControlPlaneConfig, Database, Timing};
+use nightlatch_tests::moto::{ACCESS_KEY, Moto};
+use nightlatch_tests::origin::Origin;
+use nightlatch_tests::static_files::StaticFiles;
+use nightlatch_tests::wait::eventually;
+use nightlatch_tests::workerd::Worker;
+use nightlatch_tests::world::{SOON, put_routes, routes};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+/// Heads stay valid while files are carried from one place to the next by hand.
+const TIMING: Timing = Timing { heartbeat: 1, validity: 60, skew: 2 };
+
+/// A continuous sync job keeps a directory up to date; the Worker reads it through a web server that knows nothing.
+/// Issue, revoke, and a restart of the job all come through.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_static_origin_fed_by_the_sync_job_serves_the_worker() -> Result<()> {
+    let control_plane = start().await?;
+    let api = control_plane.client();
+    let (directory, origin) = (TempDir::new()?, Origin::start().await?);
+    let mut job = follow(&control_plane, directory.path())?;
+    let web = StaticFiles::serve(directory.path().to_owned()).await?;
+    let config = control_plane.worker(&origin.url()).await?;
+    // The web server asks for no token, and must not be shown one.
+    let config =
+        config.variable("NIGHTLATCH_SOURCE", web.url()).without("NIGHTLATCH_TOKEN").without("NIGHTLATCH_REPORT_URL");
+    let worker = Worker::start(&config).await?;
+    let caller = Caller::new(worker.url())?;
+
+    let first = issue(api, "first").await?;
+    eventually("a key arrives", SOON, async || caller.get("/status", &first.1).await?.allowed()).await?;
+    job.kill().await?;
+    let second = issue(api, "second").await?;
+    api.revoke_key(&first.0, &RevokeKey { reason: "the test says so".into() }).await?;
+    job = follow(&control_plane, directory.path())?;
+    eventually("a revocation arrives", SOON, async || caller.get("/status", &first.1).await?.refused("key_revoked"))
+        .await?;
+    caller.get("/status", &second.1).await?.allowed()?;
+    drop(job);
+    Ok(())
+}
+
+/// Passes of the job into an S3 store; its objects are carried into Miniflare's R2, from where the Worker reads them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r2_fed_through_s3_serves_the_worker() -> Result<()> {
+    let control_plane = start().await?;
+    let api = control_plane.client();
+    let moto = Moto::start().await?;
+    moto.create_bucket("keys").await?;
+    let target = "s3://keys/edge/eu";
+
+    let first = issue(api, "first").await?;
+    published(&control_plane, 1).await?;
+    pass(&control_plane, &moto, target).await?;
+
+    let origin = Origin::start().await?;
+    let config = control_plane.worker(&origin.url()).await?.bucket("SETS");
+    let config = config
+        .variable("NIGHTLATCH_SOURCE", "r2:SETS/edge/eu")
+        .without("NIGHTLATCH_TOKEN")
+        .without("NIGHTLATCH_REPORT_URL");
+    let mut worker = Worker::start(&config).await?;
+    carry(&moto, &mut worker).await?;
+    let caller = Caller::new(worker.url())?;
+    eventually("the set is there", SOON, async || caller.get("/status", &first.1).await?.allowed()).await?;
+
+    api.revoke_key(&first.0, &RevokeKey { reason: "the test says so".into() }).await?;
+    let second = issue(api, "second").await?;
+    published(&control_plane, 2).await?;
+    pass(&control_plane, &moto, target).await?;
+    carry(&moto, &mut worker).await?;
+    eventually("the change is there", SOON, async || caller.get("/status", &second.1).await?.allowed()).await?;
+    caller.get("/status", &first.1).await?.refused("key_revoked")?;
+    Ok(())
+}
+
+async fn start() -> Result<ControlPlane> {
+    let control_plane = ControlPlane::start(ControlPlaneConfig::new(Database::Sqlite).timing(TIMING)).await?;
+    put_routes(control_plane.client(), &routes()).await?;
+    Ok(control_plane)
+}
+
+/// Issues a key; its id and text.
+async fn issue(api: &Client, name: &str) -> Result<(String, String)> {
+    let issued = api.issue_key(&IssueKey::new(name, Environment::Live)).await?;
+    Ok((issued.key.id, issued.secret.expose().to_owned()))
+}
+
+/// Waits until that many keys are published.
+async fn published(control_plane: &ControlPlane, keys: u64) -> Result<()> {
+    let set = &control_plane.set().id;
+    eventually("the keys are published", SOON, async || {
+        let set = control_plane.client().set(set).await?;
+        ensure!(set.keys == keys, "{set:?}");
+        Ok(())
+    })
+    .await
+}
+
+/// `nightlatch sync` from the control plane.
+fn command(control_plane: &ControlPlane) -> Result<std::process::Command> {
+    let mut command = control_plane.command()?;
+    command.arg("sync").arg("--verifier").arg(&control_plane.set().verifier);
+    command.arg("--source").arg(format!("{}/v1/sets/{}", control_plane.url(), control_plane.set().id));
+    Ok(command)
+}
+
+/// A continuous job into a directory. It ends when dropped.
+fn follow(control_plane: &ControlPlane, directory: &Path) -> Result<Child> {
+    let mut command = Command::from(command(control_plane)?);
+    command.args(["--poll-seconds", "0.2"]).arg("--target").arg(directory);
+    Ok(command.stdin(Stdio::null()).kill_on_drop(true).spawn()?)
+}
+
+/// One pass into a store.
+async fn pass(control_plane: &ControlPlane, moto: &Moto, target: &str) -> Result<()> {
+    let (id, secret) = ACCESS_KEY;
+    let mut command = Command::from(command(control_plane)?);
+    command.args(["--once", "--target", target, "--s3-endpoint", moto.url(), "--s3-access-key-id", id]);
+    let output = command.env("AWS_SECRET_ACCESS_KEY", secret).output().await?;
+    ensure!(output.status.success(), "{}\n{}", String::from_utf8_lossy(&output.stderr), control_plane.log());
+    Ok(())
+}
+
+/// Copies every object into the Worker's bucket, the head last.
+async fn carry(moto: &Moto, worker: &mut Worker) -> Result<()> {
+    let mut names = moto.keys("keys").await?;
+    names.sort_by_key(|name| name.ends_with("/head"));
+    for name in names {
+        let bytes = moto.get("keys", &name).await?.context("a listed object is there")?;
+        worker.put_object("SETS", &name, &bytes).await?;
+    }
+    Ok(())
+}
