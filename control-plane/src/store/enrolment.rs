@@ -71,6 +71,6 @@ pub async fn exchange(
         after: Some(serde_json::json!({ "token": token.id.as_str() })),
         reason: None,
     };
-    audit::append(tx, &context, &draft, now).await?;
+    audit::append(tx, &context, &draft, token.created_at).await?;
     Ok(token)
 }

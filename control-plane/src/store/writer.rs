@@ -137,3 +137,112 @@ async fn execute(tx: &mut Tx, statement: &'static str) -> Result<(), sqlx::Error
         Conn::Postgres(_) => Err(sqlx::Error::Configuration("the SQLite writer holds a SQLite connection".into())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
+
+    use crate::store::tx::sql;
+    use crate::store::{Error, Store, Tx};
+
+    async fn store() -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::connect(&format!("sqlite:{}", directory.path().join("db").display())).await.unwrap();
+        (directory, store)
+    }
+
+    async fn insert(tx: &mut Tx, id: &str, workspace: Option<&str>) -> Result<(), Error> {
+        let sql = "INSERT INTO workspaces (id, name, brand, next_key_number, next_subject, created_at) \
+                   VALUES ($1, 'n', 'nl', 1, 1, 0)";
+        match workspace {
+            None => sql!(tx, sql, id => execute)?,
+            Some(workspace) => {
+                let sql = "INSERT INTO principals (workspace_id, subject, kind, name, created_at) \
+                           VALUES ($1, 1, 'user', 'n', 0)";
+                sql!(tx, sql, workspace => execute)?
+            }
+        };
+        Ok(())
+    }
+
+    async fn workspaces(store: &Store) -> i64 {
+        let mut read = store.read().await.unwrap();
+        sql!(read, "SELECT COUNT(*) FROM workspaces" => one (i64,)).unwrap().0
+    }
+
+    /// A batch whose commit fails: a reference to nothing, checked only at the end of the transaction.
+    #[tokio::test]
+    async fn a_failed_commit_is_every_callers_error() {
+        let (_directory, store) = store().await;
+        let (running, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        // Holds the writer until the batch behind it has queued.
+        let hold = tokio::spawn({
+            let (store, running, gate) = (store.clone(), running.clone(), gate.clone());
+            async move {
+                let work = async move {
+                    running.add_permits(1);
+                    gate.acquire().await.map(drop).map_err(|_| Error::Closed)
+                };
+                store.write::<_, Error, _>(|_| Box::pin(work)).await
+            }
+        });
+        running.acquire().await.unwrap().forget();
+        let batch: Vec<_> = (0..3)
+            .map(|number| {
+                let store = store.clone();
+                tokio::spawn(async move {
+                    store
+                        .write::<_, Error, _>(move |tx| {
+                            Box::pin(async move {
+                                if number == 1 {
+                                    sql!(tx, "PRAGMA defer_foreign_keys = ON" => execute)?;
+                                    return insert(tx, "", Some("ws_nowhere")).await;
+                                }
+                                insert(tx, &format!("ws_{number}"), None).await
+                            })
+                        })
+                        .await
+                })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        gate.add_permits(1);
+        hold.await.unwrap().unwrap();
+        for write in batch {
+            assert!(matches!(write.await.unwrap(), Err(Error::Commit(_))));
+        }
+        assert_eq!(workspaces(&store).await, 0);
+        // The writer goes on.
+        store.write::<_, Error, _>(|tx| Box::pin(insert(tx, "ws_after", None))).await.unwrap();
+        assert_eq!(workspaces(&store).await, 1);
+    }
+
+    /// Mutations that queue while one runs are committed together, and each is told after that.
+    #[tokio::test]
+    async fn what_queues_is_committed_at_once() {
+        let (_directory, store) = store().await;
+        let writes = (0..300).map(|number| {
+            let store = store.clone();
+            async move {
+                store
+                    .write::<_, Error, _>(move |tx| {
+                        Box::pin(async move {
+                            insert(tx, &format!("ws_{number}"), None).await?;
+                            let count = sql!(tx, "SELECT COUNT(*) FROM workspaces" => one (i64,))?.0;
+                            tx.wake_publisher();
+                            Ok(count)
+                        })
+                    })
+                    .await
+                    .unwrap()
+            }
+        });
+        let mut seen = futures::future::join_all(writes).await;
+        seen.sort_unstable();
+        assert_eq!(seen, (1..=300).collect::<Vec<_>>(), "one after the other");
+        let commits = *store.commits().borrow();
+        assert!((1..100).contains(&commits), "{commits} commits");
+    }
+}

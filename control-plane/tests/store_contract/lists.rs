@@ -1,0 +1,191 @@
+//! Lists of keys, held against filtering all of them by hand.
+
+use nightlatch::domain::rotation::Start;
+use nightlatch::domain::{Actor, ActorType, Issue, Key, KeyId, KeyRef, Owner, Scope, Scopes, State};
+use nightlatch::store::keys::KeyFilter;
+use nightlatch::store::{Cursor, PageRequest, keys, os_random};
+use nightlatch_key::Environment;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use crate::arena::{Arena, on_both, overlap, request};
+
+on_both! {
+    s4_01_every_filter_finds_what_it_says,
+    pages_neither_repeat_nor_skip,
+    a_cursor_of_another_list_is_harmless,
+}
+
+const OWNERS: [&str; 2] = ["ada", "grace"];
+const SCOPES: [&str; 3] = ["invoices:read", "invoices:write", "READ_SENSITIVE"];
+const NAMES: [&str; 4] = ["Billing EAST", "billing 100%", "reports_daily", "Überweisung"];
+
+/// Sixty keys of every kind.
+async fn populate(arena: &Arena, random: &mut StdRng) {
+    let now = arena.second().await;
+    for round in 0..60_i64 {
+        let scopes: Vec<_> = SCOPES.into_iter().filter(|_| random.random_bool(0.4)).collect();
+        let issue = Issue {
+            environment: if random.random_bool(0.3) { Environment::Test } else { Environment::Live },
+            scopes: Scopes::new(scopes).unwrap(),
+            owner: random.random_bool(0.6).then(|| Owner::new(OWNERS[random.random_range(0..2)]).unwrap()),
+            expires_at: random.random_bool(0.4).then(|| now + 1000 + random.random_range(0..5)),
+            rotate_by: random.random_bool(0.4).then(|| now + random.random_range(-5..5)),
+            ..request(NAMES[random.random_range(0..NAMES.len())])
+        };
+        let mut context = arena.context.clone();
+        context.actor = Actor::new(ActorType::Token, format!("tok_{}", round % 3));
+        let issued = arena
+            .store
+            .write(move |tx| Box::pin(async move { keys::issue(tx, &context, issue, &mut os_random).await }))
+            .await
+            .unwrap();
+        let id = issued.key.id;
+        match random.random_range(0..8) {
+            0 => drop(arena.revoke(&id).await),
+            1 => {
+                let key = KeyRef::Id(id.clone());
+                arena
+                    .write(move |tx, context| Box::pin(async move { keys::disable(tx, &context, &key, None).await }))
+                    .await
+                    .unwrap();
+            }
+            2 => drop(arena.rotate(&id, Start { overlap_seconds: 300, ..overlap(300) }).await.unwrap()),
+            3 => arena.execute(format!("UPDATE keys SET expires_at = {} WHERE id = '{id}'", now - 10)).await,
+            4 => {
+                // An overlap that has ended, recorded or not.
+                let started = arena.rotate(&id, overlap(300)).await.unwrap();
+                for table in ["keys", "rotations"] {
+                    let key = if table == "keys" { id.as_str() } else { started.rotation.id.as_str() };
+                    arena.execute(format!("UPDATE {table} SET deadline = {} WHERE id = '{key}'", now - 5)).await;
+                }
+            }
+            _ => {}
+        }
+        if random.random_bool(0.5) {
+            let seen = now * 1000 - random.random_range(0..10_000);
+            arena.execute(format!("UPDATE keys SET last_used_at = {seen} WHERE id = '{id}'")).await;
+        }
+        if random.random_bool(0.5) {
+            // Several keys of one moment: the id decides their order.
+            let created = now * 1000 - random.random_range(0..20);
+            arena.execute(format!("UPDATE keys SET created_at = {created} WHERE id = '{id}'")).await;
+            arena.execute(format!("UPDATE key_scopes SET created_at = {created} WHERE key_id = '{id}'")).await;
+        }
+    }
+}
+
+fn filter(random: &mut StdRng, now: i64) -> KeyFilter {
+    let mut filter = KeyFilter::default();
+    let states = [State::Active, State::Retiring, State::Disabled, State::Revoked, State::Expired];
+    let mut sometimes = || random.random_bool(0.2);
+    let chosen: [bool; 10] = std::array::from_fn(|_| sometimes());
+    if chosen[0] {
+        filter.state = Some(states[random.random_range(0..5)]);
+    }
+    filter.owner = chosen[1].then(|| OWNERS[random.random_range(0..2)].to_owned());
+    filter.issued_by = chosen[2].then(|| format!("tok_{}", random.random_range(0..4)));
+    filter.subject = chosen[3].then(|| random.random_range(1..3));
+    filter.scope = chosen[4].then(|| Scope::new(SCOPES[random.random_range(0..3)]).unwrap());
+    filter.environment = chosen[5].then(|| [Environment::Live, Environment::Test][random.random_range(0..2)]);
+    filter.last_used_before = chosen[6].then(|| now * 1000 - random.random_range(0..10_000));
+    filter.expires_before = chosen[7].then(|| now + random.random_range(-20..1010));
+    filter.rotate_by_before = chosen[8].then(|| now + random.random_range(-6..6));
+    let parts = ["bill", "BILLING", "100%", "_daily", "s_d", "%", "Überw", "nl_test", "zzz"];
+    filter.q = chosen[9].then(|| parts[random.random_range(0..parts.len())].to_owned());
+    filter
+}
+
+fn fits(key: &Key, filter: &KeyFilter, now: i64) -> bool {
+    let part = filter.q.as_ref().map(|part| part.to_ascii_lowercase());
+    let holds = |text: &str| part.as_ref().is_none_or(|part| text.to_ascii_lowercase().contains(part));
+    filter.state.is_none_or(|state| key.state(now) == state)
+        && filter.owner.as_ref().is_none_or(|owner| key.owner.as_ref() == Some(owner))
+        && filter.issued_by.as_ref().is_none_or(|id| key.issued_by.id == *id)
+        && filter.subject.is_none_or(|subject| key.subject == subject)
+        && filter.scope.as_ref().is_none_or(|scope| key.scopes.iter().any(|has| has == scope))
+        && filter.environment.is_none_or(|environment| key.environment == environment)
+        && filter.last_used_before.is_none_or(|time| key.last_used_at.unwrap_or(key.created_at) < time)
+        && filter.expires_before.is_none_or(|time| key.expires_at.is_some_and(|at| at < time))
+        && filter.rotate_by_before.is_none_or(|time| key.rotate_by.is_some_and(|at| at < time))
+        && (holds(&key.name) || holds(&key.prefix))
+}
+
+/// All pages of a list.
+async fn all(arena: &Arena, filter: &KeyFilter, limit: u32) -> Vec<Key> {
+    let mut read = arena.read().await;
+    let mut keys = Vec::new();
+    let mut after = None;
+    loop {
+        let page = PageRequest { limit, after };
+        let page = keys::list(&mut read, &arena.workspace, filter, &page).await.unwrap();
+        assert!(page.items.len() <= limit as usize);
+        keys.extend(page.items.into_iter().map(|view| view.key));
+        match page.next {
+            // As a client sends it back.
+            Some(cursor) => after = Some(Cursor::parse(&cursor.encode()).unwrap()),
+            None => return keys,
+        }
+    }
+}
+
+async fn s4_01_every_filter_finds_what_it_says(arena: Arena) {
+    let mut random = StdRng::seed_from_u64(1);
+    populate(&arena, &mut random).await;
+    let everything = all(&arena, &KeyFilter::default(), 1000).await;
+    assert!(everything.len() > 60);
+    assert!(everything.is_sorted_by(|a, b| (a.created_at, a.id.as_str()) > (b.created_at, b.id.as_str())));
+    let now = arena.store.now().await.unwrap();
+    let mut found = 0;
+    for _ in 0..200 {
+        let filter = filter(&mut random, now / 1000);
+        let limit = random.random_range(1..8);
+        let listed = all(&arena, &filter, limit).await;
+        let ids = |keys: &[Key]| keys.iter().map(|key| key.id.clone()).collect::<Vec<KeyId>>();
+        let wanted: Vec<_> = everything.iter().filter(|key| fits(key, &filter, now)).cloned().collect();
+        let (mut left, mut right) = (ids(&listed), ids(&wanted));
+        if filter.last_used_before.is_none()
+            && filter.expires_before.is_none()
+            && filter.rotate_by_before.is_none()
+            && filter.state != Some(State::Expired)
+        {
+            assert_eq!(left, right, "{filter:?}");
+        }
+        left.sort();
+        right.sort();
+        assert_eq!(left, right, "{filter:?}");
+        found += left.len();
+    }
+    assert!(found > 500, "the filters find something: {found}");
+}
+
+async fn pages_neither_repeat_nor_skip(arena: Arena) {
+    for number in 0..10 {
+        arena.issue(request(&format!("k{number}"))).await.unwrap();
+    }
+    let whole = all(&arena, &KeyFilter::default(), 100).await;
+    for limit in 1..12 {
+        assert_eq!(all(&arena, &KeyFilter::default(), limit).await, whole);
+    }
+    // A key issued meanwhile does not move what follows.
+    let mut read = arena.read().await;
+    let page = PageRequest { limit: 5, after: None };
+    let first = keys::list(&mut read, &arena.workspace, &KeyFilter::default(), &page).await.unwrap();
+    drop(read);
+    arena.issue(request("meanwhile")).await.unwrap();
+    let page = PageRequest { limit: 5, after: first.next };
+    let second = keys::list(&mut arena.read().await, &arena.workspace, &KeyFilter::default(), &page).await.unwrap();
+    let second: Vec<_> = second.items.into_iter().map(|view| view.key).collect();
+    assert_eq!(second, whole[5..]);
+}
+
+async fn a_cursor_of_another_list_is_harmless(arena: Arena) {
+    use nightlatch::store::audit::{self, AuditFilter};
+    arena.issue(request("k")).await.unwrap();
+    let after = Some(Cursor { at: i64::MAX, id: "key_zzz".to_owned() });
+    let page = PageRequest { limit: 5, after };
+    let mut read = arena.read().await;
+    keys::list(&mut read, &arena.workspace, &KeyFilter::default(), &page).await.unwrap();
+    audit::list(&mut read, &arena.workspace, &AuditFilter::default(), &page).await.unwrap();
+    assert!(Cursor::parse("not a cursor").is_none());
+}

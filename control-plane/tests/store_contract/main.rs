@@ -1,0 +1,13 @@
+//! What the store promises, shown on both databases: every case runs on SQLite and on a real PostgreSQL server.
+
+mod arena;
+mod audit;
+mod edges;
+mod imports;
+mod keys;
+mod lists;
+mod rotations;
+mod schema;
+mod speed;
+mod store;
+mod tokens;

@@ -1,0 +1,93 @@
+//! Transactions: all or nothing, one mutation not disturbing another.
+
+use nightlatch::domain::KeyRef;
+use nightlatch::store::{Error, Store, keys, os_random};
+
+use crate::arena::{Arena, on_both, request};
+
+on_both! {
+    a_failing_mutation_undoes_only_itself,
+    a_panicking_mutation_undoes_only_itself,
+    what_is_acknowledged_survives_a_restart,
+    a_read_is_a_snapshot,
+    a_closed_store_says_so,
+}
+
+async fn a_failing_mutation_undoes_only_itself(arena: Arena) {
+    let mut writes = Vec::new();
+    for number in 0..60 {
+        let (store, context) = (arena.store.clone(), arena.context.clone());
+        writes.push(tokio::spawn(async move {
+            store
+                .write(move |tx| {
+                    Box::pin(async move {
+                        let issued = keys::issue(tx, &context, request("k"), &mut os_random).await?;
+                        if number % 3 == 0 {
+                            // After its writes.
+                            return Err(Error::NotFound("reason to go on"));
+                        }
+                        Ok(issued.key.id)
+                    })
+                })
+                .await
+        }));
+    }
+    let mut kept = Vec::new();
+    for (number, write) in writes.into_iter().enumerate() {
+        let result = write.await.unwrap();
+        assert_eq!(result.is_err(), number % 3 == 0);
+        kept.extend(result);
+    }
+    for id in &kept {
+        arena.get(id).await;
+    }
+    for table in ["keys", "changes", "audit"] {
+        assert_eq!(arena.number(format!("SELECT COUNT(*) FROM {table}")).await, 40, "{table}");
+    }
+}
+
+async fn a_panicking_mutation_undoes_only_itself(arena: Arena) {
+    let (store, context) = (arena.store.clone(), arena.context.clone());
+    let broken = tokio::spawn(async move {
+        store
+            .write::<(), Error, _>(move |tx| {
+                Box::pin(async move {
+                    keys::issue(tx, &context, request("k"), &mut os_random).await?;
+                    panic!("a bug");
+                })
+            })
+            .await
+    });
+    let panic = broken.await.unwrap_err().into_panic();
+    assert_eq!(panic.downcast_ref::<&str>(), Some(&"a bug"), "the panic is the caller's");
+    assert_eq!(arena.number("SELECT COUNT(*) FROM keys").await, 0);
+    arena.issue(request("after")).await.unwrap();
+}
+
+async fn what_is_acknowledged_survives_a_restart(arena: Arena) {
+    let issued = arena.issue(request("billing")).await.unwrap();
+    arena.revoke(&issued.key.id).await;
+    arena.store.clone().close().await;
+    let again = Store::connect(&arena.url).await.unwrap();
+    let mut read = again.read().await.unwrap();
+    let view = keys::get(&mut read, &arena.workspace, &KeyRef::Number(1)).await.unwrap();
+    assert!(view.key.revoked_at(view.now).is_some());
+}
+
+async fn a_read_is_a_snapshot(arena: Arena) {
+    let issued = arena.issue(request("billing")).await.unwrap();
+    let mut read = arena.read().await;
+    let key = KeyRef::Id(issued.key.id.clone());
+    let before = keys::get(&mut read, &arena.workspace, &key).await.unwrap();
+    arena.revoke(&issued.key.id).await;
+    let still = keys::get(&mut read, &arena.workspace, &key).await.unwrap();
+    assert_eq!(before.key, still.key);
+    drop(read);
+    assert_ne!(arena.get(&issued.key.id).await.key, before.key);
+}
+
+async fn a_closed_store_says_so(arena: Arena) {
+    let other = arena.store.clone();
+    arena.store.clone().close().await;
+    assert!(other.read().await.is_err());
+}

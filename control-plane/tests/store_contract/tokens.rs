@@ -1,0 +1,224 @@
+//! Tokens, enrolment, idempotent answers, routes.
+
+use nightlatch::domain::{TokenId, WorkspaceId};
+use nightlatch::store::idempotency::{self, Answer, Found, Secret, Slot};
+use nightlatch::store::tokens::{self, NewToken, Token, TokenKind};
+use nightlatch::store::{Error, PageRequest, enrolment, routes};
+use nightlatch_key::Digest;
+
+use crate::arena::{Arena, on_both, refusal};
+
+on_both! {
+    a_token_is_found_by_its_digest_until_it_is_revoked,
+    tokens_of_a_foreign_set_are_refused,
+    a_token_is_touched_once_a_minute,
+    an_enrolment_is_exchanged_once,
+    an_enrolment_ends_with_the_next,
+    a_repeated_create_finds_its_answer,
+    two_repeats_at_once_make_one_answer,
+    routes_are_replaced_only_by_who_has_read_them,
+}
+
+fn token(number: u8, kind: TokenKind) -> NewToken {
+    NewToken {
+        id: TokenId::generate([number; 10]),
+        kind,
+        set: None,
+        name: format!("token {number}"),
+        digest: Digest::of(&[number]),
+        prefix: format!("nlm_live_{number:010}"),
+        scopes: vec!["*".to_owned()],
+        expires_at: None,
+    }
+}
+
+async fn create(arena: &Arena, token: NewToken) -> Result<Token, Error> {
+    arena.write(move |tx, context| Box::pin(async move { tokens::create(tx, &context, &token).await })).await
+}
+
+async fn a_token_is_found_by_its_digest_until_it_is_revoked(arena: Arena) {
+    assert!(!tokens::any_management(&mut arena.read().await, &arena.workspace).await.unwrap());
+    let made = create(&arena, token(1, TokenKind::Management)).await.unwrap();
+    let edge = NewToken { set: Some(arena.set.clone()), ..token(2, TokenKind::Edge) };
+    create(&arena, edge).await.unwrap();
+    let mut read = arena.read().await;
+    assert!(tokens::any_management(&mut read, &arena.workspace).await.unwrap());
+    let (found, now) = tokens::by_digest(&mut read, &Digest::of(&[1])).await.unwrap().unwrap();
+    assert!(found.is_usable(now));
+    assert_eq!((found.id, found.scopes, found.workspace), (made.id.clone(), made.scopes, arena.workspace.clone()));
+    assert!(tokens::by_digest(&mut read, &Digest::of(&[9])).await.unwrap().is_none());
+    let page = PageRequest { limit: 1, after: None };
+    let first = tokens::list(&mut read, &arena.workspace, &page).await.unwrap();
+    let page = PageRequest { limit: 1, after: first.next };
+    let second = tokens::list(&mut read, &arena.workspace, &page).await.unwrap();
+    assert!(second.next.is_none());
+    drop(read);
+
+    for _ in 0..2 {
+        let id = made.id.clone();
+        arena.write(move |tx, context| Box::pin(async move { tokens::revoke(tx, &context, &id).await })).await.unwrap();
+    }
+    let (found, now) = tokens::by_digest(&mut arena.read().await, &Digest::of(&[1])).await.unwrap().unwrap();
+    assert!(!found.is_usable(now));
+    assert_eq!(arena.actions().await, ["token.created", "token.created", "token.revoked"]);
+}
+
+async fn tokens_of_a_foreign_set_are_refused(arena: Arena) {
+    let foreign = nightlatch::domain::SetId::generate([1; 10]);
+    let result = create(&arena, NewToken { set: Some(foreign), ..token(1, TokenKind::Edge) }).await;
+    assert!(matches!(result, Err(Error::NotFound("set"))));
+    let past = Some(arena.second().await);
+    let result = create(&arena, NewToken { expires_at: past, ..token(1, TokenKind::Edge) }).await;
+    assert_eq!(refusal(result), "expiry_in_past");
+    assert!(arena.actions().await.is_empty());
+}
+
+async fn a_token_is_touched_once_a_minute(arena: Arena) {
+    let made = create(&arena, token(1, TokenKind::Management)).await.unwrap();
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let id = made.id.clone();
+        arena.write(move |tx, _| Box::pin(async move { tokens::touch(tx, &id).await })).await.unwrap();
+        let (found, now) = tokens::by_digest(&mut arena.read().await, &Digest::of(&[1])).await.unwrap().unwrap();
+        assert!(!tokens::wants_touch(&found, now));
+        seen.push(found.last_used_at);
+    }
+    assert!(seen[0].is_some());
+    assert_eq!(seen[0], seen[1]);
+}
+
+async fn open(arena: &Arena, digest: Digest, lifetime_ms: i64) {
+    let workspace = arena.workspace.clone();
+    arena
+        .write(move |tx, _| Box::pin(async move { enrolment::open(tx, &workspace, digest, lifetime_ms).await }))
+        .await
+        .unwrap();
+}
+
+async fn exchange(arena: &Arena, digest: Digest, number: u8) -> Result<Token, Error> {
+    arena
+        .store
+        .write(move |tx| {
+            Box::pin(async move {
+                enrolment::exchange(tx, digest, &token(number, TokenKind::Management), "req_2", None).await
+            })
+        })
+        .await
+}
+
+async fn an_enrolment_is_exchanged_once(arena: Arena) {
+    let digest = Digest::of(b"one-time");
+    open(&arena, digest, 3_600_000).await;
+    assert!(enrolment::is_open(&mut arena.read().await, &arena.workspace).await.unwrap());
+    assert!(matches!(exchange(&arena, Digest::of(b"guess"), 9).await, Err(Error::NotFound(_))));
+    let tries = futures::future::join_all((0..6).map(|number| exchange(&arena, digest, number))).await;
+    assert_eq!(tries.iter().filter(|result| result.is_ok()).count(), 1);
+    let made = tries.into_iter().find_map(Result::ok).unwrap();
+    assert_eq!(made.workspace, arena.workspace);
+    assert_eq!(made.created_by.kind, "enrolment");
+    assert!(!enrolment::is_open(&mut arena.read().await, &arena.workspace).await.unwrap());
+    assert_eq!(arena.actions().await, ["token.created", "workspace.enrolled"]);
+}
+
+async fn an_enrolment_ends_with_the_next(arena: Arena) {
+    let (first, second) = (Digest::of(b"first"), Digest::of(b"second"));
+    open(&arena, first, 3_600_000).await;
+    open(&arena, second, 3_600_000).await;
+    assert!(exchange(&arena, first, 1).await.is_err());
+    arena.execute(format!("UPDATE enrolments SET expires_at = {}", arena.store.now().await.unwrap())).await;
+    assert!(!enrolment::is_open(&mut arena.read().await, &arena.workspace).await.unwrap());
+    assert!(exchange(&arena, second, 1).await.is_err());
+}
+
+fn slot(workspace: &WorkspaceId, request: u8) -> Slot {
+    Slot {
+        workspace: workspace.clone(),
+        token: TokenId::generate([1; 10]),
+        route: "POST /v1/keys",
+        key_hash: [3; 32],
+        request_hash: [request; 32],
+    }
+}
+
+async fn find(arena: &Arena, request: u8) -> Found {
+    let slot = slot(&arena.workspace, request);
+    arena.write(move |tx, _| Box::pin(async move { idempotency::find(tx, &slot).await })).await.unwrap()
+}
+
+async fn a_repeated_create_finds_its_answer(arena: Arena) {
+    assert!(matches!(find(&arena, 1).await, Found::Nothing));
+    let kept = slot(&arena.workspace, 1);
+    arena
+        .write(move |tx, _| {
+            Box::pin(async move {
+                let secret = Secret::Sealed(vec![1, 2, 3]);
+                idempotency::keep(tx, &kept, &Answer { status: 201, body: "{}".to_owned(), secret }).await
+            })
+        })
+        .await
+        .unwrap();
+    let secret = |found| match found {
+        Found::Answer(Answer { status: 201, secret, .. }) => secret,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(secret(find(&arena, 1).await), Secret::Sealed(vec![1, 2, 3]));
+    assert!(matches!(find(&arena, 2).await, Found::Mismatch));
+
+    // After 15 minutes the secret is gone, whether or not it has been swept.
+    let age = |minutes: i64| format!("UPDATE idempotency SET created_at = created_at - {}", minutes * 60_000);
+    arena.execute(age(15)).await;
+    assert_eq!(secret(find(&arena, 1).await), Secret::Erased);
+    let sweep = || arena.write(|tx, _| Box::pin(async move { idempotency::sweep(tx).await }));
+    assert_eq!(sweep().await.unwrap(), 1);
+    assert_eq!(arena.number("SELECT COUNT(*) FROM idempotency WHERE sealed_secret IS NOT NULL").await, 0);
+    assert_eq!(secret(find(&arena, 1).await), Secret::Erased);
+    // After a day the key is free again.
+    arena.execute(age(24 * 60)).await;
+    assert!(matches!(find(&arena, 2).await, Found::Nothing));
+    assert_eq!(sweep().await.unwrap(), 0);
+}
+
+async fn two_repeats_at_once_make_one_answer(arena: Arena) {
+    let attempts = (0..8).map(|_| {
+        let slot = slot(&arena.workspace, 1);
+        arena.write(move |tx, _| {
+            Box::pin(async move {
+                let first = matches!(idempotency::find(tx, &slot).await?, Found::Nothing);
+                if first {
+                    let answer = Answer { status: 201, body: String::new(), secret: Secret::None };
+                    idempotency::keep(tx, &slot, &answer).await?;
+                }
+                Ok(first)
+            })
+        })
+    });
+    let first = futures::future::join_all(attempts).await;
+    assert_eq!(first.into_iter().filter(|first| *first.as_ref().unwrap()).count(), 1);
+}
+
+async fn replace(arena: &Arena, revision: i64, document: &str) -> Result<routes::Routes, Error> {
+    let (set, document) = (arena.set.clone(), document.to_owned());
+    arena
+        .write(move |tx, context| {
+            Box::pin(async move { routes::replace(tx, &context, &set, revision, &document, b"policy", [5; 32]).await })
+        })
+        .await
+}
+
+async fn routes_are_replaced_only_by_who_has_read_them(arena: Arena) {
+    let mut read = arena.read().await;
+    assert!(routes::current(&mut read, &arena.workspace, &arena.set).await.unwrap().is_none());
+    drop(read);
+    let mut commits = arena.store.commits();
+    commits.mark_unchanged();
+    let first = replace(&arena, 0, "{\"routes\":[]}").await.unwrap();
+    assert_eq!((first.revision, first.policy_hash.as_slice()), (1, [5; 32].as_slice()));
+    assert!(commits.has_changed().unwrap());
+    assert!(matches!(replace(&arena, 0, "{}").await, Err(Error::Stale(1))));
+    let (one, two) = tokio::join!(replace(&arena, 1, "one"), replace(&arena, 1, "two"));
+    assert!(one.is_ok() != two.is_ok());
+    let mut read = arena.read().await;
+    let current = routes::current(&mut read, &arena.workspace, &arena.set).await.unwrap().unwrap();
+    assert_eq!(current.revision, 2);
+    assert_eq!(current.document, if one.is_ok() { "one" } else { "two" });
+}
