@@ -103,7 +103,12 @@ pub(super) fn parse_quietly<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, (Str
 
 fn without_values(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    if error.classify() == Category::Data { only_expectations(text) } else { text }
+    if error.classify() != Category::Data {
+        return text;
+    }
+    // The field is told; where serde stopped reading says no more.
+    let end = text.rfind(" at line ").unwrap_or(text.len());
+    only_expectations(text[..end].to_owned())
 }
 
 /// What serde says, less the values it quotes: a secret may stand where something else should.

@@ -34,7 +34,13 @@ pub(super) async fn run(State(app): State<App>, mut request: Request, next: Next
     let response = complete(response, &id);
     let (status, took) = (response.status().as_u16(), started.elapsed());
     app.metrics().answered(known_method(method.as_str()), &route, status, took);
-    tracing::info!(parent: &span, status, took_ms = took.as_secs_f64() * 1000.0, "answered");
+    let took_ms = took.as_secs_f64() * 1000.0;
+    // Probes and scrapes come every few seconds and say nothing.
+    if route.starts_with("/v1/") || status >= 500 {
+        tracing::info!(parent: &span, status, took_ms, "answered");
+    } else {
+        tracing::debug!(parent: &span, status, took_ms, "answered");
+    }
     response
 }
 

@@ -92,19 +92,22 @@ impl Import {
         let progress = progress(json, length, if dry_run { "checking" } else { "importing" });
         let mut total = Total { dry_run, ..Total::default() };
         while let Some(chunk) = chunks.next()? {
-            for line in chunk.too_long {
+            let too_long = |line| {
                 let detail = format!("is longer than {MAX_LINE} bytes");
-                bad.add(&LineError { line, code: "invalid_request".to_owned(), detail }, &progress)?;
-                total.bad += 1;
-            }
+                LineError { line, code: "invalid_request".to_owned(), detail }
+            };
+            let mut errors: Vec<_> = chunk.too_long.into_iter().map(too_long).collect();
             if !chunk.body.is_empty() {
                 let report = send(client, options, &chunk.body).await?;
                 total.created += report.created;
                 total.existing += report.existing;
-                total.bad += report.errors.len() as u64;
-                for error in report.errors {
-                    bad.add(&LineError { line: error.line + chunk.first - 1, ..error }, &progress)?;
-                }
+                let in_file = |error: LineError| LineError { line: error.line + chunk.first - 1, ..error };
+                errors.extend(report.errors.into_iter().map(in_file));
+            }
+            errors.sort_by_key(|error| error.line);
+            total.bad += errors.len() as u64;
+            for error in &errors {
+                bad.add(error, &progress)?;
             }
             progress.inc(chunk.read);
             progress

@@ -22,11 +22,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::sync_job::SyncArgs;
 use exit::Failure;
 
 /// Shown below every command's own help.
 const EXIT_CODES: &str = "\
-Exit codes:
+Exit codes (`nightlatch sync` has its own):
   0  done
   1  refused by the server, or failed for a reason not listed here
   2  wrong usage; nothing was tried
@@ -83,6 +84,8 @@ enum Command {
     /// Print what an edge needs to run.
     #[command(subcommand)]
     Edge(edge::Edge),
+    /// Copy a set's published files to where edges read them.
+    Sync(Box<SyncArgs>),
     /// Print the API's OpenAPI document.
     Openapi,
 }
@@ -94,16 +97,13 @@ impl Cli {
             Ok(runtime) => runtime,
             Err(error) => return Failure::other(format!("threads cannot be started: {error}")).report(),
         };
-        match runtime.block_on(self.command.run()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(failure) => failure.report(),
-        }
+        runtime.block_on(self.command.run())
     }
 }
 
 impl Command {
-    async fn run(self) -> Result<(), Failure> {
-        match self {
+    async fn run(self) -> ExitCode {
+        let result = match self {
             Self::Serve(command) => command.run().await,
             Self::Config(command) => command.run().await,
             Self::Enrol(command) => command.run().await,
@@ -114,7 +114,12 @@ impl Command {
             Self::Sets(command) => command.run().await,
             Self::Audit(command) => command.run().await,
             Self::Edge(command) => command.run().await,
+            Self::Sync(command) => return command.run().await,
             Self::Openapi => output::text(&crate::api::openapi_document()),
+        };
+        match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => failure.report(),
         }
     }
 }

@@ -18,6 +18,9 @@ With no settings at all, everything lives in ./nightlatch-data:
 With PostgreSQL, for other machines to reach, logging for machines:
   DATABASE_URL=postgres://nightlatch@db/nightlatch nightlatch serve --listen 0.0.0.0:8717 --log-format json
 
+Two settings have no flag: the variable DATABASE_URL (database_url in the file), because it may hold a password, and
+sync.targets in the file (a list such as [\"s3://bucket/edge\"]), against which the set's timing is checked.
+
 SIGTERM and SIGINT stop it: open requests end first. A second signal ends it at once.";
 
 /// Run the control plane.

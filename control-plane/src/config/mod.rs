@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 pub use check::{Finding, check};
 use layer::Layer;
 
-/// One setting: its name in the file, its environment variable, what it is for.
+/// One setting: its name in the file, its environment variable, its default.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
     /// The name in the file; a dot stands for a table. A flag is the same with dashes.
@@ -29,78 +29,26 @@ pub struct Setting {
     pub variable: &'static str,
     /// The value when nobody sets it; none where it is optional.
     pub default: Option<&'static str>,
-    /// What it is for.
-    pub help: &'static str,
 }
 
-/// Every setting there is.
+/// Every setting there is. `nightlatch serve --help` says what they are for.
 pub const SETTINGS: &[Setting] = &[
-    setting(
-        "data_dir",
-        "NIGHTLATCH_DATA_DIR",
-        Some("./nightlatch-data"),
-        "Where database, secrets and published files live.",
-    ),
-    setting("database_url", "DATABASE_URL", None, "A postgres:// URL; SQLite in the data directory when absent."),
-    setting(
-        "listen",
-        "NIGHTLATCH_LISTEN",
-        Some("127.0.0.1:8717"),
-        "The address to listen on; port 0 takes a free one.",
-    ),
-    setting(
-        "log",
-        "NIGHTLATCH_LOG",
-        Some("info"),
-        "Which log lines to write: off, error, warn, info, debug, trace, or a filter.",
-    ),
-    setting("log_format", "NIGHTLATCH_LOG_FORMAT", Some("text"), "`text` for people, `json` for machines."),
-    setting("brand", "NIGHTLATCH_BRAND", Some("nl"), "What key texts begin with. Read at the first start only."),
-    setting(
-        "shutdown_seconds",
-        "NIGHTLATCH_SHUTDOWN_SECONDS",
-        Some("20"),
-        "How long open requests may take after a signal to stop.",
-    ),
-    setting(
-        "set.heartbeat_seconds",
-        "NIGHTLATCH_SET_HEARTBEAT_SECONDS",
-        Some("5"),
-        "How often the head is signed anew. Read at the first start only.",
-    ),
-    setting(
-        "set.validity_seconds",
-        "NIGHTLATCH_SET_VALIDITY_SECONDS",
-        Some("60"),
-        "How long a head may be relied on. Read at the first start only.",
-    ),
-    setting(
-        "set.skew_seconds",
-        "NIGHTLATCH_SET_SKEW_SECONDS",
-        Some("5"),
-        "How far clocks may be apart. Read at the first start only.",
-    ),
-    setting(
-        "set.accepts_foreign",
-        "NIGHTLATCH_SET_ACCEPTS_FOREIGN",
-        Some("true"),
-        "Whether imported keys of any shape are looked up. Read at the first start only.",
-    ),
-    setting(
-        "sync.targets",
-        "NIGHTLATCH_SYNC_TARGETS",
-        Some("[]"),
-        "Where `nightlatch sync` copies the set: a list of directories and bucket URLs.",
-    ),
+    setting("data_dir", "NIGHTLATCH_DATA_DIR", Some("./nightlatch-data")),
+    setting("database_url", "DATABASE_URL", None),
+    setting("listen", "NIGHTLATCH_LISTEN", Some("127.0.0.1:8717")),
+    setting("log", "NIGHTLATCH_LOG", Some("info")),
+    setting("log_format", "NIGHTLATCH_LOG_FORMAT", Some("text")),
+    setting("brand", "NIGHTLATCH_BRAND", Some("nl")),
+    setting("shutdown_seconds", "NIGHTLATCH_SHUTDOWN_SECONDS", Some("20")),
+    setting("set.heartbeat_seconds", "NIGHTLATCH_SET_HEARTBEAT_SECONDS", Some("5")),
+    setting("set.validity_seconds", "NIGHTLATCH_SET_VALIDITY_SECONDS", Some("60")),
+    setting("set.skew_seconds", "NIGHTLATCH_SET_SKEW_SECONDS", Some("5")),
+    setting("set.accepts_foreign", "NIGHTLATCH_SET_ACCEPTS_FOREIGN", Some("true")),
+    setting("sync.targets", "NIGHTLATCH_SYNC_TARGETS", Some("[]")),
 ];
 
-const fn setting(
-    key: &'static str,
-    variable: &'static str,
-    default: Option<&'static str>,
-    help: &'static str,
-) -> Setting {
-    Setting { key, variable, default, help }
+const fn setting(key: &'static str, variable: &'static str, default: Option<&'static str>) -> Setting {
+    Setting { key, variable, default }
 }
 
 /// How log lines are written.
@@ -145,7 +93,7 @@ pub struct Config {
     pub shutdown: Duration,
     /// The first set.
     pub set: SetConfig,
-    /// Where `nightlatch sync` copies the set.
+    /// Where the set is copied to: its timing must suit them.
     pub targets: Vec<String>,
 }
 

@@ -48,8 +48,8 @@ async fn s0_07_revoking_one_key_leaves_another_of_the_same_scopes(app: TestApp) 
     app.stop().await;
 }
 
-on_both!(s0_08_s2_09_a_revoked_key_is_refused_on_the_next_call);
-async fn s0_08_s2_09_a_revoked_key_is_refused_on_the_next_call(app: TestApp) {
+on_both!(s0_08_s2_09_s2_14_a_revoked_key_is_refused_on_the_next_call);
+async fn s0_08_s2_09_s2_14_a_revoked_key_is_refused_on_the_next_call(app: TestApp) {
     let issued = app.issue("k", &[]).await;
     let revoked = app.client.revoke_key(&issued.key.id, &reason()).await.unwrap();
     let verdict = app.verify(&issued.secret).await;

@@ -9,6 +9,7 @@ mod keys;
 mod lists;
 mod openapi;
 mod operations;
+mod problems;
 mod rotations;
 mod routes;
 mod secrecy;

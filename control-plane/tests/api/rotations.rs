@@ -31,8 +31,8 @@ fn code(result: Result<impl std::fmt::Debug, ClientError>) -> String {
     result.unwrap_err().problem().expect("a problem").code.clone()
 }
 
-on_both!(s2_01_s4_03_s4_05_both_keys_work_through_the_overlap);
-async fn s2_01_s4_03_s4_05_both_keys_work_through_the_overlap(app: TestApp) {
+on_both!(s2_01_s4_03_s4_04_s4_05_both_keys_work_through_the_overlap);
+async fn s2_01_s4_03_s4_04_s4_05_both_keys_work_through_the_overlap(app: TestApp) {
     let old = app.issue("client", &["a"]).await;
     let started = start(&app, &old.key.id, 3600).await;
     assert_eq!(started.rotation.state, RotationState::Open);

@@ -1,0 +1,6 @@
+//! The program as people and scripts run it.
+
+mod administration;
+mod importing;
+mod program;
+mod serving;
