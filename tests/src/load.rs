@@ -131,17 +131,17 @@ pub struct Load {
 
 impl Load {
     /// Starts that many requests a second, whether or not earlier ones have been answered; each comes from the next of
-    /// the consumers in turn.
+    /// the consumers in turn, who go to the next of the edges every time.
     ///
     /// # Errors
-    /// Where there is no consumer or no pace.
-    pub fn start(caller: &Caller, consumers: Vec<Arc<Consumer>>, per_second: u32) -> Result<Self> {
-        if consumers.is_empty() || per_second == 0 {
-            bail!("there is no traffic without consumers and a pace");
+    /// Where there is no edge, no consumer or no pace.
+    pub fn start(edges: &[Caller], consumers: Vec<Arc<Consumer>>, per_second: u32) -> Result<Self> {
+        if edges.is_empty() || consumers.is_empty() || per_second == 0 {
+            bail!("there is no traffic without edges, consumers and a pace");
         }
         let (stop, stopped) = watch::channel(());
         let pause = Duration::from_secs(1) / per_second;
-        let traffic = tokio::spawn(drive(caller.clone(), consumers, pause, stopped));
+        let traffic = tokio::spawn(drive(edges.to_vec(), consumers, pause, stopped));
         Ok(Self { stop, traffic })
     }
 
@@ -156,7 +156,7 @@ impl Load {
 }
 
 async fn drive(
-    caller: Caller,
+    edges: Vec<Caller>,
     consumers: Vec<Arc<Consumer>>,
     pause: Duration,
     mut stopped: watch::Receiver<()>,
@@ -165,13 +165,14 @@ async fn drive(
     let mut requests = JoinSet::new();
     let mut ticks = interval(pause);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    for consumer in consumers.iter().cycle() {
+    for turn in 0_usize.. {
+        let (consumer, edge) = (&consumers[turn % consumers.len()], &edges[turn / consumers.len() % edges.len()]);
         tokio::select! {
             _ = ticks.tick() => {}
             // Resolves when the sender is gone.
             _ = stopped.changed() => break,
         }
-        let (caller, consumer, report) = (caller.clone(), Arc::clone(consumer), Arc::clone(&report));
+        let (caller, consumer, report) = (edge.clone(), Arc::clone(consumer), Arc::clone(&report));
         requests.spawn(async move {
             let at = now();
             let key = consumer.key(at);
@@ -197,7 +198,7 @@ mod tests {
         let swapping = Consumer::new("/fine", &first);
         let failing = Consumer::new("/redirect", &second);
         swapping.swap_at(now(), &second);
-        let load = Load::start(&caller, vec![swapping, failing], 1000).unwrap();
+        let load = Load::start(&[caller], vec![swapping, failing], 1000).unwrap();
         crate::wait::eventually("some requests", Duration::from_secs(10), async || {
             ensure!(origin.received().len() >= 40);
             Ok(())

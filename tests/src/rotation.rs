@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use futures::future::try_join_all;
 use jiff::Timestamp;
 use nightlatch_api::{CompleteRotation, RevokeKey, Secret, StartRotation, StartedRotation};
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
-use crate::caller::Answer;
+use crate::caller::{Answer, Caller};
 use crate::clock::{after, before, between, now, until};
 use crate::load::Consumer;
 use crate::wait::eventually;
@@ -60,7 +61,7 @@ pub struct Retired {
     pub secret: Arc<Secret>,
     /// What the edge says of it.
     pub code: &'static str,
-    /// From the end by request or by deadline to the first 401.
+    /// From the end by request or by deadline to the first 401 of the last edge.
     pub delay: Duration,
 }
 
@@ -102,9 +103,11 @@ pub async fn rotate(
     }
 
     until(key.usable_from).await;
-    world.caller.get("/status", new.expose()).await?.allowed().context("the successor, once usable")?;
-    let retiring = world.caller.get("/status", old.expose()).await?.allowed().context("the predecessor, meanwhile")?;
-    ensure!(retiring.header("deprecation") == format!("@{}", deadline.as_second()), "{:?}", retiring.headers);
+    for edge in &world.callers {
+        edge.get("/status", new.expose()).await?.allowed().context("the successor, once usable")?;
+        let retiring = edge.get("/status", old.expose()).await?.allowed().context("the predecessor, meanwhile")?;
+        ensure!(retiring.header("deprecation") == format!("@{}", deadline.as_second()), "{:?}", retiring.headers);
+    }
 
     until(last).await;
     eventually("no request with the predecessor is on its way", SOON, async || {
@@ -115,8 +118,11 @@ pub async fn rotate(
     })
     .await?;
     let (ended, in_force_by) = end(world, deployment, &rotation.id, ending, deadline).await?;
-    let delay = watch_it_die(world, &old, ending.code(), ended, in_force_by).await?;
-    world.caller.get("/status", new.expose()).await?.allowed().context("the successor, afterwards")?;
+    let deaths = world.callers.iter().map(|edge| watch_it_die(edge, &old, ending.code(), ended, in_force_by));
+    let delay = try_join_all(deaths).await?.into_iter().max().unwrap_or_default();
+    for edge in &world.callers {
+        edge.get("/status", new.expose()).await?.allowed().context("the successor, afterwards")?;
+    }
     (deployment.id, deployment.secret) = (key.id, new);
     Ok(Retired { secret: old, code: ending.code(), delay })
 }
@@ -146,9 +152,9 @@ async fn end(
     }
 }
 
-/// Tries a dying key until `in_force_by`: it may still pass before, never afterwards, and never again once refused.
+/// Tries a dying key at an edge until `in_force_by`: it may still pass before, never afterwards, and never again once refused.
 async fn watch_it_die(
-    world: &World,
+    edge: &Caller,
     key: &Secret,
     code: &str,
     ended: Timestamp,
@@ -156,7 +162,7 @@ async fn watch_it_die(
 ) -> Result<Duration> {
     let mut first: Option<Answer> = None;
     loop {
-        let answer = world.caller.get("/status", key.expose()).await?;
+        let answer = edge.get("/status", key.expose()).await?;
         let promised = answer.sent >= in_force_by;
         match &first {
             None if answer.status == 200 => ensure!(!promised, "accepted after {in_force_by}: {answer:?}"),

@@ -23,8 +23,10 @@ pub struct World {
     pub origin: Origin,
     /// The Worker.
     pub worker: Worker,
-    /// Calls the Worker.
+    /// Calls the Worker's first isolate.
     pub caller: Caller,
+    /// Calls each of the Worker's isolates. They share nothing: each polls, loads and decides for itself.
+    pub callers: Vec<Caller>,
     /// How the set is timed.
     pub timing: Timing,
 }
@@ -36,26 +38,27 @@ impl World {
     /// # Errors
     /// When a part does not start.
     pub async fn start(database: Database) -> Result<Self> {
-        Self::start_timed(database, Timing::SHORT).await
+        Self::start_with(database, Timing::SHORT, 1).await
     }
 
-    /// The same with another timing.
+    /// The same with another timing, or with several isolates of the Worker.
     ///
     /// # Errors
     /// When a part does not start.
-    pub async fn start_timed(database: Database, timing: Timing) -> Result<Self> {
+    pub async fn start_with(database: Database, timing: Timing, isolates: usize) -> Result<Self> {
         let control_plane = ControlPlane::start(ControlPlaneConfig::new(database).timing(timing)).await?;
         put_routes(control_plane.client(), &routes()).await?;
         let origin = Origin::start().await?;
-        let worker = Worker::start(&control_plane.worker(&origin.url()).await?).await?;
-        let caller = Caller::new(worker.url())?;
-        let world = Self { control_plane, origin, worker, caller, timing };
-        eventually("the edge serves the routes", SOON, async || {
-            let answer = world.caller.send(reqwest::Method::GET, "/status", None).await?;
-            answer.refused("key_missing").map(drop)
-        })
-        .await?;
-        Ok(world)
+        let worker = Worker::start(&control_plane.worker(&origin.url()).await?.isolates(isolates)).await?;
+        let callers = worker.urls().iter().map(|url| Caller::new(url)).collect::<Result<Vec<_>>>()?;
+        for caller in &callers {
+            eventually("the edge serves the routes", SOON, async || {
+                caller.send(reqwest::Method::GET, "/status", None).await?.refused("key_missing")
+            })
+            .await?;
+        }
+        let caller = callers.first().context("a Worker has an isolate")?.clone();
+        Ok(Self { control_plane, origin, worker, caller, callers, timing })
     }
 
     /// The control plane's client.

@@ -51,11 +51,11 @@ async fn the_edge_outlives_the_control_plane_until_valid_until_and_recovers(data
 /// An upgrade: the control plane is stopped and started again within the heads' validity, and no request at the edge
 /// fails for it.
 async fn a_stop_and_a_start_go_unnoticed(database: Database) -> Result<()> {
-    let mut world = World::start_timed(database, Timing { validity: 60, ..Timing::SHORT }).await?;
+    let mut world = World::start_with(database, Timing { validity: 60, ..Timing::SHORT }, 1).await?;
     let issued = world.issue_and_use("through the upgrade", &[]).await?;
     let secret = Arc::new(issued.secret);
     let consumers = vec![Consumer::new("/status", &secret)];
-    let load = Load::start(&world.caller, consumers, 100)?;
+    let load = Load::start(&world.callers, consumers, 100)?;
     world.control_plane.stop()?;
     world.control_plane.restart().await?;
     world.issue_and_use("after the upgrade", &[]).await?;

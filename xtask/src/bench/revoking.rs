@@ -40,7 +40,7 @@ pub(super) async fn measure(scene: &Scene<'_>, effort: Effort) -> Result<Vec<Row
         doomed.push(scene.issue(&format!("to be revoked, {number}")).await?);
     }
     scene.let_through(&workerd.url("edge")?, doomed.last().context("nothing to revoke")?).await?;
-    let load = Load::start(&caller, vec![Consumer::new(PATH, &Arc::new(kept.secret))], PACE)?;
+    let load = Load::start(std::slice::from_ref(&caller), vec![Consumer::new(PATH, &Arc::new(kept.secret))], PACE)?;
 
     let mut tries = JoinSet::new();
     for (number, key) in doomed.into_iter().enumerate() {
