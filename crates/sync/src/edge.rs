@@ -109,6 +109,7 @@ impl Attempt {
 
 /// What becomes of an offered head.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, for as long as its files are fetched")]
 pub enum Offer {
     /// It is the head in force.
     Known,
