@@ -435,8 +435,9 @@ pub(crate) async fn save_head(tx: &mut Tx, set: &SetId, published: &Published<'_
 pub(crate) async fn superseded(read: &mut Read, set: &SetId, through: u64, limit: u32) -> Result<Vec<i64>, Error> {
     let rows = sql!(
         read,
+        // One comparison of pairs: with an OR, SQLite looks for each row through all others of its version.
         "SELECT o.seq FROM changes n JOIN changes o ON o.set_id = n.set_id AND o.key_number = n.key_number \
-         AND (o.version < n.version OR (o.version = n.version AND o.position < n.position)) \
+         AND (o.version, o.position) < (n.version, n.position) \
          WHERE n.set_id = $1 AND n.version <= $2 \
          AND n.version > (SELECT MIN(v.version) FROM set_versions v WHERE v.set_id = $1) LIMIT $3",
         set.as_str(), signed(through)?, i64::from(limit) => all (i64,)
