@@ -79,10 +79,10 @@ impl Config {
             return Err(Misconfigured { variable: "NIGHTLATCH_TOKEN", reason: "has white space or is not ASCII" });
         }
         let origin_key = match value("NIGHTLATCH_ORIGIN_KEY").map(Zeroizing::new) {
-            Some(text) => Some(OriginKey::new(text.as_bytes()).ok_or(Misconfigured {
-                variable: "NIGHTLATCH_ORIGIN_KEY",
-                reason: "is shorter than 16 bytes",
-            })?),
+            Some(text) => Some(
+                OriginKey::new(text.as_bytes())
+                    .ok_or(Misconfigured { variable: "NIGHTLATCH_ORIGIN_KEY", reason: "is shorter than 16 bytes" })?,
+            ),
             None => None,
         };
         let poll = number(value("NIGHTLATCH_POLL_SECONDS"), DEFAULT_POLL_SECONDS, 1, 3_600).ok_or(Misconfigured {
@@ -123,14 +123,16 @@ fn peppers(text: &str, set: &str) -> Result<Vec<Pepper>, Misconfigured> {
     for entry in text.split(',') {
         let (id, encoded) = entry.trim().split_once(':').ok_or_else(|| wrong("is not a list of id:base64"))?;
         let mut secret = Zeroizing::new([0; Pepper::LEN]);
-        let decoded = Base64::decode(encoded, secret.as_mut_slice()).map_err(|_| wrong("is not a list of id:base64"))?;
+        let decoded =
+            Base64::decode(encoded, secret.as_mut_slice()).map_err(|_| wrong("is not a list of id:base64"))?;
         if decoded.len() != Pepper::LEN {
             return Err(wrong("has a pepper that is not 32 bytes long"));
         }
         if peppers.iter().any(|pepper| pepper.id() == id) {
             return Err(wrong("names a pepper twice"));
         }
-        peppers.push(Pepper::new(id, set, &secret).map_err(|_| wrong("has an id that is none, or NIGHTLATCH_SET has"))?);
+        peppers
+            .push(Pepper::new(id, set, &secret).map_err(|_| wrong("has an id that is none, or NIGHTLATCH_SET has"))?);
     }
     Ok(peppers)
 }

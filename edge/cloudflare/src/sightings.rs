@@ -124,10 +124,9 @@ impl Report {
             env!("CARGO_PKG_VERSION"),
         );
         let _ = match applied {
-            Some(Mark { incarnation, epoch, version, issued }) => write!(
-                out,
-                r#"{{"incarnation":{incarnation},"epoch":{epoch},"version":{version},"issued":{issued}}}"#
-            ),
+            Some(Mark { incarnation, epoch, version, issued }) => {
+                write!(out, r#"{{"incarnation":{incarnation},"epoch":{epoch},"version":{version},"issued":{issued}}}"#)
+            }
             None => write!(out, "null"),
         };
         out.push_str(r#","seen":["#);

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use js_sys::{JsString, Promise, Reflect, Uint8Array};
+use js_sys::{JsString, Reflect, Uint8Array};
 use nightlatch_keyset::FileName;
 use nightlatch_keyset::note::MAX_NOTE_LEN;
 use wasm_bindgen::{JsCast as _, JsValue};
@@ -147,12 +147,7 @@ async fn get(config: &Config, url: &str, etag: Option<&str>, signal: &AbortSigna
     send(url, &init, &headers, signal).await
 }
 
-async fn send(
-    url: &str,
-    init: &RequestInit,
-    headers: &Headers,
-    signal: &AbortSignal,
-) -> Result<Response, FetchError> {
+async fn send(url: &str, init: &RequestInit, headers: &Headers, signal: &AbortSignal) -> Result<Response, FetchError> {
     init.set_headers(headers);
     init.set_signal(Some(signal));
     // Redirects are not followed: the token is for this place alone.
@@ -195,7 +190,7 @@ async fn read(stream: Option<ReadableStream>, max_len: usize, expected: usize) -
     };
     let reader: ReadableStreamDefaultReader = stream.get_reader().unchecked_into();
     loop {
-        let step: JsValue = JsFuture::from(Promise::from(reader.read())).await?;
+        let step: JsValue = JsFuture::from(reader.read()).await?;
         let chunk = Reflect::get(&step, &JsString::from("value"))?;
         if chunk.is_undefined() {
             return Ok(bytes);

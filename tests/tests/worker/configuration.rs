@@ -32,3 +32,10 @@ async fn a_bucket_that_is_not_bound_is_an_unfit_set() -> Result<()> {
     assert!(stand.worker.log().contains("not bound"), "{}", stand.worker.log());
     Ok(())
 }
+
+#[test]
+fn tests_and_deployments_ask_for_the_same_runtime() {
+    let deployed = include_str!("../../../wrangler.toml");
+    let line = format!("compatibility_date = \"{}\"\n", nightlatch_tests::workerd::COMPATIBILITY_DATE);
+    assert!(deployed.contains(&line), "{line}");
+}
