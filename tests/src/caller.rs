@@ -48,8 +48,13 @@ impl Caller {
     /// # Errors
     /// When no HTTP client can be made.
     pub fn new(edge: &str) -> Result<Self> {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(30));
-        let http = http.redirect(reqwest::redirect::Policy::none()).build()?;
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(30))
+            // workerd closes a connection after five idle seconds. Whoever sends at that moment finds it reset, which
+            // says nothing about keys.
+            .pool_idle_timeout(Duration::from_secs(1))
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
         Ok(Self { edge: edge.to_owned(), http })
     }
 
