@@ -16,6 +16,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
+use crate::wait::eventually;
+
 /// How long workerd may take to start, or to carry out a call.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -164,6 +166,19 @@ impl Worker {
     #[must_use]
     pub fn log(&self) -> String {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until the Worker has logged a text, which reaches us a little after the answer it belongs to.
+    ///
+    /// # Errors
+    /// With the whole log, when it has not in time.
+    pub async fn logged(&self, text: &str) -> Result<()> {
+        eventually("the Worker logs it", PATIENCE, async || {
+            let log = self.log();
+            ensure!(log.contains(text), "no {text:?} in:\n{log}");
+            Ok(())
+        })
+        .await
     }
 
     /// Stores an object in one of the Worker's buckets.

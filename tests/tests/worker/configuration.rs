@@ -18,6 +18,7 @@ async fn a_wrong_variable_is_named_and_not_shown() -> Result<()> {
         assert!(value.is_empty() || !answer.body.contains(value), "{answer:?}");
         assert_eq!(answer.header("content-type"), "application/problem+json");
         stand.caller.get("/status", "nl_live_x").await?.expect(500, Some("edge_misconfigured"))?;
+        stand.worker.logged(variable).await?;
         let log = stand.worker.log();
         assert_eq!(log.matches(variable).count(), 1, "{log}");
         assert!(value.is_empty() || !log.contains(value), "{log}");
@@ -29,7 +30,7 @@ async fn a_wrong_variable_is_named_and_not_shown() -> Result<()> {
 async fn a_bucket_that_is_not_bound_is_an_unfit_set() -> Result<()> {
     let stand = Stand::start(|_| Ok(()), |config| config.variable("NIGHTLATCH_SOURCE", "r2:NOWHERE")).await?;
     stand.caller.get("/status", "nl_live_x").await?.expect(503, Some("set_stale"))?;
-    assert!(stand.worker.log().contains("not bound"), "{}", stand.worker.log());
+    stand.worker.logged("not bound").await?;
     Ok(())
 }
 

@@ -185,13 +185,13 @@ async fn a_head_that_nobody_trusted_signed_is_not_believed() -> Result<()> {
     let good = stand.set.note();
     stand.source.state().head = Some(good.replace("keys 0", "keys 1"));
     stand.caller.get("/status", "nl_live_x").await?.expect(503, Some("set_stale"))?;
-    assert!(stand.worker.log().contains("head_signature"), "{}", stand.worker.log());
+    stand.worker.logged("head_signature").await?;
 
     stand.set.head.issued = now_ms() + 60_000;
     stand.set.head.valid_until = now_ms() + 120_000;
     stand.source.take(&stand.set);
     stand.caller.get("/status", "nl_live_x").await?.expect(503, Some("set_stale"))?;
-    assert!(stand.worker.log().contains("head_from_future"), "{}", stand.worker.log());
+    stand.worker.logged("head_from_future").await?;
     Ok(())
 }
 
@@ -223,7 +223,7 @@ async fn an_older_head_never_takes_a_revocation_back() -> Result<()> {
         answer.expect(503, Some("set_stale"))
     })
     .await?;
-    assert!(stand.worker.log().contains("head_rollback"), "{}", stand.worker.log());
+    stand.worker.logged("head_rollback").await?;
     Ok(())
 }
 

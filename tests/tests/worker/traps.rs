@@ -29,7 +29,7 @@ async fn after_a_trap_the_next_request_finds_a_fresh_module() -> Result<()> {
         stand.caller.get("/status", key.expose()).await?.allowed()?;
         assert_eq!(stand.source.state().heads_asked, asked + 1);
     }
-    assert!(stand.worker.log().contains("the module trapped and starts anew"), "{}", stand.worker.log());
+    stand.worker.logged("the module trapped and starts anew").await?;
     Ok(())
 }
 
