@@ -82,12 +82,12 @@ async fn s0_03_to_07_s2_01_s3_10_s4_03_05_ten_rotations_under_load_without_a_fai
     Ok(())
 }
 
-/// Twenty keys are revoked one after the other; the edge refuses each within the bound, and at `/v1/verify` the next
+/// Ten keys are revoked one after the other; the edge refuses each within the bound, and at `/v1/verify` the next
 /// call does.
 async fn s0_08_s3_10_every_revoked_key_is_refused_within_the_bound(database: Database) -> Result<()> {
     let world = World::start(database).await?;
     let mut delays = Vec::new();
-    for number in 0..20 {
+    for number in 0..10 {
         let issued = world.issue_and_use(&format!("short-lived {number}"), &[]).await?;
         let revoked = world.revoke(&issued.key.id).await?;
         let verify = VerifyKey { key: issued.secret.clone(), method: None, path: None, set: None };
@@ -98,7 +98,7 @@ async fn s0_08_s3_10_every_revoked_key_is_refused_within_the_bound(database: Dat
         delays.push(between(revoked.revoked_at, refused.received));
     }
     delays.sort_unstable();
-    println!("{}: revoke to 401 p50 {:?}, worst {:?}", database.as_str(), delays[10], delays[19]);
-    ensure!(delays[19] < Duration::from_secs(5), "{delays:?}");
+    println!("{}: revoke to 401 p50 {:?}, worst {:?}", database.as_str(), delays[5], delays[9]);
+    ensure!(delays[9] < Duration::from_secs(5), "{delays:?}");
     Ok(())
 }
