@@ -115,6 +115,7 @@ impl PublishedSet {
             base_root: Hash::of(b""),
             base_len: 0,
             pepper: PEPPER_ID.into(),
+            pepper_check: Pepper::new(PEPPER_ID, set, &PEPPER)?.check(),
             accepts_foreign: false,
             policy: policy_hash,
             policy_len: policy.len() as u64,

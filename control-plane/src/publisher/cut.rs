@@ -131,6 +131,7 @@ pub(super) async fn conclude(
         base_commitment: commitment,
         base_root: base.root,
         base_len: base.len,
+        pepper_check: config.pepper(&pepper)?.check(),
         pepper,
         accepts_foreign: state.accepts_foreign,
         policy,

@@ -8,7 +8,7 @@ use nightlatch_key::Brand;
 
 use crate::codec::is_id;
 use crate::note::{self, NoteError, Signer, Verifier};
-use crate::{Commitment, FileName, Hash};
+use crate::{Commitment, FileName, Hash, Tag, hex};
 
 /// The first line of every head. Its number is the format's version.
 pub const HEAD_FIRST_LINE: &str = "nightlatch.head/1";
@@ -45,6 +45,8 @@ pub struct Head {
     pub base_len: u64,
     /// The pepper its tags are made with.
     pub pepper: String,
+    /// [`Pepper::check`](crate::Pepper::check) of that pepper: who holds other bytes under its id must not answer.
+    pub pepper_check: Tag,
     /// Whether texts that were not minted here can be keys of this set.
     pub accepts_foreign: bool,
     /// The hash of the route policy in force.
@@ -103,6 +105,7 @@ impl Head {
             base_root,
             base_len,
             pepper,
+            pepper_check,
             accepts_foreign,
             policy,
             policy_len,
@@ -110,13 +113,14 @@ impl Head {
             valid_until,
             skew,
         } = self;
+        let pepper_check = hex::encode(pepper_check.as_bytes());
         let accepts_foreign = if *accepts_foreign { "yes" } else { "no" };
         // The last three keep the place of what later formats say: routes open beyond `valid-until`, the note that lists
         // signing keys, and the audit log's checkpoint.
         format!(
             "{HEAD_FIRST_LINE}\nset {set}\nworkspace {workspace}\nbrand {brand}\nincarnation {incarnation}\nepoch {epoch}\n\
              version {version}\ncommitment {commitment}\nkeys {keys}\nbase-version {base_version}\n\
-             base-commitment {base_commitment}\nbase-root {base_root}\nbase-length {base_len}\npepper {pepper}\n\
+             base-commitment {base_commitment}\nbase-root {base_root}\nbase-length {base_len}\npepper {pepper}\npepper-check {pepper_check}\n\
              accepts-foreign {accepts_foreign}\npolicy {policy}\npolicy-length {policy_len}\nissued {issued}\n\
              valid-until {valid_until}\nskew {skew}\nopen-until -\ntrust -\naudit -\n"
         )
@@ -143,6 +147,7 @@ impl Head {
             base_root: lines.hash("base-root")?,
             base_len: lines.number("base-length")?,
             pepper: lines.id("pepper")?,
+            pepper_check: lines.tag("pepper-check")?,
             accepts_foreign: lines.yes_or_no("accepts-foreign")?,
             policy: lines.hash("policy")?,
             policy_len: lines.number("policy-length")?,
@@ -190,6 +195,10 @@ impl<'a> Lines<'a> {
 
     fn hash(&mut self, field: &'static str) -> Result<Hash, HeadError> {
         Hash::from_hex(self.value(field)?).ok_or(HeadError::Line(field))
+    }
+
+    fn tag(&mut self, field: &'static str) -> Result<Tag, HeadError> {
+        hex::decode(self.value(field)?).map(Tag::from_bytes).ok_or(HeadError::Line(field))
     }
 
     fn yes_or_no(&mut self, field: &'static str) -> Result<bool, HeadError> {

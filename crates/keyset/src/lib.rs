@@ -19,6 +19,7 @@ mod codec;
 mod commitment;
 mod delta;
 mod head;
+mod hex;
 mod name;
 pub mod note;
 mod pepper;

@@ -14,7 +14,7 @@ use crate::codec::{Malformed, is_id};
 pub(crate) const TAG_LEN: usize = 16;
 
 /// A keyed hash of a key's digest, cut to 128 bits. Without the pepper it tells nothing about the key.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Tag(pub(crate) [u8; TAG_LEN]);
 
 impl Tag {
@@ -77,6 +77,12 @@ impl Pepper {
     /// The name under which heads and bases refer to this pepper.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// What a head says beside the pepper's id, so that an edge that holds other bytes under that id knows it, instead of
+    /// finding no key at all: the tag of a text that no key can have.
+    pub fn check(&self) -> Tag {
+        self.tag(&Digest::of(b"nightlatch.pepper-check/1"))
     }
 
     /// The tag of a key.

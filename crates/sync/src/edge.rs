@@ -296,7 +296,8 @@ impl<P> Edge<P> {
     }
 
     fn pepper(&self, head: &Head) -> Result<&Pepper, Refusal> {
-        let held = self.config.peppers.iter().find(|pepper| pepper.id() == head.pepper);
+        let held =
+            self.config.peppers.iter().find(|pepper| pepper.id() == head.pepper && pepper.check() == head.pepper_check);
         held.ok_or_else(|| Refusal::PepperMissing { id: head.pepper.clone() })
     }
 

@@ -26,7 +26,7 @@ pub enum Refusal {
     OtherHistory,
     /// The head of another set.
     OtherSet,
-    /// The set is made with a pepper this edge does not hold.
+    /// The set is made with a pepper this edge does not hold: none of that id, or other bytes under it.
     PepperMissing {
         /// The pepper's id.
         id: String,
@@ -82,7 +82,9 @@ impl fmt::Display for Refusal {
             Self::Head(error) => error.fmt(f),
             Self::OtherHistory => f.write_str("the head contradicts one of the same version accepted before"),
             Self::OtherSet => f.write_str("the head is of another set"),
-            Self::PepperMissing { id } => write!(f, "the set needs the pepper {id}, which this edge does not hold"),
+            Self::PepperMissing { id } => {
+                write!(f, "the set needs the pepper {id}, and this edge holds none of that id, or other bytes under it")
+            }
             Self::Policy(error) => write!(f, "the route policy cannot be read: {error}"),
             Self::Rollback => f.write_str("the head is older than one accepted before"),
             Self::TooLarge { what } => write!(f, "{what} is larger than this edge takes"),

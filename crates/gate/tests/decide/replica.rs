@@ -47,6 +47,7 @@ fn published(key: &str, pepper: &Pepper, policy: &Policy) -> (Head, Replica) {
         base_root,
         base_len: base.len() as u64,
         pepper: pepper.id().into(),
+        pepper_check: pepper.check(),
         accepts_foreign: false,
         policy: Hash::of(&encoded),
         policy_len: encoded.len() as u64,

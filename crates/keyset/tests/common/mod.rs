@@ -93,6 +93,7 @@ impl Publisher {
             base_root: Hash::of(b""),
             base_len: 0,
             pepper: "p1".into(),
+            pepper_check: pepper().check(),
             accepts_foreign: false,
             policy,
             policy_len: POLICY.len() as u64,
