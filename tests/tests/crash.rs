@@ -13,7 +13,7 @@ on_both_databases!(twenty_kills_lose_nothing_and_publish_no_contradiction);
 
 async fn twenty_kills_lose_nothing_and_publish_no_contradiction(database: Database) -> Result<()> {
     let seed = seed()?;
-    let report = crash::run(ROUNDS, seed, database).await?;
+    let report = crash::run(ROUNDS, seed, database, |_| ()).await?;
     println!("seed {seed}, {}: {report}", database.as_str());
     Ok(())
 }

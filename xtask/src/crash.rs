@@ -1,6 +1,7 @@
 //! `cargo xtask crash`: kills the control plane at random while clients change things, many times over.
 
 use anyhow::Result;
+use indicatif::ProgressBar;
 use nightlatch_tests::control_plane::Database;
 use nightlatch_tests::{crash, seed};
 use tokio::runtime::Runtime;
@@ -41,7 +42,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             ensure_postgres()?;
         }
         println!("{} rounds on {}, seed {seed}", args.rounds, database.as_str());
-        let report = Runtime::new()?.block_on(crash::run(args.rounds, seed, database))?;
+        let progress = ProgressBar::new(args.rounds.into());
+        let run = crash::run(args.rounds, seed, database, |_| progress.inc(1));
+        let report = Runtime::new()?.block_on(run)?;
+        progress.finish_and_clear();
         println!("  {report}");
     }
     Ok(())

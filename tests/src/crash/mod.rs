@@ -93,11 +93,11 @@ impl fmt::Display for CrashReport {
     }
 }
 
-/// Runs that many rounds.
+/// Runs that many rounds and calls `seen` after each.
 ///
 /// # Errors
-/// On the first thing lost or contradicted, with the round, the seed and the control plane's log.
-pub async fn run(rounds: u32, seed: u64, database: Database) -> Result<CrashReport> {
+/// On the first thing lost or contradicted, with the round, the seed, and where the control plane's data and log are left.
+pub async fn run(rounds: u32, seed: u64, database: Database, mut seen: impl FnMut(u32)) -> Result<CrashReport> {
     let control_plane = ControlPlane::start(ControlPlaneConfig::new(database).timing(TIMING)).await?;
     put_routes(control_plane.client(), &routes()).await?;
     let mut run = Run::new(control_plane, seed)?;
@@ -107,6 +107,7 @@ pub async fn run(rounds: u32, seed: u64, database: Database) -> Result<CrashRepo
             let directory = run.control_plane.keep();
             format!("round {round} of seed {seed} on {}; all data is left in {directory}", database.as_str())
         })?;
+        seen(round);
     }
     run.finish().await.with_context(|| format!("after {rounds} rounds of seed {seed} on {}", database.as_str()))
 }
