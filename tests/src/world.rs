@@ -55,7 +55,8 @@ impl World {
             eventually("the edge serves the routes", SOON, async || {
                 caller.send(reqwest::Method::GET, "/status", None).await?.refused("key_missing")
             })
-            .await?;
+            .await
+            .with_context(|| format!("the Worker says:\n{}", worker.log()))?;
         }
         let caller = callers.first().context("a Worker has an isolate")?.clone();
         Ok(Self { control_plane, origin, worker, caller, callers, timing })
@@ -109,6 +110,19 @@ impl World {
     /// When it does not in time.
     pub async fn refused_soon(&self, key: &str, code: &str) -> Result<Answer> {
         eventually("the key is refused", SOON, async || self.caller.get("/status", key).await?.refused(code)).await
+    }
+}
+
+/// What the programs complained of. The runner shows it where a test fails.
+impl Drop for World {
+    fn drop(&mut self) {
+        let log = self.control_plane.log();
+        for line in log.lines().filter(|line| line.contains(" WARN ") || line.contains(" ERROR ")) {
+            eprintln!("control plane: {line}");
+        }
+        for line in self.worker.log().lines() {
+            eprintln!("Worker: {line}");
+        }
     }
 }
 
