@@ -16,7 +16,7 @@ const BOUND: Bound = Bound::from_ms(65_000);
 /// 2026-01-01, in milliseconds, and not a whole second.
 const BEGINNING: i64 = 1_767_225_600_123;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     Wait { ms: i64 },
     Issue { life: Option<i64> },

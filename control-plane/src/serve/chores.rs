@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::publisher::PublisherStatus;
-use crate::store::{Error, Store, idempotency, rotations};
+use crate::store::{Error, Store, edges, idempotency, rotations};
 
 /// How often to tidy. Secrets are kept for 15 minutes, give or take this.
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -50,6 +50,8 @@ async fn tidy(store: Store, stop: CancellationToken) {
         report("erasing kept secrets", swept);
         let settled = store.write::<_, Error, _>(|tx| Box::pin(rotations::settle_lapsed(tx, MAX_LAPSED))).await;
         report("closing lapsed rotations", settled);
+        let forgotten = store.write::<_, Error, _>(|tx| Box::pin(edges::forget_silent(tx))).await;
+        report("forgetting silent edges", forgotten);
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sqlx::{AssertSqlSafe, FromRow, Postgres, Sqlite};
 
-use super::select::{Select, placeholders};
+use super::select::{RowArguments, Select};
 use super::tokens::Token;
 use super::tx::{Conn, sql};
 use super::{Error, Read, Tx, dialect, workspaces};
@@ -173,22 +173,25 @@ async fn numbered(read: &mut Read, workspace: &WorkspaceId, seen: &[(KeyRef, i64
 
 /// Moves `last_used_at` of these keys forward.
 async fn see(tx: &mut Tx, workspace: &str, seen: &[(i64, i64)], now: i64) -> Result<(), Error> {
+    let arguments = RowArguments::new(tx, seen.len(), 2);
     // A sub-select of VALUES names its columns column1 and column2 in both databases.
     let sql = AssertSqlSafe(format!(
-        "UPDATE keys SET last_used_at = v.column2 FROM (VALUES {}) AS v \
-         WHERE keys.workspace_id = $1 AND keys.number = v.column1 AND keys.state <> 'revoked' \
-         AND (keys.deadline IS NULL OR keys.deadline > $2) \
+        "UPDATE keys SET last_used_at = v.column2 FROM (VALUES {rows}) AS v \
+         WHERE keys.workspace_id = {workspace} AND keys.number = v.column1 AND keys.state <> 'revoked' \
+         AND (keys.deadline IS NULL OR keys.deadline > {second}) \
          AND (keys.last_used_at IS NULL OR keys.last_used_at < v.column2)",
-        placeholders(seen.len(), 2, 3)
+        rows = arguments.rows(),
+        workspace = arguments.fixed(1),
+        second = arguments.fixed(2)
     ));
     let second = now.div_euclid(1000);
     macro_rules! run {
         ($database:ty, $conn:expr) => {{
-            let mut query = sqlx::query::<$database>(sql).bind(workspace).bind(second);
+            let mut query = sqlx::query::<$database>(sql);
             for (number, at) in seen {
                 query = query.bind(number).bind(at);
             }
-            query.execute($conn).await.map(drop)?
+            query.bind(workspace).bind(second).execute($conn).await.map(drop)?
         }};
     }
     match tx.conn() {

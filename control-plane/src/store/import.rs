@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Postgres, Sqlite};
 
 use super::audit::{self, Draft, Target};
 use super::rows::labels_text;
-use super::select::placeholders;
+use super::select::RowArguments;
 use super::tx::{Conn, sql};
 use super::{Context, Error, Random, Read, Tx, catalogue, dialect, workspaces};
 use crate::domain::import::ImportLine;
@@ -134,17 +134,19 @@ async fn drop_known(
 ) -> Result<u64, Error> {
     let mut known = HashSet::new();
     for chunk in fresh.chunks(CHUNK) {
+        let arguments = RowArguments::new(read, 1, chunk.len());
         let sql = AssertSqlSafe(format!(
-            "SELECT digest FROM keys WHERE workspace_id = $1 AND digest IN {}",
-            placeholders(1, chunk.len(), 2)
+            "SELECT digest FROM keys WHERE workspace_id = {} AND digest IN {}",
+            arguments.fixed(1),
+            arguments.rows()
         ));
         macro_rules! run {
             ($database:ty, $conn:expr) => {{
-                let mut query = sqlx::query_as::<$database, (Vec<u8>,)>(sql).bind(workspace.as_str());
+                let mut query = sqlx::query_as::<$database, (Vec<u8>,)>(sql);
                 for (line, _) in chunk {
                     query = query.bind(line.digest.as_bytes().as_slice());
                 }
-                query.fetch_all($conn).await?
+                query.bind(workspace.as_str()).fetch_all($conn).await?
             }};
         }
         let rows = match read.conn() {
@@ -187,22 +189,24 @@ async fn enter_names(
 }
 
 async fn insert_keys(tx: &mut Tx, context: &Context, keys: &[NewKey], now: i64) -> Result<(), Error> {
+    let arguments = RowArguments::new(tx, keys.len(), 15);
     // A sub-select of VALUES names its columns column1, column2, … in both databases.
     let sql = AssertSqlSafe(format!(
         "INSERT INTO keys (id, workspace_id, number, digest, prefix, name, state, disabled_by, environment, subject, \
          kind, scopes, tier, owner, labels, issued_by_type, issued_by_id, created_at, expires_at, rotate_by, lineage, \
          imported, weak, revision) \
-         SELECT column1, $1, column2, column3, column4, column5, 'active', '', column6, column7, column8, column9, \
-         column10, column11, column12, $2, $3, $4, column13, column14, column1, 1, column15, 1 FROM (VALUES {}) AS v",
-        placeholders(keys.len(), 15, 5)
+         SELECT column1, {workspace}, column2, column3, column4, column5, 'active', '', column6, column7, column8, \
+         column9, column10, column11, column12, {actor_type}, {actor}, {now}, column13, column14, column1, 1, column15, \
+         1 FROM (VALUES {rows}) AS v",
+        workspace = arguments.fixed(1),
+        actor_type = arguments.fixed(2),
+        actor = arguments.fixed(3),
+        now = arguments.fixed(4),
+        rows = arguments.rows()
     ));
     macro_rules! run {
         ($database:ty, $conn:expr) => {{
-            let mut query = sqlx::query::<$database>(sql)
-                .bind(context.workspace.as_str())
-                .bind(context.actor.kind.as_str())
-                .bind(context.actor.id.as_str())
-                .bind(now);
+            let mut query = sqlx::query::<$database>(sql);
             for NewKey { id, number, line, ground } in keys {
                 query = query
                     .bind(id.as_str())
@@ -221,6 +225,11 @@ async fn insert_keys(tx: &mut Tx, context: &Context, keys: &[NewKey], now: i64) 
                     .bind(line.rotate_by)
                     .bind(i64::from(line.weak));
             }
+            query = query
+                .bind(context.workspace.as_str())
+                .bind(context.actor.kind.as_str())
+                .bind(context.actor.id.as_str())
+                .bind(now);
             query.execute($conn).await.map(drop)?
         }};
     }
@@ -237,18 +246,21 @@ async fn insert_scopes(tx: &mut Tx, workspace: &WorkspaceId, keys: &[NewKey], no
     // In the order of the index they go into.
     pairs.sort_unstable();
     for chunk in pairs.chunks(CHUNK) {
+        let arguments = RowArguments::new(tx, chunk.len(), 2);
         let sql = AssertSqlSafe(format!(
             "INSERT INTO key_scopes (workspace_id, scope, created_at, key_id) \
-             SELECT $1, column1, $2, column2 FROM (VALUES {}) AS v",
-            placeholders(chunk.len(), 2, 3)
+             SELECT {workspace}, column1, {created_at}, column2 FROM (VALUES {rows}) AS v",
+            workspace = arguments.fixed(1),
+            created_at = arguments.fixed(2),
+            rows = arguments.rows()
         ));
         macro_rules! run {
             ($database:ty, $conn:expr) => {{
-                let mut query = sqlx::query::<$database>(sql).bind(workspace.as_str()).bind(now);
+                let mut query = sqlx::query::<$database>(sql);
                 for (scope, id) in chunk {
                     query = query.bind(*scope).bind(*id);
                 }
-                query.execute($conn).await.map(drop)?
+                query.bind(workspace.as_str()).bind(now).execute($conn).await.map(drop)?
             }};
         }
         match tx.conn() {

@@ -100,7 +100,7 @@ pub struct Store {
 
 #[derive(Clone, Debug)]
 enum Backend {
-    Sqlite { writer: Writer, readers: SqlitePool, task: Arc<tokio::sync::Mutex<Option<tokio::task::JoinHandle<()>>>> },
+    Sqlite { writer: Writer, readers: SqlitePool },
     Postgres(PgPool),
 }
 
@@ -132,8 +132,7 @@ impl Store {
             .busy_timeout(PATIENCE)
             .statement_cache_capacity(256)
             .pragma("cache_size", "-65536")
-            .pragma("wal_autocheckpoint", "4000")
-            .pragma("temp_store", "memory");
+            .pragma("wal_autocheckpoint", "4000");
         let mut conn = options.connect().await?;
         sqlx::migrate!("migrations/sqlite").run(&mut conn).await?;
         let readers = SqlitePoolOptions::new()
@@ -141,8 +140,7 @@ impl Store {
             .acquire_timeout(PATIENCE)
             .connect_with(options.read_only(true))
             .await?;
-        let (writer, task) = Writer::start(conn, commits);
-        Ok(Backend::Sqlite { writer, readers, task: Arc::new(tokio::sync::Mutex::new(Some(task))) })
+        Ok(Backend::Sqlite { writer: Writer::start(conn, commits), readers })
     }
 
     async fn open_postgres(url: &str) -> Result<Backend, Error> {
@@ -164,7 +162,8 @@ impl Store {
         Ok(Backend::Postgres(pool))
     }
 
-    /// Opens a snapshot. On PostgreSQL it is read-only and repeatable; dropping it ends it.
+    /// Opens a snapshot. On PostgreSQL it is read-only and repeatable; dropping it ends it. It holds one of a few
+    /// connections: drop it before waiting for anything else.
     ///
     /// # Errors
     /// [`Error::Database`] where no connection is to be had.
@@ -224,17 +223,12 @@ impl Store {
         self.read().await?.now().await
     }
 
-    /// Waits for queued mutations and closes all connections.
-    pub async fn close(self) {
-        match self.backend {
-            Backend::Sqlite { writer, readers, task } => {
+    /// Waits for queued mutations and closes all connections, for all clones of this store.
+    pub async fn close(&self) {
+        match &self.backend {
+            Backend::Sqlite { writer, readers } => {
                 readers.close().await;
-                drop(writer);
-                let task = task.lock().await.take();
-                if let Some(task) = task {
-                    // Other clones may still hold the queue open: then the last of them ends the writer.
-                    drop(tokio::time::timeout(PATIENCE, task).await);
-                }
+                writer.close().await;
             }
             Backend::Postgres(pool) => pool.close().await,
         }

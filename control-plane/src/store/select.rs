@@ -147,19 +147,43 @@ pub(super) enum Direction {
     Descending,
 }
 
-/// `($a, $b), ($c, $d), …`: the argument numbers of `count` rows of `width` values, counting from `first`.
-pub(super) fn placeholders(count: usize, width: usize, first: usize) -> String {
-    let mut sql = String::with_capacity(count * width * 6);
-    for row in 0..count {
-        sql.push_str(if row == 0 { "(" } else { ", (" });
-        for column in 0..width {
-            if column > 0 {
-                sql.push(',');
-            }
-            sql.push('$');
-            sql.push_str(&(first + row * width + column).to_string());
-        }
-        sql.push(')');
+/// The arguments of a statement over many rows: `count` rows of `width` values, bound first, and fixed ones behind them.
+///
+/// On SQLite rows are plain `?`: there each named argument is looked up in the list of all names, which for thousands of
+/// them costs more than the inserts.
+#[derive(Clone, Copy)]
+pub(super) struct RowArguments {
+    named: bool,
+    count: usize,
+    width: usize,
+}
+
+impl RowArguments {
+    pub(super) fn new(read: &mut Read, count: usize, width: usize) -> Self {
+        Self { named: matches!(read.conn(), Conn::Postgres(_)), count, width }
     }
-    sql
+
+    /// `(?, ?), (?, ?), …`
+    pub(super) fn rows(self) -> String {
+        let mut sql = String::with_capacity(self.count * self.width * 6);
+        for row in 0..self.count {
+            sql.push_str(if row == 0 { "(" } else { ", (" });
+            for column in 0..self.width {
+                sql.push_str(if column == 0 { "" } else { "," });
+                if self.named {
+                    sql.push('$');
+                    sql.push_str(&(row * self.width + column + 1).to_string());
+                } else {
+                    sql.push('?');
+                }
+            }
+            sql.push(')');
+        }
+        sql
+    }
+
+    /// The fixed argument that is bound `place`th after the rows, counted from 1.
+    pub(super) fn fixed(self, place: usize) -> String {
+        format!("${}", self.count * self.width + place)
+    }
 }

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use sqlx::{Connection as _, SqliteConnection};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 
 use super::tx::{Conn, Held, Read, Tx};
 use super::{Error, Work};
@@ -38,15 +39,26 @@ type Reply<T, E> = std::thread::Result<Result<T, E>>;
 #[derive(Clone, Debug)]
 pub(super) struct Writer {
     jobs: mpsc::Sender<Job>,
+    closing: Arc<Notify>,
+    task: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 impl Writer {
-    /// Starts the task. It ends when every handle is gone, after the last queued mutation; the returned handle resolves
-    /// then.
-    pub(super) fn start(conn: SqliteConnection, commits: watch::Sender<u64>) -> (Self, tokio::task::JoinHandle<()>) {
+    /// Starts the task. It ends when it is closed or every handle is gone, after the last queued mutation.
+    pub(super) fn start(conn: SqliteConnection, commits: watch::Sender<u64>) -> Self {
         let (jobs, queue) = mpsc::channel(MAX_QUEUE);
-        let task = tokio::spawn(run(conn, queue, commits));
-        (Self { jobs }, task)
+        let closing = Arc::new(Notify::new());
+        let task = tokio::spawn(run(conn, queue, closing.clone(), commits));
+        Self { jobs, closing, task: Arc::new(Mutex::new(Some(task))) }
+    }
+
+    /// Takes no more mutations, and waits until the queued ones are committed and the connection is closed.
+    pub(super) async fn close(&self) {
+        self.closing.notify_one();
+        if let Some(task) = self.task.lock().await.take() {
+            // It cannot be cancelled and catches what panics in it.
+            drop(task.await);
+        }
     }
 
     /// Queues a mutation and waits for its commit.
@@ -81,10 +93,27 @@ impl Writer {
     }
 }
 
-async fn run(conn: SqliteConnection, mut queue: mpsc::Receiver<Job>, commits: watch::Sender<u64>) {
+async fn run(
+    conn: SqliteConnection,
+    mut queue: mpsc::Receiver<Job>,
+    closing: Arc<Notify>,
+    commits: watch::Sender<u64>,
+) {
     let mut tx = Tx::new(Read::new(Held::SqliteWrite(conn)));
     let mut jobs = Vec::with_capacity(MAX_BATCH);
-    while queue.recv_many(&mut jobs, MAX_BATCH).await > 0 {
+    loop {
+        tokio::select! {
+            count = queue.recv_many(&mut jobs, MAX_BATCH) => {
+                if count == 0 {
+                    break;
+                }
+            }
+            () = closing.notified() => {
+                // What is queued is still received.
+                queue.close();
+                continue;
+            }
+        }
         let mut answers = Vec::with_capacity(jobs.len());
         let result = run_batch(&mut tx, &mut jobs, &mut answers).await.map_err(Arc::new);
         if let Err(error) = &result {

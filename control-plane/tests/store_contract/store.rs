@@ -67,7 +67,7 @@ async fn a_panicking_mutation_undoes_only_itself(arena: Arena) {
 async fn what_is_acknowledged_survives_a_restart(arena: Arena) {
     let issued = arena.issue(request("billing")).await.unwrap();
     arena.revoke(&issued.key.id).await;
-    arena.store.clone().close().await;
+    arena.store.close().await;
     let again = Store::connect(&arena.url).await.unwrap();
     let mut read = again.read().await.unwrap();
     let view = keys::get(&mut read, &arena.workspace, &KeyRef::Number(1)).await.unwrap();
@@ -88,6 +88,9 @@ async fn a_read_is_a_snapshot(arena: Arena) {
 
 async fn a_closed_store_says_so(arena: Arena) {
     let other = arena.store.clone();
-    arena.store.clone().close().await;
+    arena.store.close().await;
     assert!(other.read().await.is_err());
+    assert!(arena.issue(request("late")).await.is_err());
+    // Closing what is closed changes nothing.
+    other.close().await;
 }
