@@ -323,7 +323,11 @@ impl Leader {
         }
         let text = describe(error);
         let refused = error.is_refusal();
-        let unpublished = self.count_unpublished().await;
+        // Where the database fails, counting would only wait for it once more.
+        let unpublished = match error {
+            Error::Store(_) => None,
+            _ => self.count_unpublished().await,
+        };
         let news = self.status.borrow().error.as_ref() != Some(&text);
         self.status.send_modify(|status| {
             if deposed {

@@ -66,7 +66,7 @@ fn successor(epoch: (u64, u64), present: &BTreeMap<FileName, Listed>, head: &Hea
 #[cfg(test)]
 mod tests {
     use nightlatch_key::Brand;
-    use nightlatch_keyset::{Commitment, Hash};
+    use nightlatch_keyset::{Commitment, Hash, Tag};
 
     use super::*;
 
@@ -86,6 +86,7 @@ mod tests {
             base_root: hash,
             base_len: 0,
             pepper: "p1".into(),
+            pepper_check: Tag::from_bytes([0; 16]),
             accepts_foreign: false,
             policy: hash,
             policy_len: 0,
