@@ -137,7 +137,7 @@ fn a_head_comes_back_and_only_as_it_was_signed() {
         ("audit -\n", "audit -\nmore -\n"),
     ] {
         let (text, _) = note.split_once("\n\n").unwrap();
-        let text = format!("{}\n", text).replacen(line, wrong, 1);
+        let text = format!("{text}\n").replacen(line, wrong, 1);
         assert!(Head::open(&publisher.signer.sign(&text), &verifiers).is_err(), "{wrong}");
     }
 }
@@ -165,7 +165,7 @@ fn deltas_out_of_place_change_nothing() {
     let other = Head { commitment: publisher.head.base_commitment, ..publisher.head.clone() };
     assert_eq!(refuse(&[one.clone(), two.clone(), three.clone()], &other), Refused::OtherHistory);
     let other = Head { epoch: 2, ..publisher.head.clone() };
-    assert_eq!(refuse(&[one.clone(), two.clone(), three.clone()], &other), Refused::OtherSet);
+    assert_eq!(refuse(&[one, two.clone(), three.clone()], &other), Refused::OtherSet);
 
     // A sibling publisher with the same signer and another past: same numbers, other history.
     let mut sibling = Publisher::new((0..5).map(|n| Key::new(n, &["z"])));
