@@ -126,13 +126,12 @@ async fn measure_all(args: &Args, programs: &Programs, cores: Cores) -> Result<(
         Measure::ALL.into_iter().filter(|measure| args.only.is_empty() || args.only.contains(measure)).collect();
     let (mut rows, mut failed) = (Vec::new(), 0);
     let mut scene = None;
-    if wanted.iter().any(|measure| measure.on_scene()) {
-        scene = Some(Scene::start(programs, cores, args.keys).await?);
-    }
     for measure in wanted {
         if !measure.on_scene() {
             // What is idle but alive would still cost a little.
             scene = None;
+        } else if scene.is_none() {
+            scene = Some(Scene::start(programs, cores, args.keys).await?);
         }
         let start = Instant::now();
         let outcome = match (measure, &scene) {

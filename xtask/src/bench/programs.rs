@@ -14,7 +14,7 @@ use crate::worker_build;
 pub(super) struct Programs {
     /// The control plane: what `NIGHTLATCH_BIN` names, else a release build.
     pub(super) nightlatch: PathBuf,
-    /// The directory of the built Worker.
+    /// The directory of the built Worker: what `NIGHTLATCH_WORKER_BUILD` names, else one built now.
     pub(super) worker: PathBuf,
     /// The runtime's own program. The one in `.bin` is a script that would stand between us and it.
     pub(super) workerd: PathBuf,
@@ -30,8 +30,13 @@ impl Programs {
         ensure_program("taskset", "util-linux")?;
         ensure_wasm_target()?;
         ensure_installed(&root)?;
-        say("building the Worker");
-        let worker = worker_build::build(&root)?;
+        let worker = match std::env::var_os("NIGHTLATCH_WORKER_BUILD") {
+            Some(path) => path.into(),
+            None => {
+                say("building the Worker");
+                worker_build::build(&root)?
+            }
+        };
         let nightlatch = match std::env::var_os("NIGHTLATCH_BIN") {
             Some(path) => path.into(),
             None => control_plane(&root)?,

@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(40);
 /// The time begins at the key's `created_at`: the database's clock within the transaction, before its commit and well
 /// before its answer. So what is measured holds the commit itself, and is never flattered by a slow answer.
 pub(super) async fn measure(scene: &Scene<'_>, effort: Effort) -> Result<Vec<Row>> {
-    let samples = if effort.quick { 100 } else { 300 };
+    let samples = if effort.quick { 50 } else { 300 };
     let changed = scene.issue("changed meanwhile").await?;
     // Settled: what was issued before is in the head.
     sleep(Duration::from_millis(500)).await;

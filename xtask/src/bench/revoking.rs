@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Revokes keys at uneven moments, so that every phase of the edge's poll is met, and tries each until it is refused.
 pub(super) async fn measure(scene: &Scene<'_>, effort: Effort) -> Result<Vec<Row>> {
-    let (revokes, pause) = if effort.quick { (25, Duration::from_millis(250)) } else { (100, Duration::from_secs(1)) };
+    let (revokes, pause) = if effort.quick { (20, Duration::from_millis(250)) } else { (100, Duration::from_secs(1)) };
     let origin = Code::Script(ORIGIN.into());
     let origin = Workerd::start(&scene.cores.load(&scene.programs.workerd), vec![("origin", origin)]).await?;
     let workers = vec![("edge", scene.edge(&origin.url("origin")?).await?)];
