@@ -54,7 +54,8 @@ pub(super) async fn walk(stack: &Stack) -> Result<()> {
         dry_run: false,
     };
     let rotation = stack.client().start_rotation(&first.key.id, &request).await?;
-    tell(&format!("successor {}, both work until {:?}", rotation.key.prefix, rotation.rotation.deadline));
+    let deadline = rotation.rotation.deadline.map_or_else(|| "now".to_owned(), |deadline| deadline.to_string());
+    tell(&format!("successor {}, both work until {deadline}", rotation.key.prefix));
     let until_usable = Duration::try_from(rotation.key.usable_from.duration_since(now())).unwrap_or_default();
     tell(&format!("it is sure to work everywhere in {:.1} s; the client waits for that", until_usable.as_secs_f64()));
     sleep(until_usable).await;
