@@ -39,6 +39,8 @@ on_both_databases!(
 /// Ten rotations on five keys while 200 requests a second come in. Each of the 40 consumers swaps at a random moment
 /// between `usable_from` and the deadline. No request fails; after each revoke and each deadline the old key gets 401
 /// within the bound and for ever after, at each of two edges.
+///
+/// S0-03, S0-04, S0-05, S0-06, S0-07; S2-01; S3-10; S4-03, S4-05.
 async fn s0_03_to_07_s2_01_s3_10_s4_03_05_ten_rotations_under_load_without_a_failed_request(
     database: Database,
 ) -> Result<()> {

@@ -18,6 +18,8 @@ on_both_databases!(
 
 /// The new key is deployed the moment it is issued, before every edge knows it: calls get through with the old one until
 /// they get through with the new one, from `usable_from` on always, and after the old one's end as before.
+///
+/// S3-04 (the key travels as a bearer token), S3-05, S3-06, S3-07.
 async fn s3_05_to_07_one_deploy_brings_the_new_key_in_while_the_old_one_works(database: Database) -> Result<()> {
     let world = World::start(database).await?;
     let old = world.issue_and_use("nightly export", &[]).await?;
