@@ -49,7 +49,11 @@ fn now() -> u64 {
 /// `ok\n{fetch timeout in ms}\n{url|service|verdict}\n{URL or binding}`, or `wrong\n{variable}\n{reason}`.
 #[wasm_bindgen]
 pub fn configure(env: &Env, name: &str) -> String {
-    std::panic::set_hook(Box::new(|panic| worker::console_error!("nightlatch: {panic}")));
+    // Where, and not what: a message may quote the text it stumbled over, and that text may hold a key.
+    std::panic::set_hook(Box::new(|panic| match panic.location() {
+        Some(place) => worker::console_error!("nightlatch: panicked at {place}"),
+        None => worker::console_error!("nightlatch: panicked"),
+    }));
     let read = |name: &str| env.var(name).ok().map(|value| value.to_string());
     match Config::read(read) {
         Ok(config) => {
