@@ -12,7 +12,7 @@ use nightlatch_gate::path::{PathError, canonicalize};
 use nightlatch_gate::policy::Policy;
 use nightlatch_gate::{Found, Keys, SetFacts, Unfit};
 use nightlatch_key::Digest;
-use nightlatch_keyset::{PrincipalKind, Profile, Record, Status};
+use nightlatch_keyset::{Profile, Record};
 
 use super::App;
 use super::body::Json;
@@ -203,12 +203,7 @@ impl Keys for Row<'_> {
 fn record(key: &Key) -> Record {
     let image = key.edge_image();
     Record {
-        status: match image.status {
-            domain::Status::Active => Status::Active,
-            domain::Status::Retiring => Status::Retiring,
-            domain::Status::Disabled => Status::Disabled,
-            domain::Status::Revoked => Status::Revoked,
-        },
+        status: image.status,
         foreign: key.imported,
         deadline: image.deadline.map(|deadline| u64::try_from(deadline).unwrap_or_default()),
         profile: 0,
@@ -219,12 +214,7 @@ fn record(key: &Key) -> Record {
 
 fn profile(key: &Key) -> Profile {
     Profile {
-        kind: match key.kind {
-            domain::PrincipalKind::User => PrincipalKind::User,
-            domain::PrincipalKind::ServiceAccount => PrincipalKind::ServiceAccount,
-            domain::PrincipalKind::Partner => PrincipalKind::Partner,
-            domain::PrincipalKind::Gateway => PrincipalKind::Gateway,
-        },
+        kind: key.kind,
         environment: key.environment,
         tier: key.tier.as_ref().map(|tier| tier.as_str().to_owned()),
         scopes: view::scopes(key),
