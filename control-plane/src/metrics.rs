@@ -35,6 +35,12 @@ struct OfSet {
     set: String,
 }
 
+/// A reason for which an epoch began.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Cut {
+    reason: &'static str,
+}
+
 /// The state of one set at the time of a scrape.
 #[derive(Clone, Debug)]
 pub struct SetGauges {
@@ -48,6 +54,12 @@ pub struct SetGauges {
     pub heartbeat_lag: Option<f64>,
     /// The lease's fencing term; 0 before the first.
     pub lease_term: i64,
+    /// Keys added since the current base.
+    pub overlay: u64,
+    /// Bytes of the current epoch's deltas of level 0.
+    pub delta_bytes: u64,
+    /// Change rows read by a build from the database, and how many there are; 0 where none goes on.
+    pub build: (u64, u64),
 }
 
 /// All metrics of the process.
@@ -60,7 +72,13 @@ pub struct Metrics {
     head_age: Family<OfSet, Gauge<f64, AtomicU64>>,
     heartbeat_lag: Family<OfSet, Gauge<f64, AtomicU64>>,
     lease_term: Family<OfSet, Gauge>,
+    overlay: Family<OfSet, Gauge>,
+    delta_bytes: Family<OfSet, Gauge>,
+    build_rows: Family<OfSet, Gauge>,
+    build_rows_expected: Family<OfSet, Gauge>,
     publish: Histogram,
+    cuts: Family<Cut, Counter>,
+    cut: Histogram,
 }
 
 impl Default for Metrics {
@@ -80,7 +98,13 @@ impl Metrics {
             head_age: Family::default(),
             heartbeat_lag: Family::default(),
             lease_term: Family::default(),
+            overlay: Family::default(),
+            delta_bytes: Family::default(),
+            build_rows: Family::default(),
+            build_rows_expected: Family::default(),
             publish: Histogram::new(BUCKETS),
+            cuts: Family::default(),
+            cut: Histogram::new(BUCKETS),
             registry: Registry::default(),
         };
         registry.register("http_requests", "Calls answered", metrics.requests.clone());
@@ -105,6 +129,25 @@ impl Metrics {
             Unit::Seconds,
             metrics.publish.clone(),
         );
+        registry.register("overlay_keys", "Keys added since the current base", metrics.overlay.clone());
+        registry.register("delta_bytes", "Bytes of the current epoch's deltas", metrics.delta_bytes.clone());
+        registry.register(
+            "base_build_rows",
+            "Change rows read by a base build from the database, 0 where none goes on",
+            metrics.build_rows.clone(),
+        );
+        registry.register(
+            "base_build_rows_expected",
+            "Change rows that build will read",
+            metrics.build_rows_expected.clone(),
+        );
+        registry.register("epochs_begun", "Bases published, by reason", metrics.cuts.clone());
+        registry.register_with_unit(
+            "cut_duration",
+            "From deciding on a new base to its head in place",
+            Unit::Seconds,
+            metrics.cut.clone(),
+        );
         Self { registry, ..metrics }
     }
 
@@ -122,11 +165,22 @@ impl Metrics {
         self.publish.observe(took.as_secs_f64());
     }
 
+    /// Notes that an epoch began, why, and how long its base took to make and publish.
+    pub fn cut(&self, reason: &'static str, took: Duration) {
+        self.cuts.get_or_create(&Cut { reason }).inc();
+        self.cut.observe(took.as_secs_f64());
+    }
+
     /// Notes the state of a set.
     pub fn observe_set(&self, gauges: &SetGauges) {
         let set = OfSet { set: gauges.set.clone() };
         self.unpublished.get_or_create(&set).set(i64::try_from(gauges.unpublished).unwrap_or(i64::MAX));
         self.lease_term.get_or_create(&set).set(gauges.lease_term);
+        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.overlay.get_or_create(&set).set(whole(gauges.overlay));
+        self.delta_bytes.get_or_create(&set).set(whole(gauges.delta_bytes));
+        self.build_rows.get_or_create(&set).set(whole(gauges.build.0));
+        self.build_rows_expected.get_or_create(&set).set(whole(gauges.build.1));
         if let Some(age) = gauges.head_age {
             self.head_age.get_or_create(&set).set(age);
         }

@@ -1,6 +1,6 @@
 //! A set published by hand: what a control plane would publish, one step at a time, and whatever it never would.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
 use base64ct::{Base64, Encoding as _};
@@ -8,8 +8,8 @@ use nightlatch_gate::policy::Policy;
 use nightlatch_key::{Brand, Digest, Environment, KeyText, mint};
 use nightlatch_keyset::note::Signer;
 use nightlatch_keyset::{
-    BaseBuilder, BaseInfo, Change, Commitment, DeltaBuilder, FileName, Hash, Head, Pepper, PrincipalKind, Profile,
-    ProfileTable, Status,
+    Author, BaseBuilder, BaseFiles, BaseInfo, Change, Columns, Commitment, FileName, Hash, Head, Layout, Pepper,
+    PrincipalKind, Profile, Rebased, Replica, Status,
 };
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
@@ -45,7 +45,7 @@ impl Default for Key {
                 environment: Environment::Live,
                 tier: None,
                 scopes: Vec::new(),
-                live: false,
+                live: None,
             },
             subject: 1,
         }
@@ -86,7 +86,7 @@ pub struct PublishedSet {
     pepper: Pepper,
     /// The commitment of the version before the last cut.
     before_cut: Commitment,
-    table: ProfileTable,
+    author: Option<Author>,
     keys: BTreeMap<u32, (Digest, Key)>,
     changed: Vec<u32>,
     random: ChaCha20Rng,
@@ -114,6 +114,8 @@ impl PublishedSet {
             base_commitment: Commitment::START,
             base_root: Hash::of(b""),
             base_len: 0,
+            base_parts: Vec::new(),
+            rebase: None,
             pepper: PEPPER_ID.into(),
             pepper_check: Pepper::new(PEPPER_ID, set, &PEPPER)?.check(),
             accepts_foreign: false,
@@ -129,7 +131,7 @@ impl PublishedSet {
             signer: Signer::new("nightlatch/set_0123456789", &[1; 32])?,
             pepper: Pepper::new(PEPPER_ID, set, &PEPPER)?,
             before_cut: Commitment::START,
-            table: ProfileTable::default(),
+            author: None,
             keys: BTreeMap::new(),
             changed: Vec::new(),
             random: ChaCha20Rng::seed_from_u64(1),
@@ -206,19 +208,21 @@ impl PublishedSet {
         }
     }
 
-    /// Publishes what changed as the next version, one delta.
+    /// Publishes what changed as the next version, with deltas of every level that ends there.
     ///
     /// # Errors
     /// When a key cannot be encoded.
     pub fn publish(&mut self) -> Result<()> {
-        let mut builder = DeltaBuilder::new(&self.head.set, self.head.incarnation, self.head.epoch, self.head.version)?;
-        for number in std::mem::take(&mut self.changed) {
-            builder.push(&self.row(number))?;
-        }
-        let (file, _, commitment) = builder.finish(&mut self.table, &self.head.commitment, &self.signer)?;
-        self.files.insert(self.head.delta_name(self.head.version), file);
+        let changed = std::mem::take(&mut self.changed);
+        let mut author = self.author.take().context("no base has been cut")?;
+        let changes: Vec<Change<'_>> = changed.into_iter().map(|number| self.row(number)).collect();
+        let authored = author.next(&changes, &[], &self.signer)?;
+        self.files.insert(authored.name, authored.bytes);
+        self.files.extend(author.levels(&self.signer)?);
         self.head.version += 1;
-        self.head.commitment = commitment;
+        self.head.commitment = authored.commitment;
+        self.head.keys = author.replica().len() as u64;
+        self.author = Some(author);
         self.renew(60_000);
         Ok(())
     }
@@ -231,33 +235,60 @@ impl PublishedSet {
         self.changed.clear();
         self.before_cut = self.head.commitment;
         (self.head.epoch, self.head.version) = (self.head.epoch + 1, self.head.version + 1);
-        let mut builder = BaseBuilder::new(BaseInfo {
-            set: self.head.set.clone(),
-            workspace: self.head.workspace.clone(),
-            pepper: PEPPER_ID.into(),
-            incarnation: self.head.incarnation,
-            epoch: self.head.epoch,
-            version: self.head.version,
-            cutoff: self.head.issued / 1_000,
-        })?;
+        let keys = self.keys.len() as u64;
+        let mut builder = BaseBuilder::new(
+            BaseInfo {
+                set: self.head.set.clone(),
+                workspace: self.head.workspace.clone(),
+                pepper: PEPPER_ID.into(),
+                incarnation: self.head.incarnation,
+                epoch: self.head.epoch,
+                version: self.head.version,
+                cutoff: self.head.issued / 1_000,
+            },
+            Layout::for_keys(keys, Columns::ALL),
+            keys,
+        )?;
         for number in self.keys.keys() {
             builder.push(&self.row(*number))?;
         }
-        let (bytes, table) = builder.finish()?;
-        self.table = table;
-        self.replace_base(bytes);
+        self.begin(builder.finish()?, None)
+    }
+
+    /// Folds what has changed into the next version, a new base that replicas can build themselves.
+    ///
+    /// # Errors
+    /// When it cannot be encoded.
+    pub fn rebase(&mut self) -> Result<()> {
+        let author = self.author.take().context("no base has been cut")?;
+        let Rebased { files, record } = author.rebase(0, author.replica().layout(), &BTreeSet::new())?;
+        self.before_cut = self.head.commitment;
+        (self.head.epoch, self.head.version) = (self.head.epoch + 1, self.head.version + 1);
+        self.begin(files, record)
+    }
+
+    fn begin(&mut self, files: BaseFiles, record: Option<Vec<u8>>) -> Result<()> {
+        let loaded = files.clone();
+        self.head.keys = files.keys;
+        self.replace_base(files);
+        self.head.rebase = record.as_ref().map(|record| (Hash::of(record), record.len() as u64));
+        if let Some(record) = record {
+            self.files.insert(self.head.rebase_name(), record);
+        }
+        self.author = Some(Author::new(Replica::load(loaded.index, loaded.parts, &self.head)?)?);
         self.renew(60_000);
         Ok(())
     }
 
-    /// Makes these bytes the base of the version that has just been cut.
-    pub fn replace_base(&mut self, bytes: Vec<u8>) {
-        self.head.base_root = Hash::of(&bytes);
-        self.head.base_len = bytes.len() as u64;
+    /// Makes these files the base of the version that has just been cut.
+    pub fn replace_base(&mut self, files: BaseFiles) {
+        self.head.base_root = files.root;
+        self.head.base_len = files.index.len() as u64;
+        self.head.base_parts = files.parts.iter().map(|part| part.len() as u64).collect();
         self.head.commitment = self.before_cut.then(&self.head.base_root);
         (self.head.base_version, self.head.base_commitment) = (self.head.version, self.head.commitment);
-        self.head.keys = self.keys.len() as u64;
-        self.files.insert(self.head.base_name(), bytes);
+        self.files.insert(self.head.base_name(), files.index);
+        self.files.extend(self.head.part_names().zip(files.parts));
     }
 
     /// Says that the head is issued now and valid for that many milliseconds.

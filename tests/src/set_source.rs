@@ -12,7 +12,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use nightlatch_keyset::Hash;
+use nightlatch_keyset::{FileName, Hash};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -40,6 +40,14 @@ pub struct SourceState {
     pub files_asked: Vec<String>,
     /// Reports that arrived.
     pub reports: Vec<Value>,
+}
+
+impl SourceState {
+    /// How often the index of a base was asked for, with which loading one begins.
+    #[must_use]
+    pub fn bases_asked(&self) -> usize {
+        self.files_asked.iter().filter(|name| matches!(FileName::parse(name), Ok(FileName::Base { .. }))).count()
+    }
 }
 
 type Shared = Arc<Mutex<SourceState>>;

@@ -5,9 +5,13 @@
 mod bench;
 mod crash;
 mod demo;
+mod fuzz;
 mod node_tools;
+mod npm_build;
+mod probes;
 mod test;
 mod tools;
+mod wasm;
 mod worker_build;
 
 use anyhow::Result;
@@ -24,12 +28,18 @@ struct Cli {
 enum Task {
     /// Measure how fast everything is on this machine
     Bench(bench::Args),
+    /// Build the verifier core as an npm package into edge/npm/pkg
+    BuildNpm(npm_build::Args),
     /// Build the Cloudflare Worker into edge/cloudflare/build
     BuildWorker(worker_build::Args),
     /// Kill the control plane at random, many times, and look for anything lost or contradicted
     Crash(crash::Args),
     /// Start everything on this machine and walk through it
     Demo(demo::Args),
+    /// Try to break every parser with libFuzzer
+    Fuzz(fuzz::Args),
+    /// Look for a tag that a set of a million keys takes for another
+    Probes(probes::Args),
     /// Run every test of every language
     Test(test::Args),
 }
@@ -37,9 +47,12 @@ enum Task {
 fn main() -> Result<()> {
     match Cli::parse().task {
         Task::Bench(args) => bench::run(&args),
+        Task::BuildNpm(args) => npm_build::run(&args),
         Task::BuildWorker(args) => worker_build::run(&args),
         Task::Crash(args) => crash::run(&args),
         Task::Demo(args) => demo::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
+        Task::Probes(args) => probes::run(&args),
         Task::Test(args) => test::run_all(&args),
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 
 use crate::node_tools::{ensure_installed, program, repository_root};
 use crate::tools::{ensure_moto, ensure_nextest, ensure_postgres, ensure_wasm_target, run};
-use crate::worker_build;
+use crate::{npm_build, probes, worker_build};
 
 /// What to leave out.
 #[derive(clap::Args)]
@@ -39,8 +39,12 @@ pub(crate) fn run_all(args: &Args) -> Result<()> {
     part("Rust tests", || {
         run(cargo(&root).args(["nextest", "run", "--workspace", "--no-fail-fast"]).env("NIGHTLATCH_MOTO_SERVER", &moto))
     })?;
+    part("constant time", || probes::check_timing(&root))?;
     part("documentation tests", || run(cargo(&root).args(["test", "--workspace", "--doc", "--quiet"])))?;
-    part("JavaScript tests", || run(Command::new("node").args(["--test", "edge/cloudflare/js/"]).current_dir(&root)))?;
+    part("the npm package", || npm_build::build(&root, true).map(drop))?;
+    part("JavaScript tests", || {
+        run(Command::new("node").args(["--test", "edge/cloudflare/js/", "edge/npm/test/"]).current_dir(&root))
+    })?;
     part("wrangler deploy --dry-run", || dry_run(&root))
 }
 

@@ -35,6 +35,18 @@ pub(crate) fn ensure_nextest() -> Result<()> {
     run(Command::new("cargo").args(["install", "--locked", "cargo-nextest"])).context("installing cargo-nextest")
 }
 
+/// Makes sure that the nightly compiler is there.
+///
+/// # Errors
+/// When it cannot be installed.
+pub(crate) fn ensure_nightly() -> Result<()> {
+    if quiet(Command::new("rustup").args(["run", "nightly", "rustc", "--version"])) {
+        return Ok(());
+    }
+    run(Command::new("rustup").args(["toolchain", "install", "nightly", "--profile", "minimal"]))
+        .context("installing the nightly compiler")
+}
+
 /// Makes sure that PostgreSQL's server programs are there.
 ///
 /// # Errors

@@ -22,12 +22,12 @@ pub(crate) const GZIP_BUDGET: usize = 120 * 1024;
 
 const CRATE: &str = "nightlatch-edge-cloudflare";
 const LIBRARY: &str = "nightlatch_edge_cloudflare.wasm";
-const TARGET: &str = "wasm32-unknown-unknown";
-const PROFILE: &str = "edge";
+pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
+pub(crate) const PROFILE: &str = "edge";
 
 /// What workerd supports and rustc or wasm-bindgen emit. Named one by one: a newer wasm-opt must not
 /// start using what the runtime does not know.
-const WASM_FEATURES: &[&str] = &[
+pub(crate) const WASM_FEATURES: &[&str] = &[
     "--enable-mutable-globals",
     "--enable-sign-ext",
     "--enable-nontrapping-float-to-int",
@@ -102,7 +102,7 @@ fn compile(root: &Path) -> Result<PathBuf> {
         .args(["build", "--quiet", "--lib", "--package", CRATE])
         .args(["--target", TARGET, "--profile", PROFILE])
         .arg("--config")
-        .arg(format!("target.{TARGET}.rustflags=[{}]", remapped_paths()?))
+        .arg(format!("target.{TARGET}.rustflags=[{},'-Ctarget-feature=+simd128']", remapped_paths()?))
         .current_dir(root)
         .status()
         .context("running cargo")?;
@@ -115,7 +115,7 @@ fn compile(root: &Path) -> Result<PathBuf> {
 
 /// Compiler flags that cut the place of Cargo's sources out of panic messages: they tell of whoever built the Worker, and
 /// make the same sources give other bytes elsewhere.
-fn remapped_paths() -> Result<String> {
+pub(crate) fn remapped_paths() -> Result<String> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo"))).context("no home directory")?;
     let sources = fs::read_dir(home.join("registry/src")).into_iter().flatten();
@@ -184,7 +184,8 @@ fn keep_used_exports(bound: &mut Output, stage: &Path) -> Result<()> {
 
 fn optimise(root: &Path, input: &Path, output: &Path) -> Result<()> {
     let status = Command::new(node_tools::program(root, "wasm-opt")?)
-        .arg("-Oz")
+        .args(["-Oz", "--enable-simd", "-ocimfs", "10", "--converge"])
+        .args(["--strip-producers", "--strip-target-features"])
         .args(WASM_FEATURES)
         .arg(input)
         .arg("-o")
@@ -252,7 +253,7 @@ impl std::fmt::Display for Size {
     }
 }
 
-fn gzip_len(bytes: &[u8]) -> Result<usize> {
+pub(crate) fn gzip_len(bytes: &[u8]) -> Result<usize> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(bytes)?;
     Ok(encoder.finish()?.len())

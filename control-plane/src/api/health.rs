@@ -115,5 +115,8 @@ async fn observe_set(app: &App) {
             Role::Leading(term) => i64::try_from(term).unwrap_or(i64::MAX),
             _ => 0,
         },
+        overlay: status.overlay,
+        delta_bytes: status.delta_bytes,
+        build: status.build.map_or((0, 0), |build| (build.rows, build.expected)),
     });
 }

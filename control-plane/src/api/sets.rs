@@ -104,7 +104,7 @@ pub(super) async fn head(
     get, path = "/v1/sets/{set}/files/{name}", tag = "sets", operation_id = "readFile",
     params(
         ("set" = String, Path, description = "`set_…`"),
-        ("name" = String, Path, description = "A name that follows from a head: `base-…`, `delta-…`, `policy-…`."),
+        ("name" = String, Path, description = "A name that follows from a head: `base-…`, `delta-…`, `rebase-…`, `policy-…`."),
     ),
     responses(
         (status = 200, description = "The file.", body = Vec<u8>, content_type = "application/octet-stream"),

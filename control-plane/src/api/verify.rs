@@ -218,6 +218,6 @@ fn profile(key: &Key) -> Profile {
         environment: key.environment,
         tier: key.tier.as_ref().map(|tier| tier.as_str().to_owned()),
         scopes: view::scopes(key),
-        live: false,
+        live: None,
     }
 }

@@ -40,6 +40,11 @@ impl Failure {
         Self::new(Kind::Usage, text)
     }
 
+    /// The same, said of something.
+    pub(super) fn about(self, what: &str) -> Self {
+        Self { text: format!("{what}: {}", self.text), ..self }
+    }
+
     /// Tells the person, and gives the program its code.
     pub(super) fn report(self) -> ExitCode {
         if !self.text.is_empty() {

@@ -13,6 +13,7 @@ mod rotations;
 mod routes;
 mod secret_out;
 mod serve;
+mod set;
 mod sets;
 mod settings;
 mod time;
@@ -77,6 +78,8 @@ enum Command {
     Tokens(tokens::Tokens),
     /// Show and replace the routes edges let through.
     Routes(routes::Routes),
+    /// Look into a set's published files: inspect, verify, compare, measure.
+    Set(set::Set),
     /// Show the published key sets.
     Sets(sets::Sets),
     /// Show what was done, by whom, when.
@@ -111,6 +114,7 @@ impl Command {
             Self::Rotations(command) => command.run().await,
             Self::Tokens(command) => command.run().await,
             Self::Routes(command) => command.run().await,
+            Self::Set(command) => command.run().await,
             Self::Sets(command) => command.run().await,
             Self::Audit(command) => command.run().await,
             Self::Edge(command) => command.run().await,

@@ -1,7 +1,7 @@
 //! Removing what nobody needs any more, a little at a time, while nothing is waiting to be published.
 //!
-//! Kept are the current epoch and the one before: their files, and the change rows from which the current one can be made
-//! again. Older files stay until every head that named them has long run out.
+//! Kept are the change rows from which the current epoch and the one before can be made again, and of the files those that
+//! [`Retention`] says somebody may still be on the way to.
 
 use std::time::Duration;
 
@@ -11,39 +11,44 @@ use tokio::time::Instant;
 use super::blocking;
 use super::config::{PublisherConfig, Step};
 use super::error::Error;
+use super::retention::{Fate, Retention};
 use crate::store::lease::Lease;
-use crate::store::publication::{self, EpochRow};
-use crate::store::{self, Store};
+use crate::store::versions;
+use crate::store::{Store, publication};
 
 /// Change rows deleted in one transaction.
 const BATCH: u32 = 1000;
+/// Files removed in one go.
+const FILES: usize = 256;
 /// How often to look again for files whose time has not come.
 const SWEEP_AGAIN: Duration = Duration::from_secs(30);
+/// How often to look for deltas that nobody can be behind any more.
+const SWEEP_DELTAS: Duration = Duration::from_secs(3600);
 
 /// What is to be done next.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug, Default)]
 pub(super) enum Chores {
     /// Delete superseded change rows, then forget their versions.
+    #[default]
     Prune,
-    /// Remove old files.
-    Sweep,
+    /// Find out which files are old.
+    Look,
+    /// Remove old files, then forget their epochs.
+    Sweep { old: Vec<FileName>, forget: Vec<(u64, u64)>, again: Duration },
     /// Nothing until then.
-    Rest(Option<Instant>),
+    Rest(Instant),
 }
 
 impl Chores {
     /// Whether there is something to do now.
     pub(super) fn due(&self) -> bool {
-        match self {
-            Self::Prune | Self::Sweep => true,
-            Self::Rest(until) => until.is_some_and(|until| until <= Instant::now()),
-        }
+        self.wake_at() <= Instant::now()
     }
 
-    /// When there will be something to do; `None` where nothing is left.
-    pub(super) fn wake_at(&self) -> Option<Instant> {
+    /// When there will be something to do.
+    pub(super) fn wake_at(&self) -> Instant {
         match self {
-            Self::Prune | Self::Sweep => Some(Instant::now()),
+            Self::Prune | Self::Look | Self::Sweep { .. } => Instant::now(),
             Self::Rest(until) => *until,
         }
     }
@@ -56,13 +61,16 @@ impl Chores {
         lease: &Lease,
         head: &Head,
     ) -> Result<Self, Error> {
-        let epochs = publication::epochs(&mut store.read().await?, &config.set).await?;
         match self {
-            Self::Prune => match epochs.get(1) {
-                Some(previous) => prune(store, config, lease, previous.version).await,
-                None => Ok(Self::Sweep),
-            },
-            Self::Sweep | Self::Rest(_) => sweep(store, config, head, &epochs).await,
+            Self::Prune => {
+                let epochs = versions::epochs(&mut store.read().await?, &config.set).await?;
+                match epochs.get(1) {
+                    Some(previous) => prune(store, config, lease, previous.version).await,
+                    None => Ok(Self::Look),
+                }
+            }
+            Self::Look | Self::Rest(_) => look(store, config, head).await,
+            Self::Sweep { old, forget, again } => sweep(store, config, old, forget, again).await,
         }
     }
 }
@@ -77,12 +85,12 @@ async fn prune(store: &Store, config: &PublisherConfig, lease: &Lease, through: 
             .write(move |tx| {
                 Box::pin(async move {
                     still_held(lease.renew(tx).await?)?;
-                    Ok::<_, Error>(publication::forget_versions(tx, &set, through).await?)
+                    Ok::<_, Error>(versions::forget_versions(tx, &set, through).await?)
                 })
             })
             .await?;
         config.reached(Step::VersionsForgotten)?;
-        return Ok(Chores::Sweep);
+        return Ok(Chores::Look);
     }
     store
         .write(move |tx| {
@@ -100,52 +108,45 @@ fn still_held(held: bool) -> Result<(), Error> {
     if held { Ok(()) } else { Err(Error::Deposed) }
 }
 
-async fn sweep(store: &Store, config: &PublisherConfig, head: &Head, epochs: &[EpochRow]) -> Result<Chores, Error> {
-    let set = &config.set;
-    let (now, routes_replaced_at, state) = {
-        let mut read = store.read().await?;
-        let now = u64::try_from(read.now().await?).map_err(|_| store::Error::Corrupt("clock"))?;
-        (now, publication::routes_replaced_at(&mut read, set).await?, publication::state(&mut read, set).await?)
-    };
-    let grace = u64::try_from(config.limits.grace.as_millis()).unwrap_or(u64::MAX);
-    let wait = grace.saturating_add(state.largest_validity_ms).saturating_add(state.skew_ms);
-    let long_ago = |at: u64| at.saturating_add(wait) < now;
-    // An epoch's files were last named when the next epoch was published.
-    let previous = epochs.get(1).map_or((head.incarnation, head.epoch), |row| (row.incarnation, row.epoch));
-    let over = |epoch: (u64, u64)| {
-        let next = epochs.iter().rev().find(|row| (row.incarnation, row.epoch) > epoch);
-        epoch < previous && next.is_some_and(|next| long_ago(next.created_at))
-    };
-    let (directory, current) = (config.directory.clone(), head.policy);
-    let there = blocking(move || Ok(directory.list()?)).await?;
-    let mut waiting = false;
-    let mut old = Vec::new();
-    for name in there {
-        let (unneeded, removable) = match name {
-            FileName::Base { incarnation, epoch } | FileName::Delta { incarnation, epoch, .. } => {
-                ((incarnation, epoch) < previous, over((incarnation, epoch)))
-            }
-            FileName::Policy(hash) => (hash != current, hash != current && long_ago(routes_replaced_at)),
-        };
-        waiting |= unneeded && !removable;
-        if removable {
-            old.push(name);
-        }
-    }
+async fn look(store: &Store, config: &PublisherConfig, head: &Head) -> Result<Chores, Error> {
+    let retention = Retention::read(store, config, head).await?;
     let directory = config.directory.clone();
-    blocking(move || {
-        for name in &old {
-            directory.remove(name)?;
+    let (old, waiting, forget) = blocking(move || {
+        let mut waiting = false;
+        let mut old = Vec::new();
+        for name in directory.list()? {
+            match retention.fate(&name) {
+                Fate::Needed => {}
+                Fate::Waiting => waiting = true,
+                Fate::Old => old.push(name),
+            }
         }
-        Ok(())
+        Ok((old, waiting, retention.forgettable()))
     })
     .await?;
-    for row in epochs.iter().filter(|row| over((row.incarnation, row.epoch))) {
-        let (set, incarnation, epoch) = (set.clone(), row.incarnation, row.epoch);
+    Ok(Chores::Sweep { old, forget, again: if waiting { SWEEP_AGAIN } else { SWEEP_DELTAS } })
+}
+
+async fn sweep(
+    store: &Store,
+    config: &PublisherConfig,
+    mut old: Vec<FileName>,
+    mut forget: Vec<(u64, u64)>,
+    again: Duration,
+) -> Result<Chores, Error> {
+    if !old.is_empty() {
+        let now = old.split_off(old.len().saturating_sub(FILES));
+        let directory = config.directory.clone();
+        blocking(move || Ok(now.iter().try_for_each(|name| directory.remove(name))?)).await?;
+    } else if let Some((incarnation, epoch)) = forget.pop() {
+        let set = config.set.clone();
         store
-            .write(move |tx| Box::pin(async move { publication::forget_epoch(tx, &set, incarnation, epoch).await }))
+            .write(move |tx| Box::pin(async move { versions::forget_epoch(tx, &set, incarnation, epoch).await }))
             .await?;
     }
     config.reached(Step::Swept)?;
-    Ok(Chores::Rest(waiting.then(|| Instant::now() + SWEEP_AGAIN)))
+    if old.is_empty() && forget.is_empty() {
+        return Ok(Chores::Rest(Instant::now() + again));
+    }
+    Ok(Chores::Sweep { old, forget, again })
 }

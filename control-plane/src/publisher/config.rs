@@ -42,16 +42,30 @@ impl fmt::Debug for PublisherConfig {
 pub struct Limits {
     /// How long the lease lasts without being renewed.
     pub lease: Duration,
-    /// The most deltas of an epoch; one more begins the next.
-    pub max_deltas: u64,
-    /// How many keys beside the base are always fine. Beyond, a quarter of the keys is.
+    /// The most change rows that one version takes; the rest follow in later ones, so that no transaction is long.
+    pub max_changes: u32,
+    /// How many keys beside the base are always fine. Beyond, an eighth of the keys is.
     pub min_overlay: u64,
+    /// What the smallest edge holds, in bytes: where base and changes come to more, but the base alone would fit, an epoch
+    /// begins earlier.
+    pub edge_memory: u64,
+    /// How many bytes of deltas are always fine. Beyond, as many as the base has.
+    pub min_delta_bytes: u64,
+    /// The most versions of an epoch beside its base.
+    pub max_versions: u64,
+    /// After this an epoch with changes ends, so that keys leave which are past their retention.
+    pub max_age: Duration,
     /// How long a key that has ended stays in the set.
     pub retention: Duration,
-    /// The least time between two numberings under load: it bounds how fast epochs fill up.
+    /// The least time between two numberings under load.
     pub pace: Duration,
     /// How often to look for changes that other processes have committed.
     pub poll: Duration,
+    /// How far behind an edge may be, within an epoch, and still find the deltas that lead on from where it is.
+    pub catch_up: Duration,
+    /// How long the files of the epoch before stay at least: an edge that is no further behind ends that epoch and makes
+    /// the next base by itself.
+    pub lag: Duration,
     /// How long old files stay, beyond the validity and skew of the heads that named them.
     pub grace: Duration,
 }
@@ -60,11 +74,17 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             lease: Duration::from_secs(10),
-            max_deltas: 256,
-            min_overlay: 8192,
+            max_changes: 32_768,
+            min_overlay: 65_536,
+            edge_memory: 100 << 20,
+            min_delta_bytes: 4 << 20,
+            max_versions: 1 << 16,
+            max_age: Duration::from_secs(24 * 3600),
             retention: Duration::from_secs(400 * 24 * 3600),
             pace: Duration::from_millis(40),
             poll: Duration::from_millis(250),
+            catch_up: Duration::from_secs(24 * 3600),
+            lag: Duration::from_secs(3600),
             grace: Duration::from_secs(60),
         }
     }
@@ -83,39 +103,51 @@ pub enum Step {
     Signed,
     /// The policy is written.
     PolicyWritten,
-    /// The delta is written.
+    /// The version's own delta is written.
     DeltaWritten,
-    /// The cut's version is committed.
-    CutBegun,
-    /// The base is built, in memory.
+    /// The deltas of higher levels that end at the version are written.
+    LevelsWritten,
+    /// The next base is made, in memory.
     BaseBuilt,
-    /// The cut's head is committed; the base is not written.
+    /// In the background, another page of change rows has been read.
+    PageRead,
+    /// In the background, a base has been built from the database and brought to the current version.
+    BackgroundBuilt,
+    /// The new epoch's head is committed; no file of it is written.
     CutConcluded,
-    /// The base is written.
-    BaseWritten,
+    /// The base's index is written.
+    IndexWritten,
+    /// The base's parts are written.
+    PartsWritten,
+    /// The rebase record is written, where there is one.
+    RecordWritten,
     /// The head is written.
     HeadWritten,
     /// Superseded change rows have been deleted, perhaps not all.
     Pruned,
     /// Versions before the previous epoch have been forgotten.
     VersionsForgotten,
-    /// Old files have been removed.
+    /// Old files have been removed, perhaps not all.
     Swept,
 }
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::Leading,
         Self::Loaded,
         Self::Numbered,
         Self::Signed,
         Self::PolicyWritten,
         Self::DeltaWritten,
-        Self::CutBegun,
+        Self::LevelsWritten,
         Self::BaseBuilt,
+        Self::PageRead,
+        Self::BackgroundBuilt,
         Self::CutConcluded,
-        Self::BaseWritten,
+        Self::IndexWritten,
+        Self::PartsWritten,
+        Self::RecordWritten,
         Self::HeadWritten,
         Self::Pruned,
         Self::VersionsForgotten,

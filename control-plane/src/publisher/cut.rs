@@ -1,120 +1,96 @@
-//! Beginning an epoch: its base is built outside any write transaction, from rows that no longer change.
+//! The transaction that begins an epoch: its base is made, in memory; the head that names it is signed.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use nightlatch_keyset::{BaseBuilder, BaseInfo, Hash, Head};
-use tokio::time::Instant;
+use nightlatch_keyset::{BaseFiles, BaseInfo, Commitment, Hash, Head, Layout};
 
-use super::blocking;
 use super::config::PublisherConfig;
 use super::error::Error;
-use super::image::Image;
-use super::numbering::{policy_file, policy_in_force, save};
+use super::reason::CutReason;
+use super::signing::{clock, issued_without_some, policy_file, policy_in_force, save};
+use crate::store::Tx;
 use crate::store::lease::Lease;
-use crate::store::publication::{self, ChangeRow, Cut, EpochRow, Place};
-use crate::store::{self, Store, Tx};
+use crate::store::publication;
+use crate::store::versions::{self, EpochRow};
 
-/// Rows read at a time.
-const PAGE: u32 = 4096;
-/// How often a long build renews the lease.
-const RENEWAL: Duration = Duration::from_secs(2);
-
-/// A base that has been built.
-pub(super) struct BuiltBase {
-    pub(super) bytes: Vec<u8>,
-    pub(super) root: Hash,
-    pub(super) keys: u64,
+/// A base that has been made and not been published.
+pub(super) struct Made {
+    pub(super) files: BaseFiles,
+    /// Leads replicas of the epoch before to this base.
+    pub(super) record: Option<Vec<u8>>,
+    pub(super) facts: Facts,
 }
 
-/// Builds a base from the change rows up to its version: of every key the last, but for keys that had ended before the
-/// cutoff. The same rows and the same `info` give the same bytes.
-///
-/// # Errors
-/// [`Error::Deposed`] where `lease` is given and passes to another meanwhile.
-pub(super) async fn build(
-    store: &Store,
-    config: &PublisherConfig,
-    info: BaseInfo,
-    lease: Option<&Lease>,
-) -> Result<BuiltBase, Error> {
-    let pepper = config.pepper(&info.pepper)?;
-    let (through, cutoff) = (info.version, info.cutoff);
-    let mut builder = BaseBuilder::new(info)?;
-    let mut keys = 0;
-    let mut push = |row: &ChangeRow| -> Result<(), Error> {
-        let image = Image::decode(row, pepper)?;
-        if !image.ended_before(cutoff) {
-            builder.push(&image.change())?;
-            keys += 1;
-        }
-        Ok(())
-    };
+/// What a head and the database say of a base.
+#[derive(Clone)]
+pub(super) struct Facts {
+    pub(super) info: BaseInfo,
+    pub(super) layout: Layout,
+    pub(super) reason: CutReason,
+    root: Hash,
+    keys: u64,
+    len: u64,
+    parts: Vec<u64>,
+    record: Option<(Hash, u64)>,
+}
 
-    let mut renewed = Instant::now();
-    let mut place = Place::default();
-    // The last row read of the key that the pages have reached; a later row of the same key replaces it.
-    let mut latest: Option<ChangeRow> = None;
-    loop {
-        // A snapshot per page: rows up to this version do not change, and a long snapshot would hold up the database.
-        let page = publication::changes_page(&mut store.read().await?, &config.set, through, place, PAGE).await?;
-        let Some(last) = page.last() else { break };
-        place = last.place();
-        for row in page {
-            if let Some(before) = latest.replace(row)
-                && latest.as_ref().is_some_and(|now| now.key_number != before.key_number)
-            {
-                push(&before)?;
-            }
-        }
-        if let Some(lease) = lease
-            && renewed.elapsed() >= RENEWAL
-        {
-            renew(store, lease).await?;
-            renewed = Instant::now();
-        }
+impl Made {
+    pub(super) fn new(
+        info: BaseInfo,
+        layout: Layout,
+        reason: CutReason,
+        files: BaseFiles,
+        record: Option<Vec<u8>>,
+    ) -> Self {
+        let facts = Facts {
+            info,
+            layout,
+            reason,
+            root: files.root,
+            keys: files.keys,
+            len: files.index.len() as u64,
+            parts: files.parts.iter().map(|part| part.len() as u64).collect(),
+            record: record.as_ref().map(|record| (Hash::of(record), record.len() as u64)),
+        };
+        Self { files, record, facts }
     }
-    if let Some(row) = &latest {
-        push(row)?;
+
+    /// The same, for replicas to fetch whole.
+    pub(super) fn without_record(self) -> Self {
+        Self { record: None, facts: Facts { record: None, ..self.facts }, ..self }
     }
-    blocking(move || {
-        let (bytes, _) = builder.finish()?;
-        let root = Hash::of(&bytes);
-        Ok(BuiltBase { bytes, root, keys })
-    })
-    .await
 }
 
-async fn renew(store: &Store, lease: &Lease) -> Result<(), Error> {
-    let lease = lease.clone();
-    let held = store.write(move |tx| Box::pin(async move { lease.renew(tx).await })).await?;
-    if held { Ok(()) } else { Err(Error::Deposed) }
-}
-
-/// What the second transaction of a cut made.
+/// What the transaction made.
 pub(super) struct Concluded {
     pub(super) head: Head,
     pub(super) note: String,
     pub(super) policy: Vec<u8>,
+    /// The database clock, unix milliseconds.
+    pub(super) begun: u64,
 }
 
-/// The second transaction of a cut: the base is built, its head is signed with the first transaction's `issued`.
+/// Makes a base the next version, and signs its head. It has no changes: those that are committed meanwhile come later.
+/// `before` is the commitment that it follows on, where there is one.
 pub(super) async fn conclude(
     tx: &mut Tx,
     config: Arc<PublisherConfig>,
     lease: Lease,
-    cut: Cut,
-    pepper: String,
-    base: BaseFacts,
+    base: Facts,
+    before: Option<Commitment>,
 ) -> Result<Concluded, Error> {
     let set = &config.set;
     if !lease.renew(tx).await? {
         return Err(Error::Deposed);
     }
     let state = publication::state(tx, set).await?;
-    if state.version + 1 != cut.version || publication::open_cut(tx, set).await?.as_ref() != Some(&cut) {
-        return Err(Error::contradiction("the cut being built is no longer the database's"));
+    let info = &base.info;
+    let next = (state.incarnation, state.epoch + 1, state.version + 1);
+    if next != (info.incarnation, info.epoch, info.version) || before.is_some_and(|before| before != state.commitment) {
+        return Err(Error::contradiction("the database has moved on without this leader"));
     }
+    let now = clock(tx, &state).await?;
+    let issued = issued_without_some(tx, set, now, &state).await?;
     let policy = policy_in_force(&state);
     let policy_bytes = policy_file(tx, set, &policy).await?;
     let commitment = state.commitment.then(&base.root);
@@ -122,45 +98,42 @@ pub(super) async fn conclude(
         set: set.as_str().to_owned(),
         workspace: state.workspace,
         brand: state.brand,
-        incarnation: cut.incarnation,
-        epoch: cut.epoch,
-        version: cut.version,
+        incarnation: info.incarnation,
+        epoch: info.epoch,
+        version: info.version,
         commitment,
         keys: base.keys,
-        base_version: cut.version,
+        base_version: info.version,
         base_commitment: commitment,
         base_root: base.root,
         base_len: base.len,
-        pepper_check: config.pepper(&pepper)?.check(),
-        pepper,
-        accepts_foreign: state.accepts_foreign,
+        base_parts: base.parts,
+        rebase: base.record,
+        pepper_check: config.pepper(&info.pepper)?.check(),
+        pepper: info.pepper.clone(),
+        accepts_foreign: state.accepts_foreign && base.layout.columns().number,
         policy,
         policy_len: policy_bytes.len() as u64,
-        issued: cut.issued,
-        valid_until: cut.issued.saturating_add(state.validity_ms),
+        issued,
+        valid_until: issued.saturating_add(state.validity_ms),
         skew: state.skew_ms,
     };
     let row = EpochRow {
-        incarnation: cut.incarnation,
-        epoch: cut.epoch,
-        version: cut.version,
+        incarnation: info.incarnation,
+        epoch: info.epoch,
+        version: info.version,
         commitment,
         root: base.root,
-        cutoff: cut.cutoff,
+        cutoff: info.cutoff,
         keys: base.keys,
-        pepper_id: head.pepper.clone(),
-        created_at: u64::try_from(tx.now().await?).map_err(|_| store::Error::Corrupt("clock"))?,
+        pepper_id: info.pepper.clone(),
+        bucket_bits: base.layout.bucket_bits(),
+        columns: base.layout.columns(),
+        rebase: base.record.map(|(hash, _)| hash),
+        created_at: now,
     };
-    publication::finish_cut(tx, set, &row, &cut.reason).await?;
+    versions::insert_epoch(tx, set, &row, issued, base.reason.as_str()).await?;
     let note = head.sign(&config.signer);
     save(tx, set, &head, &note, state.validity_ms).await?;
-    Ok(Concluded { head, note, policy: policy_bytes })
-}
-
-/// What a head says of a base.
-#[derive(Clone, Copy)]
-pub(super) struct BaseFacts {
-    pub(super) root: Hash,
-    pub(super) len: u64,
-    pub(super) keys: u64,
+    Ok(Concluded { head, note, policy: policy_bytes, begun: now })
 }

@@ -41,7 +41,7 @@ impl Image {
                 environment: Environment::from_name(&row.environment).ok_or_else(corrupt)?,
                 tier: row.tier.clone(),
                 scopes: row.scopes.split_ascii_whitespace().map(str::to_owned).collect(),
-                live: false,
+                live: None,
             },
             subject: small(row.subject)?,
             number: small(row.key_number)?,
@@ -60,6 +60,11 @@ impl Image {
             subject: self.subject,
             number: self.number,
         }
+    }
+
+    /// Whether the key was imported, so that only its number names it.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.foreign
     }
 
     /// Whether the key had ended, by revocation or deadline, before an instant in unix seconds.

@@ -1,25 +1,24 @@
-//! The publisher's task: hold the lease, number, sign, write, tidy up, wait.
+//! The publisher's task: hold the lease, see what is due, do it, tidy up, wait.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightlatch_keyset::{BaseInfo, FileName, Hash, Replica};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::blocking;
+use super::background::Building;
+use super::build::Watch;
 use super::chores::Chores;
 use super::config::{PublisherConfig, Step};
-use super::cut::{self, BaseFacts};
 use super::epoch::Epoch;
 use super::error::Error;
 use super::load::{Loaded, load};
-use super::numbering::{Outcome, number, policy_in_force};
+use super::signing::policy_in_force;
 use super::status::{PublisherStatus, Role};
 use crate::store::Store;
 use crate::store::lease::Lease;
-use crate::store::publication::{self, Cut};
+use crate::store::publication::{self, SetState};
 
 /// Between attempts after a failure: at first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -31,22 +30,30 @@ pub(super) struct Leader {
     pub(super) status: watch::Sender<PublisherStatus>,
     /// Somebody waits for a head issued after this instant, unix milliseconds.
     pub(super) wanted: watch::Receiver<u64>,
+    /// A build in the background has come to its end.
+    pub(super) built: Arc<Notify>,
     pub(super) stop: CancellationToken,
 }
 
 /// The lease and what is known under it.
-struct Tenure {
-    lease: Lease,
-    state: Known,
-    chores: Chores,
+pub(super) struct Tenure {
+    pub(super) lease: Lease,
+    pub(super) state: Known,
+    pub(super) chores: Chores,
+    /// A base on its way, while the epoch goes on.
+    pub(super) building: Option<Building>,
+    /// Imported keys have been seen in a set that no longer accepts foreign ones: it keeps the column of their numbers.
+    pub(super) imports: bool,
+    /// The last numbering left changes for the next.
+    pub(super) more: bool,
     /// When the last numbering began; `None` before the first.
-    numbered_at: Option<Instant>,
+    pub(super) numbered_at: Option<Instant>,
     /// When the numbering of the last head began; `None` where a new head is due at once.
-    signed_at: Option<Instant>,
+    pub(super) signed_at: Option<Instant>,
 }
 
 /// What the leader knows of the published state.
-enum Known {
+pub(super) enum Known {
     /// To be found out from the database and the directory.
     Nothing,
     /// This; `None` before the first base.
@@ -71,6 +78,7 @@ impl Leader {
                         // These fail only when the other side is gone; then the clock wakes.
                         Ok(()) = commits.changed() => {}
                         Ok(()) = self.wanted.changed() => {}
+                        () = self.built.notified() => {}
                     }
                 }
                 Err(Error::Probe(_)) => killed = true,
@@ -114,25 +122,37 @@ impl Leader {
         if matches!(tenure.state, Known::Nothing) {
             self.find_out(tenure).await?;
         }
-        let (due, heartbeat) = self.due(tenure).await?;
-        if due {
+        let state = self.look().await?;
+        let heartbeat = Duration::from_millis(state.heartbeat_ms);
+        // A pepper that this process does not hold is refused before anything is signed under the old one.
+        self.config.pepper(&state.pepper_id)?;
+        if matches!(tenure.state, Known::Published(None)) {
+            self.first_epoch(tenure, &state).await?;
+        }
+        if self.is_due(tenure, &state) {
             if let Some(numbered_at) = tenure.numbered_at {
                 sleep_until(numbered_at + limits.pace).await;
             }
             self.publish(tenure, heartbeat).await?;
         }
+        self.next_epoch(tenure, &state).await?;
         self.status.send_if_modified(|status| {
             status.refused = false;
             status.error.take().is_some()
         });
+        // One bounded piece, and then a look at whether a head is due.
         if tenure.chores.due()
             && let Known::Published(Some(epoch)) = &tenure.state
         {
-            tenure.chores = tenure.chores.step(&self.store, &self.config, &tenure.lease, &epoch.head).await?;
+            let chores = std::mem::take(&mut tenure.chores);
+            tenure.chores = chores.step(&self.store, &self.config, &tenure.lease, &epoch.head).await?;
+        }
+        if tenure.more {
+            return Ok(Instant::now());
         }
         let signed_at = tenure.signed_at.unwrap_or_else(Instant::now);
         let next = (Instant::now() + limits.poll).min(signed_at + heartbeat);
-        Ok(tenure.chores.wake_at().map_or(next, |chores| next.min(chores)))
+        Ok(next.min(tenure.chores.wake_at()))
     }
 
     async fn acquire(&self) -> Result<Option<Tenure>, Error> {
@@ -145,11 +165,19 @@ impl Leader {
         tracing::info!(set = %self.config.set, term = lease.term(), "this process publishes the set");
         self.status.send_modify(|status| status.role = Role::Leading(lease.term().unsigned_abs()));
         self.config.reached(Step::Leading)?;
-        let (state, chores) = (Known::Nothing, Chores::Prune);
-        Ok(Some(Tenure { lease, state, chores, numbered_at: None, signed_at: None }))
+        Ok(Some(Tenure {
+            lease,
+            state: Known::Nothing,
+            chores: Chores::default(),
+            building: None,
+            imports: false,
+            more: false,
+            numbered_at: None,
+            signed_at: None,
+        }))
     }
 
-    /// Finds the published state, mends its files, and finishes a cut that was begun.
+    /// Finds the published state and mends its files.
     ///
     /// The lease is renewed first: a leader that has to refuse keeps it, so that no other process publishes instead.
     async fn find_out(&mut self, tenure: &mut Tenure) -> Result<(), Error> {
@@ -158,30 +186,27 @@ impl Leader {
         if !held.await? {
             return Err(Error::Deposed);
         }
-        let Loaded { epoch, cut, mended } = load(&self.store, &self.config).await?;
+        tenure.building = None;
+        let show = |progress| self.status.send_modify(|status| status.build = progress);
+        let watch = Watch { lease: Some(&tenure.lease), progress: &show };
+        let Loaded { epoch, mended } = load(&self.store, &self.config, &watch).await?;
         if !mended.is_empty() {
             tracing::warn!(files = ?mended, "published files were missing or damaged and have been written again");
         }
         self.config.reached(Step::Loaded)?;
-        tenure.chores = Chores::Prune;
+        tenure.chores = Chores::default();
         if let Some(epoch) = &epoch {
-            self.status.send_modify(|status| status.show(&epoch.head));
+            self.status.send_modify(|status| status.show(epoch));
         }
-        match cut {
-            Some(cut) => {
-                drop(epoch);
-                self.cut(tenure, cut).await?;
-            }
-            None => tenure.state = Known::Published(epoch.map(Box::new)),
-        }
+        tenure.state = Known::Published(epoch.map(Box::new));
         // Whatever was published before, nobody has looked at the changes since.
         tenure.signed_at = None;
+        tenure.numbered_at = None;
         Ok(())
     }
 
-    /// Whether to number and sign now, and how far apart heads are to be.
-    async fn due(&mut self, tenure: &Tenure) -> Result<(bool, Duration), Error> {
-        let Known::Published(epoch) = &tenure.state else { return Ok((false, Duration::ZERO)) };
+    /// The set's state, and how much of it is unpublished.
+    async fn look(&self) -> Result<SetState, Error> {
         let (state, unpublished) = {
             let mut read = self.store.read().await?;
             (
@@ -190,127 +215,24 @@ impl Leader {
             )
         };
         self.status.send_if_modified(|status| std::mem::replace(&mut status.unpublished, unpublished) != unpublished);
-        let heartbeat = Duration::from_millis(state.heartbeat_ms);
-        let renewal = self.config.limits.lease / 3;
-        let changed = epoch.as_ref().is_none_or(|epoch| {
-            unpublished > 0
-                || epoch.head.pepper != state.pepper_id
-                || epoch.head.policy != policy_in_force(&state)
-                || epoch.head.accepts_foreign != state.accepts_foreign
-        });
-        let renew = tenure.numbered_at.is_none_or(|at| at.elapsed() >= renewal);
-        Ok((changed || renew || self.head_is_due(tenure, heartbeat), heartbeat))
+        Ok(state)
     }
 
-    fn head_is_due(&mut self, tenure: &Tenure, heartbeat: Duration) -> bool {
+    /// Whether to number and sign now.
+    fn is_due(&mut self, tenure: &Tenure, state: &SetState) -> bool {
+        let Known::Published(Some(epoch)) = &tenure.state else { return false };
+        let renewal = self.config.limits.lease / 3;
+        let changed = self.status.borrow().unpublished > 0
+            || epoch.head.policy != policy_in_force(state)
+            || epoch.head.accepts_foreign != (state.accepts_foreign && epoch.columns().number);
+        let renew = tenure.numbered_at.is_none_or(|at| at.elapsed() >= renewal);
+        changed || renew || self.head_is_due(tenure, Duration::from_millis(state.heartbeat_ms))
+    }
+
+    pub(super) fn head_is_due(&mut self, tenure: &Tenure, heartbeat: Duration) -> bool {
         let wanted = *self.wanted.borrow_and_update();
         let issued = self.status.borrow().issued.unwrap_or_default();
         wanted >= issued || tenure.signed_at.is_none_or(|at| at.elapsed() >= heartbeat)
-    }
-
-    /// Numbers, signs and writes.
-    async fn publish(&mut self, tenure: &mut Tenure, heartbeat: Duration) -> Result<(), Error> {
-        let resign = self.head_is_due(tenure, heartbeat);
-        let Known::Published(epoch) = std::mem::replace(&mut tenure.state, Known::Nothing) else { return Ok(()) };
-        let started = Instant::now();
-        let (config, lease) = (self.config.clone(), tenure.lease.clone());
-        // From here to the end, a failure leaves the state unknown: it is then found out again.
-        let outcome =
-            self.store.write(move |tx| Box::pin(number(tx, config, lease, epoch.map(|epoch| *epoch), resign))).await?;
-        tenure.numbered_at = Some(started);
-        match outcome {
-            Outcome::Idle(epoch) => tenure.state = Known::Published(Some(Box::new(epoch))),
-            Outcome::Signed { epoch, delta, policy } => {
-                self.config.reached(Step::Signed)?;
-                if let Some(policy) = policy {
-                    self.write_policy(policy).await?;
-                }
-                if let Some((name, bytes)) = delta {
-                    self.write(name, bytes).await?;
-                    self.config.reached(Step::DeltaWritten)?;
-                }
-                self.write_head(&epoch, started).await?;
-                tenure.signed_at = Some(started);
-                tenure.state = Known::Published(Some(Box::new(epoch)));
-            }
-            Outcome::Cut(cut) => {
-                self.config.reached(Step::CutBegun)?;
-                self.cut(tenure, cut).await?;
-                tenure.signed_at = Some(started);
-            }
-        }
-        Ok(())
-    }
-
-    /// Builds the base of a cut and publishes it.
-    async fn cut(&mut self, tenure: &mut Tenure, cut: Cut) -> Result<(), Error> {
-        let started = Instant::now();
-        let state = publication::state(&mut self.store.read().await?, &self.config.set).await?;
-        let pepper = state.pepper_id;
-        let info = BaseInfo {
-            set: self.config.set.as_str().to_owned(),
-            workspace: state.workspace,
-            pepper: pepper.clone(),
-            incarnation: cut.incarnation,
-            epoch: cut.epoch,
-            version: cut.version,
-            cutoff: cut.cutoff,
-        };
-        let base = cut::build(&self.store, &self.config, info, Some(&tenure.lease)).await?;
-        self.config.reached(Step::BaseBuilt)?;
-        let facts = BaseFacts { root: base.root, len: base.bytes.len() as u64, keys: base.keys };
-        let (config, lease, reason) = (self.config.clone(), tenure.lease.clone(), cut.reason.clone());
-        let concluded =
-            self.store.write(move |tx| Box::pin(cut::conclude(tx, config, lease, cut, pepper, facts))).await?;
-        self.config.reached(Step::CutConcluded)?;
-
-        self.write_policy(concluded.policy).await?;
-        let bytes = self.write(concluded.head.base_name(), base.bytes).await?;
-        self.config.reached(Step::BaseWritten)?;
-        let (head, note) = (concluded.head, concluded.note);
-        let epoch = blocking(move || {
-            let replica = Replica::load(bytes, &head)?;
-            Epoch::new(head, note, replica)
-        })
-        .await?;
-        self.write_head(&epoch, started).await?;
-        tracing::info!(
-            epoch = epoch.head.epoch,
-            version = epoch.head.version,
-            keys = epoch.head.keys,
-            reason,
-            ms = started.elapsed().as_millis(),
-            "an epoch begins"
-        );
-        self.status.send_modify(|status| status.last_cut = Some(started.elapsed()));
-        tenure.state = Known::Published(Some(Box::new(epoch)));
-        tenure.chores = Chores::Prune;
-        Ok(())
-    }
-
-    async fn write(&self, name: FileName, bytes: Vec<u8>) -> Result<Vec<u8>, Error> {
-        let directory = self.config.directory.clone();
-        blocking(move || {
-            directory.put(&name, &bytes)?;
-            Ok(bytes)
-        })
-        .await
-    }
-
-    async fn write_policy(&self, bytes: Vec<u8>) -> Result<(), Error> {
-        self.write(FileName::Policy(Hash::of(&bytes)), bytes).await?;
-        self.config.reached(Step::PolicyWritten)
-    }
-
-    async fn write_head(&self, epoch: &Epoch, started: Instant) -> Result<(), Error> {
-        let (directory, note) = (self.config.directory.clone(), epoch.note.clone());
-        blocking(move || Ok(directory.put_head(&note)?)).await?;
-        self.status.send_modify(|status| {
-            status.show(&epoch.head);
-            status.heads += 1;
-            status.last_publish = Some(started.elapsed());
-        });
-        self.config.reached(Step::HeadWritten)
     }
 
     /// Takes note of a failure. What is known of the published state may no longer be true.
@@ -320,6 +242,7 @@ impl Leader {
             *tenure = None;
         } else if let Some(tenure) = tenure {
             tenure.state = Known::Nothing;
+            tenure.building = None;
         }
         let text = describe(error);
         let refused = error.is_refusal();

@@ -5,51 +5,58 @@
 //! the database, or a history other than the database's, are never overwritten.
 
 use nightlatch_keyset::note::NoteError;
-use nightlatch_keyset::{BaseInfo, Delta, FileName, Hash, Head, HeadError, MAX_DELTA_LEN, ProfileTable, Replica};
+use nightlatch_keyset::{Author, FileName, Hash, Head, HeadError, Replica};
 use nightlatch_sync::Mark;
 
 use super::blocking;
+use super::build::Watch;
 use super::config::PublisherConfig;
-use super::cut;
-use super::directory::SetDirectory;
 use super::epoch::Epoch;
 use super::error::Error;
-use super::numbering::{encode, policy_file};
-use crate::store::publication::{self, Cut, SetState};
+use super::mend::Mender;
+use super::signing::policy_file;
+use crate::store::publication::{self, SetState};
+use crate::store::versions::{self, EpochRow};
 use crate::store::{self, Store};
 
 /// What was found.
 pub(super) struct Loaded {
     /// The published state; `None` before the first base.
     pub(super) epoch: Option<Epoch>,
-    /// A cut that was begun and not finished.
-    pub(super) cut: Option<Cut>,
     /// Files that had to be written again.
     pub(super) mended: Vec<String>,
 }
 
 /// Checks the directory against the database and mends it.
-pub(super) async fn load(store: &Store, config: &PublisherConfig) -> Result<Loaded, Error> {
-    let (state, cut) = {
+pub(super) async fn load(store: &Store, config: &PublisherConfig, watch: &Watch<'_>) -> Result<Loaded, Error> {
+    let (state, epochs) = {
         let mut read = store.read().await?;
-        (publication::state(&mut read, &config.set).await?, publication::open_cut(&mut read, &config.set).await?)
+        (publication::state(&mut read, &config.set).await?, versions::epochs(&mut read, &config.set).await?)
     };
     let directory = config.directory.clone();
     blocking(move || Ok(directory.create()?)).await?;
     let stored = stored_head(&state, config)?;
     refuse_if_ahead(config, stored.as_ref().map(|(head, _)| head)).await?;
     let Some((head, note)) = stored else {
-        return Ok(Loaded { epoch: None, cut, mended: Vec::new() });
+        return Ok(Loaded { epoch: None, mended: Vec::new() });
     };
+    let (row, previous) = rows_of(&head, &epochs)?;
 
-    let mut mender = Mender { store, config, mended: Vec::new() };
-    mender.policy(&head).await?;
-    let base = mender.base(&head).await?;
-    let mut replica = Replica::load(base, &head)?;
-    mender.deltas(&head, &mut replica).await?;
-    let epoch = Epoch::new(head, note, replica)?;
-    mender.head(&epoch.note).await?;
-    Ok(Loaded { epoch: Some(epoch), cut, mended: mender.mended })
+    let mut mender = Mender::new(store, config, watch);
+    policy(&mut mender, &head).await?;
+    let (index, parts) = mender.base(&head, row).await?;
+    mender.record(&head, row, previous).await?;
+    let for_load = head.clone();
+    let author =
+        blocking(move || Ok(Author::new(Replica::load(index, parts, &for_load).map_err(Error::Inapplicable)?)?))
+            .await?;
+    let author = mender.deltas(&head, author).await?;
+    if *author.replica().commitment() != head.commitment {
+        return Err(Error::contradiction("the stored versions do not lead to the stored head's commitment"));
+    }
+    let epoch = Epoch::new(head, note, author, row.cutoff, row.created_at)?;
+    head_file(&mut mender, &epoch.note).await?;
+    Ok(Loaded { epoch: Some(epoch), mended: mender.mended })
 }
 
 fn stored_head(state: &SetState, config: &PublisherConfig) -> Result<Option<(Head, String)>, Error> {
@@ -65,6 +72,18 @@ fn stored_head(state: &SetState, config: &PublisherConfig) -> Result<Option<(Hea
         return Err(Error::contradiction("the stored head is not of the stored state"));
     }
     Ok(Some((head, note.clone())))
+}
+
+/// The head's epoch, and the one before.
+fn rows_of<'a>(head: &Head, epochs: &'a [EpochRow]) -> Result<(&'a EpochRow, Option<&'a EpochRow>), Error> {
+    let of_head = |row: &&EpochRow| (row.incarnation, row.epoch) == (head.incarnation, head.epoch);
+    let at = epochs.iter().position(|row| of_head(&row)).ok_or(store::Error::Corrupt("epoch"))?;
+    let row = &epochs[at];
+    let stored = (row.version, row.root, row.commitment, row.rebase);
+    if stored != (head.base_version, head.base_root, head.base_commitment, head.rebase.map(|(hash, _)| hash)) {
+        return Err(Error::contradiction("the stored head names another base than the stored epoch"));
+    }
+    Ok((row, epochs.get(at + 1)))
 }
 
 /// Refuses to go on from a database that is older than what has been published. A file is written only after the
@@ -84,7 +103,9 @@ async fn refuse_if_ahead(config: &PublisherConfig, stored: Option<&Head>) -> Res
         }
     }
     let ahead = files.into_iter().find(|name| match *name {
-        FileName::Base { incarnation, epoch } => (incarnation, epoch) > (state.0, state.1),
+        FileName::Base { incarnation, epoch }
+        | FileName::BasePart { incarnation, epoch, .. }
+        | FileName::Rebase { incarnation, epoch } => (incarnation, epoch) > (state.0, state.1),
         FileName::Delta { incarnation, epoch, to, .. } => (incarnation, epoch, to) > state,
         FileName::Policy(_) => false,
     });
@@ -115,121 +136,28 @@ fn describe(head: &Head) -> String {
     )
 }
 
-/// Checks files, and makes those again that are not what was signed.
-struct Mender<'a> {
-    store: &'a Store,
-    config: &'a PublisherConfig,
-    mended: Vec<String>,
+async fn policy(mender: &mut Mender<'_>, head: &Head) -> Result<(), Error> {
+    let name = head.policy_name();
+    let there = mender.read(&name, head.policy_len).await?;
+    if there.is_none_or(|bytes| Hash::of(&bytes) != head.policy) {
+        let bytes = policy_file(&mut mender.store.read().await?, &mender.config.set, &head.policy).await?;
+        mender.write(&name, bytes).await?;
+    }
+    Ok(())
 }
 
-impl Mender<'_> {
-    async fn policy(&mut self, head: &Head) -> Result<(), Error> {
-        let name = head.policy_name();
-        let there = self.read(&name, head.policy_len).await?;
-        if there.is_none_or(|bytes| Hash::of(&bytes) != head.policy) {
-            let bytes = policy_file(&mut self.store.read().await?, &self.config.set, &head.policy).await?;
-            self.write(&name, bytes).await?;
+async fn head_file(mender: &mut Mender<'_>, note: &str) -> Result<(), Error> {
+    let (directory, note) = (mender.config.directory.clone(), note.to_owned());
+    let written = blocking(move || {
+        let stale = directory.head()?.as_ref() != Some(&note);
+        if stale {
+            directory.put_head(&note)?;
         }
-        Ok(())
+        Ok(stale)
+    })
+    .await?;
+    if written {
+        mender.mended.push(super::directory::HEAD.to_owned());
     }
-
-    async fn base(&mut self, head: &Head) -> Result<Vec<u8>, Error> {
-        let name = head.base_name();
-        let root = head.base_root;
-        if let Some(bytes) = self.read(&name, head.base_len).await? {
-            let (bytes, right) = blocking(move || {
-                let right = Hash::of(&bytes) == root;
-                Ok((bytes, right))
-            })
-            .await?;
-            if right {
-                return Ok(bytes);
-            }
-        }
-        let epochs = publication::epochs(&mut self.store.read().await?, &self.config.set).await?;
-        let row = epochs
-            .into_iter()
-            .find(|row| (row.incarnation, row.epoch) == (head.incarnation, head.epoch))
-            .ok_or(store::Error::Corrupt("epoch"))?;
-        if (row.version, row.root, row.commitment) != (head.base_version, head.base_root, head.base_commitment) {
-            return Err(Error::contradiction("the stored head names another base than the stored epoch"));
-        }
-        let info = BaseInfo {
-            set: head.set.clone(),
-            workspace: head.workspace.clone(),
-            pepper: row.pepper_id,
-            incarnation: row.incarnation,
-            epoch: row.epoch,
-            version: row.version,
-            cutoff: row.cutoff,
-        };
-        let built = cut::build(self.store, self.config, info, None).await?;
-        if built.root != root || built.keys != row.keys {
-            return Err(Error::file_contradicts(&name, "comes out with another root than the one that was signed"));
-        }
-        self.write(&name, built.bytes.clone()).await?;
-        Ok(built.bytes)
-    }
-
-    async fn deltas(&mut self, head: &Head, replica: &mut Replica) -> Result<(), Error> {
-        let links =
-            publication::delta_links(&mut self.store.read().await?, &self.config.set, head.base_version, head.version)
-                .await?;
-        for version in head.base_version + 1..=head.version {
-            let link = links.get(&version).ok_or(store::Error::Corrupt("version"))?;
-            let name = head.delta_name(version - 1);
-            let expected = Head { version, commitment: replica.commitment().then(link), ..head.clone() };
-            let there = self.read(&name, MAX_DELTA_LEN as u64).await?;
-            let there = there.and_then(|bytes| Delta::open(&bytes, &self.config.verifiers()).ok());
-            if there.is_none_or(|delta| replica.advance(&[delta], &expected).is_err()) {
-                let delta = self.rebuild_delta(replica, &expected).await?;
-                if delta.link != *link {
-                    return Err(Error::file_contradicts(&name, "comes out otherwise than it was signed"));
-                }
-                replica.advance(&[delta.opened], &expected)?;
-                self.write(&name, delta.bytes).await?;
-            }
-        }
-        if *replica.commitment() != head.commitment {
-            return Err(Error::contradiction("the stored versions do not lead to the stored head's commitment"));
-        }
-        Ok(())
-    }
-
-    async fn rebuild_delta(&self, replica: &Replica, head: &Head) -> Result<super::numbering::EncodedDelta, Error> {
-        let pepper = self.config.pepper(&head.pepper)?;
-        let mut profiles = ProfileTable::of(replica.profiles())?;
-        encode(&mut self.store.read().await?, self.config, pepper, replica, &mut profiles)
-            .await?
-            .ok_or_else(|| Error::file_contradicts(&head.delta_name(head.version - 1), "comes out too long"))
-    }
-
-    async fn head(&mut self, note: &str) -> Result<(), Error> {
-        let (directory, note) = (self.config.directory.clone(), note.to_owned());
-        let written = blocking(move || {
-            let stale = directory.head()?.as_ref() != Some(&note);
-            if stale {
-                directory.put_head(&note)?;
-            }
-            Ok(stale)
-        })
-        .await?;
-        if written {
-            self.mended.push(super::directory::HEAD.to_owned());
-        }
-        Ok(())
-    }
-
-    async fn read(&self, name: &FileName, limit: u64) -> Result<Option<Vec<u8>>, Error> {
-        let (directory, name) = (self.config.directory.clone(), *name);
-        blocking(move || Ok(directory.file(&name, limit)?)).await
-    }
-
-    async fn write(&mut self, name: &FileName, bytes: Vec<u8>) -> Result<(), Error> {
-        let directory: SetDirectory = self.config.directory.clone();
-        let file = *name;
-        blocking(move || Ok(directory.put(&file, &bytes)?)).await?;
-        self.mended.push(name.to_text());
-        Ok(())
-    }
+    Ok(())
 }

@@ -3,28 +3,38 @@
 //! One process leads a set, by a lease with a term that every transaction here checks. Its cycle:
 //!
 //! ```text
-//! transaction: check the lease, read the database clock, number all committed changes as one version,
-//!              make its delta, sign the head, store state and head text
-//! files:       policy, delta — then the head, last
+//! transaction: check the lease, read the database clock, number committed changes as one version (of many, as many as one
+//!              version takes), make its delta, sign the head, store state and head text
+//! files:       policy, delta, deltas of higher levels — then the head, last
 //! ```
 //!
-//! A version that is too much for a delta begins an epoch instead, in two transactions: the first numbers its changes, the
-//! second signs; between them the base is built from rows that no longer change, outside any write transaction.
+//! When an epoch has become long, the next version is a base without changes: the leader folds what it holds in memory,
+//! records and signs it in one transaction, and writes base, rebase record and head. Where the set is to be made
+//! otherwise, the base is built from the database while the epoch goes on.
 //!
 //! Killed anywhere, the next start finds the state in the database and mends the files from it: the same version always
 //! has the same bytes. A database that is older than what has been published is never published from.
 
+mod background;
+mod build;
 mod chores;
 mod config;
 mod cut;
 pub mod directory;
 mod epoch;
 mod error;
+mod fold;
 mod image;
 mod leader;
 mod load;
+mod mend;
 mod numbering;
+mod publish;
+mod reason;
+mod retention;
+mod signing;
 mod status;
+mod succession;
 
 use std::sync::Arc;
 
@@ -35,7 +45,8 @@ use tokio_util::sync::CancellationToken;
 pub use config::{Limits, Probe, PublisherConfig, Step, empty_policy};
 pub use directory::SetDirectory;
 pub use error::Error;
-pub use status::{PublisherStatus, Role};
+pub use reason::CutReason;
+pub use status::{Phase, Progress, PublisherStatus, Role};
 
 use crate::store::{self, Store, publication};
 use leader::Leader;
@@ -58,8 +69,14 @@ impl Publisher {
         let (status, watched) = watch::channel(PublisherStatus::default());
         let (wanted, wishes) = watch::channel(0);
         let stop = CancellationToken::new();
-        let leader =
-            Leader { store: store.clone(), config: config.clone(), status, wanted: wishes, stop: stop.clone() };
+        let leader = Leader {
+            store: store.clone(),
+            config: config.clone(),
+            status,
+            wanted: wishes,
+            built: Arc::default(),
+            stop: stop.clone(),
+        };
         Self { store, config, status: watched, wanted, stop, task: tokio::spawn(leader.run()) }
     }
 
@@ -152,7 +169,8 @@ pub struct Rebuilt {
 /// # Errors
 /// [`Error::Ahead`] or [`Error::Contradiction`] where the files are not the database's; nothing is then overwritten.
 pub async fn rebuild(store: &Store, config: &PublisherConfig) -> Result<Rebuilt, Error> {
-    let loaded = load::load(store, config).await?;
+    let watch = build::Watch { lease: None, progress: &|_| {} };
+    let loaded = load::load(store, config, &watch).await?;
     Ok(Rebuilt { files: loaded.mended })
 }
 

@@ -1,93 +1,88 @@
 //! The transaction in which committed changes get their version and the head is signed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use nightlatch_keyset::{Delta, DeltaBuilder, FileName, Hash, Head, MAX_DELTA_LEN, Pepper, ProfileTable, Replica};
+use nightlatch_keyset::{Author, Authored, FileName, Head, Pepper};
 
-use super::config::{PublisherConfig, Step, empty_policy, empty_policy_hash};
+use super::config::{PublisherConfig, Step};
 use super::epoch::Epoch;
 use super::error::Error;
 use super::image::Image;
-use crate::domain::SetId;
+use super::signing::{check_state, clock, issued_without_some, policy_file, policy_in_force, save};
 use crate::store::lease::Lease;
-use crate::store::publication::{self, Cut, DeltaRow, Published, SetState};
-use crate::store::{self, Read, Tx};
+use crate::store::publication::{self, ChangeRow};
+use crate::store::versions::{self, DeltaRow};
+use crate::store::{self, Tx};
+use nightlatch_keyset::note::Signer;
 
-/// The least bytes of a changed key in a delta.
-const MIN_ROW_LEN: u64 = 32;
+/// Bytes of different profiles that one version takes, so that its delta, and those of higher levels that it is part of,
+/// stay within what a delta may have.
+const PROFILE_BYTES: usize = 2 << 20;
 
 /// What came of a numbering transaction.
-pub(super) enum Outcome {
-    /// Nothing has changed, and no new head was due.
-    Idle(Epoch),
-    /// A head is signed and stored; these files are to be written before it.
-    Signed { epoch: Epoch, delta: Option<(FileName, Vec<u8>)>, policy: Option<Vec<u8>> },
-    /// The changes have a version that begins an epoch; its base is to be built.
-    Cut(Cut),
+pub(super) struct Numbered {
+    pub(super) epoch: Epoch,
+    /// What is to be written before the head; `None` where nothing has changed, and no new head was due.
+    pub(super) signed: Option<Signed>,
+    /// Committed changes were left for the next version.
+    pub(super) more: bool,
+    /// Changes of imported keys wait until rows have a column for their numbers.
+    pub(super) imports_wait: bool,
 }
 
-/// Numbers all committed changes as one version and signs the head that includes them.
+/// Files that the signed head implies.
+pub(super) struct Signed {
+    pub(super) delta: Option<(FileName, Vec<u8>)>,
+    pub(super) policy: Option<Vec<u8>>,
+}
+
+/// Numbers committed changes as one version, those first that were written first, and signs the head that includes them.
 ///
 /// Without changes the head is signed anew where `resign` says so, or something else in it has changed.
 pub(super) async fn number(
     tx: &mut Tx,
     config: Arc<PublisherConfig>,
     lease: Lease,
-    epoch: Option<Epoch>,
+    mut epoch: Epoch,
     resign: bool,
-) -> Result<Outcome, Error> {
+) -> Result<Numbered, Error> {
     let set = &config.set;
     if !lease.renew(tx).await? {
         return Err(Error::Deposed);
     }
-    // The clock first, then the changes: one committed after this instant may be missing, none before it is.
-    let issued = u64::try_from(tx.now().await?).map_err(|_| store::Error::Corrupt("clock"))?;
     let state = publication::state(tx, set).await?;
-    if issued < state.head_issued {
-        return Err(Error::ClockBehind { by_ms: state.head_issued - issued });
-    }
-    let version = state.version + 1;
-    let changes = publication::number_changes(tx, set, version).await?;
+    // The clock first, then the changes: one committed after this instant may be missing, none before it is.
+    let now = clock(tx, &state).await?;
+    let (version, limit, columns) = (state.version + 1, config.limits.max_changes, epoch.columns());
+    let numbered = publication::number_changes(tx, set, version, limit, columns.number).await?;
     config.reached(Step::Numbered)?;
-
-    let begin = |reason: &str| Cut {
-        incarnation: state.incarnation,
-        epoch: state.epoch + 1,
-        version,
-        issued,
-        cutoff: (issued / 1000).saturating_sub(config.limits.retention.as_secs()),
-        changes,
-        reason: reason.to_owned(),
-    };
-    let Some(mut epoch) = epoch else {
-        return cut(tx, set, begin("first")).await;
-    };
     check_state(&state, &epoch.head)?;
-    if let Some(reason) = epoch.cut_reason(&config.limits, changes, &state.pepper_id) {
-        return cut(tx, set, begin(reason)).await;
+
+    let mut rows = Vec::new();
+    let mut more = numbered >= u64::from(limit);
+    if numbered > 0 {
+        rows = publication::changes_of(tx, set, version).await?;
+        let fitting = fitting(&rows);
+        if let Some(last) = fitting.checked_sub(1).filter(|_| fitting < rows.len()) {
+            publication::put_back(tx, set, version, rows[last].position).await?;
+            rows.truncate(fitting);
+            more = true;
+        }
     }
-    if changes > MAX_DELTA_LEN as u64 / MIN_ROW_LEN {
-        return cut(tx, set, begin("batch")).await;
-    }
+    let imports_wait = !columns.number && publication::imports_wait(tx, set).await?;
+    let issued = if more || imports_wait { issued_without_some(tx, set, now, &state).await? } else { now };
 
     let policy = policy_in_force(&state);
-    let said_anew = policy != epoch.head.policy || state.accepts_foreign != epoch.head.accepts_foreign;
-    if changes == 0 && (!(resign || said_anew) || issued == state.head_issued) {
-        return Ok(Outcome::Idle(epoch));
+    // As long as rows have no number, an imported key would have no name.
+    let accepts_foreign = state.accepts_foreign && columns.number;
+    let said_anew = policy != epoch.head.policy || accepts_foreign != epoch.head.accepts_foreign;
+    if rows.is_empty() && (!(resign || said_anew) || issued == state.head_issued) {
+        return Ok(Numbered { epoch, signed: None, more, imports_wait });
     }
-    let delta = if changes > 0 {
-        let pepper = config.pepper(&epoch.head.pepper)?;
-        match encode(tx, &config, pepper, &epoch.replica, &mut epoch.profiles).await? {
-            Some(delta) => Some(delta),
-            None => return cut(tx, set, begin("batch")).await,
-        }
-    } else {
-        None
-    };
     let policy_bytes = if policy == epoch.head.policy { None } else { Some(policy_file(tx, set, &policy).await?) };
-
     let mut head = Head {
-        accepts_foreign: state.accepts_foreign,
+        accepts_foreign,
         policy,
         policy_len: policy_bytes.as_ref().map_or(epoch.head.policy_len, |bytes| bytes.len() as u64),
         issued,
@@ -95,100 +90,89 @@ pub(super) async fn number(
         skew: state.skew_ms,
         ..epoch.head.clone()
     };
-    if let Some(delta) = &delta {
-        (head.version, head.commitment) = (version, *delta.opened.to_commitment());
-        // What edges will do with the file, done here before anybody sees it.
-        epoch.replica.advance(std::slice::from_ref(&delta.opened), &head)?;
-        head.keys = epoch.replica.len() as u64;
+    let mut delta = None;
+    if !rows.is_empty() {
+        let made = author_next(&mut epoch.author, config.pepper(&epoch.head.pepper)?, &rows, &config.signer)?;
+        (head.version, head.commitment) = (version, made.commitment);
+        head.keys = epoch.author.replica().len() as u64;
         let row = DeltaRow {
             incarnation: head.incarnation,
             epoch: head.epoch,
             version,
             issued,
-            link: delta.link,
-            commitment: head.commitment,
-            changes,
+            link: made.link,
+            commitment: made.commitment,
+            changes: rows.len() as u64,
         };
-        publication::insert_delta(tx, set, &row).await?;
+        versions::insert_delta(tx, set, &row).await?;
+        delta = Some((made.name, made.bytes));
     }
     let note = head.sign(&config.signer);
     save(tx, set, &head, &note, state.validity_ms).await?;
     (epoch.head, epoch.note) = (head, note);
-    let delta = delta.map(|delta| (epoch.head.delta_name(version - 1), delta.bytes));
-    Ok(Outcome::Signed { epoch, delta, policy: policy_bytes })
+    Ok(Numbered { epoch, signed: Some(Signed { delta, policy: policy_bytes }), more, imports_wait })
 }
 
-/// Stores a head and the state it signs.
-pub(super) async fn save(tx: &mut Tx, set: &SetId, head: &Head, note: &str, validity_ms: u64) -> Result<(), Error> {
-    let published = Published {
-        incarnation: head.incarnation,
-        epoch: head.epoch,
-        version: head.version,
-        commitment: head.commitment,
-        keys: head.keys,
-        note,
-        issued: head.issued,
-        validity_ms,
-    };
-    Ok(publication::save_head(tx, set, &published).await?)
-}
-
-/// The policy that the next head is to name.
-pub(super) fn policy_in_force(state: &SetState) -> Hash {
-    state.policy.unwrap_or_else(empty_policy_hash)
-}
-
-/// The bytes of a policy, checked against its hash.
-pub(super) async fn policy_file(read: &mut Read, set: &SetId, hash: &Hash) -> Result<Vec<u8>, Error> {
-    let bytes = if *hash == empty_policy_hash() {
-        empty_policy()
-    } else {
-        publication::policy(read, set, hash).await?.ok_or(store::Error::Corrupt("route policy"))?
-    };
-    if Hash::of(&bytes) != *hash {
-        return Err(store::Error::Corrupt("route policy").into());
-    }
-    Ok(bytes)
-}
-
-/// A delta's file, and the same read back.
-pub(super) struct EncodedDelta {
-    pub(super) bytes: Vec<u8>,
-    pub(super) link: Hash,
-    pub(super) opened: Delta,
-}
-
-/// Makes the delta that leads `replica` to the next version from that version's rows, and gives its new profiles their
-/// numbers. `None` where it is longer than a delta may be.
-pub(super) async fn encode(
-    read: &mut Read,
-    config: &PublisherConfig,
+/// Makes the delta of level 0 that leads to the next version, from that version's rows, and goes there.
+pub(super) fn author_next(
+    author: &mut Author,
     pepper: &Pepper,
-    replica: &Replica,
-    profiles: &mut ProfileTable,
-) -> Result<Option<EncodedDelta>, Error> {
-    let mut builder = DeltaBuilder::new(replica.set(), replica.incarnation(), replica.epoch(), replica.version())?;
-    for row in publication::changes_of(read, &config.set, replica.version() + 1).await? {
-        builder.push(&Image::decode(&row, pepper)?.change())?;
-    }
-    let (bytes, link, _) = builder.finish(profiles, replica.commitment(), &config.signer)?;
-    if bytes.len() > MAX_DELTA_LEN {
-        return Ok(None);
-    }
-    let opened = Delta::open(&bytes, &config.verifiers())?;
-    Ok(Some(EncodedDelta { bytes, link, opened }))
+    rows: &[ChangeRow],
+    signer: &Signer,
+) -> Result<Authored, Error> {
+    let images: Vec<_> = rows.iter().map(|row| Image::decode(row, pepper)).collect::<Result<_, store::Error>>()?;
+    let changes: Vec<_> = images.iter().map(Image::change).collect();
+    Ok(author.next(&changes, &[], signer)?)
 }
 
-fn check_state(state: &SetState, head: &Head) -> Result<(), Error> {
-    let stored = (state.incarnation, state.epoch, state.version, state.commitment);
-    if stored == (head.incarnation, head.epoch, head.version, head.commitment) {
-        Ok(())
-    } else {
-        Err(Error::contradiction("the database has moved on without this leader"))
+/// How many of the rows, from the first, one delta certainly takes.
+fn fitting(rows: &[ChangeRow]) -> usize {
+    let mut profiles = BTreeSet::new();
+    let mut bytes = 0;
+    for (index, row) in rows.iter().enumerate() {
+        let tier = row.tier.as_deref().unwrap_or_default();
+        if profiles.insert((&row.kind, &row.environment, tier, &row.scopes)) {
+            bytes += 64 + tier.len() + row.scopes.len();
+            if bytes > PROFILE_BYTES && index > 0 {
+                return index;
+            }
+        }
     }
+    rows.len()
 }
 
-async fn cut(tx: &mut Tx, set: &SetId, cut: Cut) -> Result<Outcome, Error> {
-    publication::begin_cut(tx, set, &cut).await?;
-    Ok(Outcome::Cut(cut))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(number: i64, scopes: &str) -> ChangeRow {
+        ChangeRow {
+            key_number: number,
+            digest: vec![0; 32],
+            status: 0,
+            imported: 0,
+            deadline: None,
+            kind: "service_account".into(),
+            environment: "live".into(),
+            tier: None,
+            scopes: scopes.into(),
+            subject: 1,
+            created_at: 0,
+            version: 1,
+            position: number,
+        }
+    }
+
+    #[test]
+    fn a_version_takes_as_many_profiles_as_fit_and_at_least_one() {
+        let long = "s".repeat(PROFILE_BYTES / 4);
+        let rows: Vec<_> = (0..9).map(|number| row(number, &format!("{number}{long}"))).collect();
+        assert_eq!(fitting(&rows), 3);
+        assert_eq!(fitting(&rows[..3]), 3);
+        // One profile counts once.
+        let same: Vec<_> = (0..9).map(|number| row(number, &long)).collect();
+        assert_eq!(fitting(&same), 9);
+        assert_eq!(fitting(&[row(0, &"s".repeat(PROFILE_BYTES + 1)), row(1, "a")]), 1);
+        assert_eq!(fitting(&[]), 0);
+    }
 }

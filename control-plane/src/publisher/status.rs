@@ -1,8 +1,10 @@
 //! What others may know of the publisher at any moment.
 
+use std::fmt;
 use std::time::Duration;
 
-use nightlatch_keyset::Head;
+use super::epoch::Epoch;
+use super::reason::CutReason;
 
 /// Whether this process is the one that numbers and signs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +18,45 @@ pub enum Role {
     Standby,
     /// It has stopped.
     Stopped,
+}
+
+/// What a build from the database is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Change rows are read.
+    Reading,
+    /// The base is put together.
+    Packing,
+    /// What has changed since the build began is applied.
+    CatchingUp,
+}
+
+impl Phase {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reading => "reading",
+            Self::Packing => "packing",
+            Self::CatchingUp => "catching up",
+        }
+    }
+}
+
+/// How far a build from the database has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What it is at.
+    pub phase: Phase,
+    /// Change rows read.
+    pub rows: u64,
+    /// Change rows there are.
+    pub expected: u64,
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a base is built from the database: {}, {} of {} rows", self.phase.as_str(), self.rows, self.expected)
+    }
 }
 
 /// A publisher's state, for `/readyz`, `/metrics` and whoever waits for a version.
@@ -37,8 +78,16 @@ pub struct PublisherStatus {
     pub valid_until: Option<u64>,
     /// How long the last version took from the start of its numbering to its head being in place.
     pub last_publish: Option<Duration>,
-    /// How long the last base took to build and publish.
+    /// How long the last base took to make and publish; of one from the database, without its build in the background.
     pub last_cut: Option<Duration>,
+    /// Why that base was made.
+    pub last_cut_reason: Option<CutReason>,
+    /// Keys beside the base, in the replicas of edges.
+    pub overlay: u64,
+    /// Bytes of the epoch's deltas of level 0.
+    pub delta_bytes: u64,
+    /// How far a build from the database has come, while there is one.
+    pub build: Option<Progress>,
     /// Heads published by this process.
     pub heads: u64,
     /// Committed changes that no published head includes, when last counted.
@@ -50,11 +99,13 @@ pub struct PublisherStatus {
 }
 
 impl PublisherStatus {
-    /// Takes over what a published head says.
-    pub(super) fn show(&mut self, head: &Head) {
+    /// Takes over what has been published.
+    pub(super) fn show(&mut self, epoch: &Epoch) {
+        let head = &epoch.head;
         (self.incarnation, self.epoch, self.version) = (head.incarnation, head.epoch, head.version);
         self.keys = head.keys;
         (self.issued, self.valid_until) = (Some(head.issued), Some(head.valid_until));
+        (self.overlay, self.delta_bytes) = (epoch.overlay(), epoch.delta_bytes());
     }
 
     /// Whether everything is in order: the set has a head that is valid at `now` (unix milliseconds of the database), and
@@ -69,7 +120,10 @@ impl PublisherStatus {
             (None, _) if self.role == Role::Standby => Ok(()),
             (Some(error), Some(until)) if until <= now => Err(format!("the published head has run out: {error}")),
             (Some(error), None) => Err(format!("nothing is published yet: {error}")),
-            (None, None) => Err("nothing is published yet".into()),
+            (None, None) => match &self.build {
+                Some(progress) => Err(format!("nothing is published yet: {progress}")),
+                None => Err("nothing is published yet".into()),
+            },
             (None, Some(until)) if until <= now => Err("the published head has run out".into()),
             (_, Some(_)) => Ok(()),
         }

@@ -68,12 +68,17 @@ async fn note_publishes(
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) {
-    let mut noted = 0;
+    let (mut noted, mut epoch) = (0, 0);
     while let Some(Ok(())) = stop.run_until_cancelled(publisher.changed()).await {
-        let (version, took) = {
+        let (version, took, cut) = {
             let status = publisher.borrow_and_update();
-            (status.version, status.last_publish)
+            let cut = status.last_cut.zip(status.last_cut_reason).map(|(took, reason)| (status.epoch, took, reason));
+            (status.version, status.last_publish, cut)
         };
+        if let Some((number, took, reason)) = cut.filter(|(number, ..)| *number != epoch) {
+            epoch = number;
+            metrics.cut(reason.as_str(), took);
+        }
         if let Some(took) = took.filter(|_| version != noted) {
             noted = version;
             metrics.published(took);

@@ -37,6 +37,7 @@ mod rows;
 mod select;
 pub mod tokens;
 pub(crate) mod tx;
+pub(crate) mod versions;
 pub mod workspaces;
 mod writer;
 
@@ -171,7 +172,11 @@ impl Store {
         let held = match &self.backend {
             Backend::Sqlite { readers, .. } => Held::SqliteRead(readers.begin().await?),
             Backend::Postgres(pool) => {
-                Held::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+                // In its own task: if a caller went away while its transaction begins, the pool would take the connection
+                // back without knowing of it, and the next to write there would find it read-only.
+                let pool = pool.clone();
+                let begin = async move { pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await };
+                Held::Postgres(tokio::spawn(begin).await.map_err(|_| Error::Closed)??)
             }
         };
         Ok(Read::new(held))

@@ -1,9 +1,7 @@
-//! What the publisher reads and writes: changes and their numbers, versions, epochs, the last head.
+//! What the publisher reads and writes: a set's state, its changes and their numbers, the last head.
 //!
 //! A change row is written without a version. Once numbered it never changes, so everything published from rows up to a
 //! version can be made again, byte for byte, until [`delete_changes`] removes what two later epochs have superseded.
-
-use std::collections::BTreeMap;
 
 use nightlatch_key::Brand;
 use nightlatch_keyset::{Commitment, Hash};
@@ -147,18 +145,66 @@ impl ChangeRow {
     }
 }
 
-/// Gives all committed rows that have none this version, in one statement, whose snapshot they are. Within the version
-/// they keep the order in which they were written: two changes of one key are written under its lock, so the later one has
-/// the higher `seq`.
+/// Gives at most `limit` committed rows that have none this version, those that were written first, in one statement,
+/// whose snapshot they are; without `imported`, rows of imported keys wait. Within the version they keep the order in
+/// which they were written: two changes of one key are written under its lock, so the later one has the higher `seq`, and
+/// gets no earlier version.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub(crate) async fn number_changes(tx: &mut Tx, set: &SetId, version: u64) -> Result<u64, Error> {
+pub(crate) async fn number_changes(
+    tx: &mut Tx,
+    set: &SetId,
+    version: u64,
+    limit: u32,
+    imported: bool,
+) -> Result<u64, Error> {
     Ok(sql!(
         tx,
-        "UPDATE changes SET version = $1, position = seq WHERE set_id = $2 AND version IS NULL",
-        signed(version)?, set.as_str() => execute
+        "UPDATE changes SET version = $1, position = seq WHERE seq IN \
+         (SELECT seq FROM changes WHERE set_id = $2 AND version IS NULL AND imported <= $3 ORDER BY seq LIMIT $4)",
+        signed(version)?, set.as_str(), i64::from(imported), i64::from(limit) => execute
     )?)
+}
+
+/// Takes the version away again from its rows after a position: they are to have a later one.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn put_back(tx: &mut Tx, set: &SetId, version: u64, after: i64) -> Result<(), Error> {
+    sql!(
+        tx,
+        "UPDATE changes SET version = NULL, position = NULL WHERE set_id = $1 AND version = $2 AND position > $3",
+        set.as_str(), signed(version)?, after => execute
+    )?;
+    Ok(())
+}
+
+/// Since when the oldest committed row without a version has been there, unix milliseconds: each of them was committed
+/// then or later.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn waiting_since(read: &mut Read, set: &SetId) -> Result<Option<u64>, Error> {
+    let (since,) = sql!(
+        read,
+        "SELECT MIN(created_at) FROM changes WHERE set_id = $1 AND version IS NULL",
+        set.as_str() => one (Option<i64>,)
+    )?;
+    since.map(unsigned).transpose()
+}
+
+/// Whether rows of imported keys have no version.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn imports_wait(read: &mut Read, set: &SetId) -> Result<bool, Error> {
+    let row = sql!(
+        read,
+        "SELECT seq FROM changes WHERE set_id = $1 AND version IS NULL AND imported = 1 LIMIT 1",
+        set.as_str() => optional (i64,)
+    )?;
+    Ok(row.is_some())
 }
 
 /// How many committed rows have no version.
@@ -207,6 +253,53 @@ pub(crate) async fn changes_page(
     )?)
 }
 
+/// How many rows there are up to a version.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn count_changes(read: &mut Read, set: &SetId, through: u64) -> Result<u64, Error> {
+    let (count,) = sql!(
+        read,
+        "SELECT COUNT(*) FROM changes WHERE set_id = $1 AND version <= $2",
+        set.as_str(), signed(through)? => one (i64,)
+    )?;
+    unsigned(count)
+}
+
+/// The digests of keys whose last change up to version `through` is a revocation from before `cutoff` that the base at
+/// version `since`, made with the cutoff `earlier`, did not leave out: all of those that it may hold, and some more.
+/// Cutoffs are unix seconds.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Corrupt`].
+pub(crate) async fn revoked_before(
+    read: &mut Read,
+    set: &SetId,
+    since: u64,
+    earlier: u64,
+    through: u64,
+    cutoff: u64,
+) -> Result<Vec<[u8; 32]>, Error> {
+    let ms = |seconds: u64| signed(seconds.saturating_mul(1000));
+    // Two statements, each with an index of its own: revoked lately enough, or published lately enough.
+    let by_time = sql!(
+        read,
+        "SELECT o.digest FROM changes o WHERE o.set_id = $1 AND o.status = 3 AND o.created_at >= $2 \
+         AND o.created_at < $3 AND o.version <= $4 AND NOT EXISTS (SELECT 1 FROM changes n WHERE n.set_id = o.set_id \
+         AND n.key_number = o.key_number AND n.version <= $4 AND (n.version, n.position) > (o.version, o.position))",
+        set.as_str(), ms(earlier)?, ms(cutoff)?, signed(through)? => all (Vec<u8>,)
+    )?;
+    let by_version = sql!(
+        read,
+        "SELECT o.digest FROM changes o WHERE o.set_id = $1 AND o.status = 3 AND o.version > $2 AND o.version <= $3 \
+         AND o.created_at < $4 AND NOT EXISTS (SELECT 1 FROM changes n WHERE n.set_id = o.set_id \
+         AND n.key_number = o.key_number AND n.version <= $3 AND (n.version, n.position) > (o.version, o.position))",
+        set.as_str(), signed(since)?, signed(through)?, ms(cutoff.min(earlier))? => all (Vec<u8>,)
+    )?;
+    let digests = by_time.into_iter().chain(by_version);
+    digests.map(|(digest,)| digest.try_into().map_err(|_| Error::Corrupt("change"))).collect()
+}
+
 /// The version of a key's last committed change: `None` where it has none, `Some(None)` where it is not numbered yet.
 ///
 /// # Errors
@@ -218,183 +311,6 @@ pub(crate) async fn last_change(read: &mut Read, set: &SetId, number: u32) -> Re
         set.as_str(), i64::from(number) => optional (Option<i64>,)
     )?;
     row.map(|(version,)| version.map(unsigned).transpose()).transpose()
-}
-
-/// A cut: which base begins the next epoch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Cut {
-    pub(crate) incarnation: u64,
-    pub(crate) epoch: u64,
-    pub(crate) version: u64,
-    /// The database clock before its changes were numbered: what its head will say.
-    pub(crate) issued: u64,
-    /// Unix seconds: keys that had ended before are left out.
-    pub(crate) cutoff: u64,
-    pub(crate) changes: u64,
-    pub(crate) reason: String,
-}
-
-/// Records that the changes of `cut.version` go into a base. Until [`finish_cut`] it is not published.
-///
-/// # Errors
-/// [`Error::Database`].
-pub(crate) async fn begin_cut(tx: &mut Tx, set: &SetId, cut: &Cut) -> Result<(), Error> {
-    sql!(
-        tx,
-        "INSERT INTO set_versions (set_id, version, incarnation, epoch, kind, issued, cutoff, change_count, reason) \
-         VALUES ($1, $2, $3, $4, 'base', $5, $6, $7, $8)",
-        set.as_str(), signed(cut.version)?, signed(cut.incarnation)?, signed(cut.epoch)?, signed(cut.issued)?,
-        signed(cut.cutoff)?, signed(cut.changes)?, &cut.reason => execute
-    )?;
-    Ok(())
-}
-
-/// The cut that is begun and not finished.
-///
-/// # Errors
-/// [`Error::Database`], [`Error::Corrupt`].
-pub(crate) async fn open_cut(read: &mut Read, set: &SetId) -> Result<Option<Cut>, Error> {
-    let row = sql!(
-        read,
-        "SELECT incarnation, epoch, version, issued, COALESCE(cutoff, 0), change_count, reason FROM set_versions \
-         WHERE set_id = $1 AND kind = 'base' AND link IS NULL ORDER BY version DESC LIMIT 1",
-        set.as_str() => optional (i64, i64, i64, i64, i64, i64, String)
-    )?;
-    row.map(|(incarnation, epoch, version, issued, cutoff, changes, reason)| {
-        Ok(Cut {
-            incarnation: unsigned(incarnation)?,
-            epoch: unsigned(epoch)?,
-            version: unsigned(version)?,
-            issued: unsigned(issued)?,
-            cutoff: unsigned(cutoff)?,
-            changes: unsigned(changes)?,
-            reason,
-        })
-    })
-    .transpose()
-}
-
-/// What a rebuild needs to know of a base beside the change rows.
-#[derive(Clone, Debug)]
-pub(crate) struct EpochRow {
-    pub(crate) incarnation: u64,
-    pub(crate) epoch: u64,
-    pub(crate) version: u64,
-    pub(crate) commitment: Commitment,
-    pub(crate) root: Hash,
-    pub(crate) cutoff: u64,
-    pub(crate) keys: u64,
-    pub(crate) pepper_id: String,
-    /// Unix milliseconds at which it was published.
-    pub(crate) created_at: u64,
-}
-
-/// Records the base of a cut, and with it that the cut is done.
-///
-/// # Errors
-/// [`Error::Database`].
-pub(crate) async fn finish_cut(tx: &mut Tx, set: &SetId, epoch: &EpochRow, reason: &str) -> Result<(), Error> {
-    sql!(
-        tx,
-        "INSERT INTO set_epochs (set_id, incarnation, epoch, version, commitment, root, cutoff, key_count, pepper_id, \
-         reason, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-        set.as_str(), signed(epoch.incarnation)?, signed(epoch.epoch)?, signed(epoch.version)?,
-        epoch.commitment.0.0.as_slice(), epoch.root.0.as_slice(), signed(epoch.cutoff)?, signed(epoch.keys)?,
-        &epoch.pepper_id, reason, signed(epoch.created_at)? => execute
-    )?;
-    sql!(
-        tx,
-        "UPDATE set_versions SET link = $1, commitment = $2 WHERE set_id = $3 AND version = $4",
-        epoch.root.0.as_slice(), epoch.commitment.0.0.as_slice(), set.as_str(), signed(epoch.version)? => execute
-    )?;
-    Ok(())
-}
-
-/// The published bases, newest first.
-///
-/// # Errors
-/// [`Error::Database`], [`Error::Corrupt`].
-pub(crate) async fn epochs(read: &mut Read, set: &SetId) -> Result<Vec<EpochRow>, Error> {
-    #[derive(sqlx::FromRow)]
-    struct Row {
-        incarnation: i64,
-        epoch: i64,
-        version: i64,
-        commitment: Vec<u8>,
-        root: Vec<u8>,
-        cutoff: i64,
-        key_count: i64,
-        pepper_id: String,
-        created_at: i64,
-    }
-    let rows = sql!(
-        read,
-        "SELECT incarnation, epoch, version, commitment, root, cutoff, key_count, pepper_id, created_at \
-         FROM set_epochs WHERE set_id = $1 ORDER BY incarnation DESC, epoch DESC",
-        set.as_str() => all Row
-    )?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(EpochRow {
-                incarnation: unsigned(row.incarnation)?,
-                epoch: unsigned(row.epoch)?,
-                version: unsigned(row.version)?,
-                commitment: Commitment(hash(&row.commitment)?),
-                root: hash(&row.root)?,
-                cutoff: unsigned(row.cutoff)?,
-                keys: unsigned(row.key_count)?,
-                pepper_id: row.pepper_id,
-                created_at: unsigned(row.created_at)?,
-            })
-        })
-        .collect()
-}
-
-/// A version whose file is a delta.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct DeltaRow {
-    pub(crate) incarnation: u64,
-    pub(crate) epoch: u64,
-    pub(crate) version: u64,
-    pub(crate) issued: u64,
-    pub(crate) link: Hash,
-    pub(crate) commitment: Commitment,
-    pub(crate) changes: u64,
-}
-
-/// Records a delta.
-///
-/// # Errors
-/// [`Error::Database`].
-pub(crate) async fn insert_delta(tx: &mut Tx, set: &SetId, delta: &DeltaRow) -> Result<(), Error> {
-    sql!(
-        tx,
-        "INSERT INTO set_versions (set_id, version, incarnation, epoch, kind, issued, link, commitment, change_count, \
-         reason) VALUES ($1, $2, $3, $4, 'delta', $5, $6, $7, $8, '')",
-        set.as_str(), signed(delta.version)?, signed(delta.incarnation)?, signed(delta.epoch)?, signed(delta.issued)?,
-        delta.link.0.as_slice(), delta.commitment.0.0.as_slice(), signed(delta.changes)? => execute
-    )?;
-    Ok(())
-}
-
-/// The hashes of the bodies of the deltas after version `from`, up to `through`, by version.
-///
-/// # Errors
-/// [`Error::Corrupt`] where a delta has none.
-pub(crate) async fn delta_links(
-    read: &mut Read,
-    set: &SetId,
-    from: u64,
-    through: u64,
-) -> Result<BTreeMap<u64, Hash>, Error> {
-    let rows = sql!(
-        read,
-        "SELECT version, link FROM set_versions WHERE set_id = $1 AND version > $2 AND version <= $3 AND kind = 'delta'",
-        set.as_str(), signed(from)?, signed(through)? => all (i64, Option<Vec<u8>>)
-    )?;
-    rows.into_iter()
-        .map(|(version, link)| Ok((unsigned(version)?, hash(&link.ok_or(Error::Corrupt("version"))?)?)))
-        .collect()
 }
 
 /// Where a set has got, with the head that says so.
@@ -456,40 +372,14 @@ pub(crate) async fn delete_changes(tx: &mut Tx, rows: &[i64]) -> Result<(), Erro
     Ok(())
 }
 
-/// Forgets versions before one: nothing of them is superseded any more that [`superseded`] would find.
-///
-/// # Errors
-/// [`Error::Database`].
-pub(crate) async fn forget_versions(tx: &mut Tx, set: &SetId, before: u64) -> Result<(), Error> {
-    sql!(
-        tx,
-        "DELETE FROM set_versions WHERE set_id = $1 AND version < $2",
-        set.as_str(), signed(before)? => execute
-    )?;
-    Ok(())
-}
-
-/// Forgets an epoch whose files are gone.
-///
-/// # Errors
-/// [`Error::Database`].
-pub(crate) async fn forget_epoch(tx: &mut Tx, set: &SetId, incarnation: u64, epoch: u64) -> Result<(), Error> {
-    sql!(
-        tx,
-        "DELETE FROM set_epochs WHERE set_id = $1 AND incarnation = $2 AND epoch = $3",
-        set.as_str(), signed(incarnation)?, signed(epoch)? => execute
-    )?;
-    Ok(())
-}
-
-fn unsigned(number: i64) -> Result<u64, Error> {
+pub(super) fn unsigned(number: i64) -> Result<u64, Error> {
     u64::try_from(number).map_err(|_| Error::Corrupt("number"))
 }
 
-fn signed(number: u64) -> Result<i64, Error> {
+pub(super) fn signed(number: u64) -> Result<i64, Error> {
     i64::try_from(number).map_err(|_| Error::Corrupt("number"))
 }
 
-fn hash(bytes: &[u8]) -> Result<Hash, Error> {
+pub(super) fn hash(bytes: &[u8]) -> Result<Hash, Error> {
     bytes.try_into().map(Hash).map_err(|_| Error::Corrupt("hash"))
 }

@@ -54,6 +54,7 @@ impl SyncJob {
         if self.options.dry_run {
             let checker = Checker::new(&head, known.head.as_ref(), &self.options.verifiers);
             let file = |name: &FileName| Copied { name: name.to_text(), bytes: checker.len(name) };
+            // Of the rest a source need not have all.
             report.copied = plan.copy.iter().map(file).collect();
             report.head = plan.head;
             report.removed = unneeded.iter().map(FileName::to_text).collect();
@@ -135,6 +136,10 @@ impl SyncJob {
             if bytes.is_none_or(|bytes| checker.check(&name, &bytes).is_err()) {
                 tracing::warn!(%name, "a file of the target is damaged and will be replaced");
                 known.present.remove(&name);
+                if matches!(name, FileName::BasePart { .. }) {
+                    // Or else its index is.
+                    known.present.remove(&head.base_name());
+                }
             }
         }
         Ok(())
@@ -143,7 +148,10 @@ impl SyncJob {
     async fn copy(&self, plan: &CopyPlan, head: &Head, known: &mut Known) -> Result<Vec<Copied>, SyncError> {
         let checker = Checker::new(head, known.head.as_ref(), &self.options.verifiers);
         let bar = progress(plan.copy.iter().filter_map(|name| checker.len(name)).sum());
-        let mut waiting = plan.copy.iter();
+        let mut wanted: Vec<(FileName, bool)> = plan.copy.iter().map(|name| (*name, true)).collect();
+        wanted.extend(plan.lagging.iter().map(|name| (*name, false)));
+        let index = self.index_for_parts(head, known, &checker, &bar, &mut wanted).await?;
+        let mut waiting = wanted.into_iter();
         let mut running = FuturesUnordered::new();
         let mut copied = Vec::new();
         let mut failure = None;
@@ -151,35 +159,82 @@ impl SyncJob {
             // After a failure none is begun, but those that are on their way are not left alone.
             while failure.is_none()
                 && running.len() < AT_ONCE
-                && let Some(name) = waiting.next()
+                && let Some((name, needed)) = waiting.next()
             {
-                running.push(self.copy_one(*name, &checker, &bar));
+                running.push(self.copy_one(name, needed, &checker, &bar));
             }
             match running.next().await {
                 None => break,
-                Some(Ok((name, bytes))) => {
+                Some(Ok(Some((name, bytes)))) => {
                     known.present.insert(name, Listed { bytes, modified: head.issued });
                     copied.push(Copied { name: name.to_text(), bytes: Some(bytes) });
                 }
+                Some(Ok(None)) => {}
                 Some(Err(error)) => failure = failure.or(Some(error)),
             }
         }
         bar.finish_and_clear();
-        failure.map_or(Ok(copied), Err)
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        if let Some(bytes) = index {
+            let (name, len) = (head.base_name(), bytes.len() as u64);
+            self.target.put(&name, Bytes::from(bytes)).await?;
+            known.present.insert(name, Listed { bytes: len, modified: head.issued });
+            copied.push(Copied { name: name.to_text(), bytes: Some(len) });
+        }
+        Ok(copied)
     }
 
-    /// Nothing is written that has not been checked.
+    /// Fetches the index of a base of which something is `wanted`: its parts are checked against it, and it against them.
+    /// Returns it where it is to be written, after them; parts that the target has and that do not fit it are added to
+    /// what is wanted.
+    async fn index_for_parts(
+        &self,
+        head: &Head,
+        known: &Known,
+        checker: &Checker<'_>,
+        bar: &ProgressBar,
+        wanted: &mut Vec<(FileName, bool)>,
+    ) -> Result<Option<Vec<u8>>, SyncError> {
+        let name = head.base_name();
+        let of_base = |wanted: &FileName| matches!(wanted, FileName::Base { .. } | FileName::BasePart { .. });
+        if head.base_parts.is_empty() || !wanted.iter().any(|(name, _)| of_base(name)) {
+            return Ok(None);
+        }
+        wanted.retain(|(wanted, _)| *wanted != name);
+        let bytes = self.source.file(&name, checker.limit(&name), &|part| bar.inc(part)).await?;
+        let bytes = bytes.ok_or_else(|| SyncError::Source(format!("{name} is not there")))?;
+        checker.check(&name, &bytes)?;
+        if self.target.read(&name, checker.limit(&name)).await?.as_ref() == Some(&bytes) {
+            return Ok(None);
+        }
+        for part in head.part_names().filter(|part| known.present.contains_key(part)) {
+            let there = self.target.read(&part, checker.limit(&part)).await?;
+            if there.is_none_or(|bytes| checker.check(&part, &bytes).is_err()) {
+                wanted.push((part, true));
+            }
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Nothing is written that has not been checked. `None` where the source lacks a file that is not `needed`.
     async fn copy_one(
         &self,
         name: FileName,
+        needed: bool,
         checker: &Checker<'_>,
         bar: &ProgressBar,
-    ) -> Result<(FileName, u64), SyncError> {
-        let bytes = self.source.file(&name, checker.limit(&name), &|part| bar.inc(part)).await?;
+    ) -> Result<Option<(FileName, u64)>, SyncError> {
+        let bytes = match self.source.file(&name, checker.limit(&name), &|part| bar.inc(part)).await? {
+            Some(bytes) => bytes,
+            None if needed => return Err(SyncError::Source(format!("{name} is not there"))),
+            None => return Ok(None),
+        };
         checker.check(&name, &bytes)?;
         let len = bytes.len() as u64;
         self.target.put(&name, Bytes::from(bytes)).await?;
-        Ok((name, len))
+        Ok(Some((name, len)))
     }
 
     fn removable(&mut self, plan: &CopyPlan, known: &Known, head: &Head) -> Vec<FileName> {

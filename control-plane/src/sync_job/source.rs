@@ -62,7 +62,7 @@ impl Source {
     }
 
     /// The head's text; `None` where it is the one that was read last.
-    pub(super) async fn head(&mut self) -> Result<Option<String>, SyncError> {
+    pub(crate) async fn head(&mut self) -> Result<Option<String>, SyncError> {
         match &mut self.0 {
             Kind::Directory(directory) => {
                 let directory = directory.clone();
@@ -94,28 +94,30 @@ impl Source {
         }
     }
 
-    /// A file's bytes, at most `limit`; `progress` hears of every part.
-    pub(super) async fn file(
+    /// A file's bytes, at most `limit`; `None` where it is not there. `progress` hears of every part.
+    pub(crate) async fn file(
         &self,
         name: &FileName,
         limit: u64,
         progress: &(dyn Fn(u64) + Sync),
-    ) -> Result<Vec<u8>, SyncError> {
-        match &self.0 {
+    ) -> Result<Option<Vec<u8>>, SyncError> {
+        let bytes = match &self.0 {
             Kind::Directory(directory) => {
                 let (directory, file) = (directory.clone(), *name);
                 let read = super::target::blocking(move || directory.file(&file, limit)).await;
-                let bytes = read
-                    .map_err(SyncError::Source)?
-                    .ok_or_else(|| SyncError::Source(format!("{name} is not there")))?;
-                progress(bytes.len() as u64);
-                within(bytes, limit, name)
+                let bytes = read.map_err(SyncError::Source)?;
+                progress(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64));
+                bytes
             }
             Kind::Web { client, base, token, .. } => {
-                let response = send(client.get(format!("{base}/{FILES}/{name}")), token.as_ref()).await?;
-                within(body(response, limit, progress).await?, limit, name)
+                let request = client.get(format!("{base}/{FILES}/{name}"));
+                match answer(request, token.as_ref()).await? {
+                    response if response.status() == StatusCode::NOT_FOUND => None,
+                    response => Some(body(accepted(response)?, limit, progress).await?),
+                }
             }
-        }
+        };
+        bytes.map(|bytes| within(bytes, limit, name)).transpose()
     }
 }
 
@@ -127,11 +129,18 @@ fn within(bytes: Vec<u8>, limit: u64, name: &FileName) -> Result<Vec<u8>, SyncEr
 }
 
 async fn send(request: reqwest::RequestBuilder, token: Option<&SecretString>) -> Result<Response, SyncError> {
+    accepted(answer(request, token).await?)
+}
+
+async fn answer(request: reqwest::RequestBuilder, token: Option<&SecretString>) -> Result<Response, SyncError> {
     let request = match token {
         Some(token) => request.bearer_auth(token.expose_secret()),
         None => request,
     };
-    let response = request.send().await.map_err(|error| broken(&error))?;
+    request.send().await.map_err(|error| broken(&error))
+}
+
+fn accepted(response: Response) -> Result<Response, SyncError> {
     match response.status() {
         StatusCode::OK | StatusCode::NOT_MODIFIED => Ok(response),
         status => {

@@ -4,3 +4,4 @@ mod administration;
 mod importing;
 mod program;
 mod serving;
+mod set;

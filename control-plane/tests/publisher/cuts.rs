@@ -1,8 +1,8 @@
-//! Epochs: when they end, what stays, what goes.
+//! Epochs: when and why they end, what stays, what goes.
 
 use std::time::Duration;
 
-use nightlatch::publisher::Limits;
+use nightlatch::publisher::{CutReason, Limits, Publisher, PublisherStatus};
 use nightlatch_key::Digest;
 use nightlatch_keyset::{FileName, Status};
 
@@ -11,15 +11,42 @@ use crate::reader::{Witness, assert_equals, load};
 use crate::world::{Change, World};
 
 on_both! {
-    a_large_batch_begins_an_epoch
-    many_deltas_begin_an_epoch
-    a_new_pepper_begins_an_epoch
+    the_first_epoch_has_no_keys
+    many_new_keys_end_an_epoch
+    many_versions_end_an_epoch
+    long_deltas_end_an_epoch
+    an_old_epoch_ends_if_it_has_changes
     keys_that_ended_long_ago_leave
     what_two_epochs_have_superseded_is_deleted
     an_import_of_thousands_is_published
 }
 
-async fn a_large_batch_begins_an_epoch(world: World) {
+/// Waits for an epoch to begin.
+async fn begun(publisher: &Publisher, epoch: u64) -> PublisherStatus {
+    publisher.wait(|status| status.epoch >= epoch).await.unwrap()
+}
+
+/// Limits that end no epoch.
+fn generous() -> Limits {
+    Limits { pace: Duration::ZERO, ..Limits::default() }
+}
+
+async fn the_first_epoch_has_no_keys(world: World) {
+    for _ in 0..3 {
+        world.issue(&[]).await;
+    }
+    let publisher = world.publisher();
+    let status = publisher.reached(1).await.unwrap();
+    assert_eq!(status.last_cut_reason, Some(CutReason::First));
+    publisher.flush().await.unwrap();
+    let edge = load(&world.directory);
+    assert_eq!((edge.head.epoch, edge.head.base_version, edge.head.version, edge.head.keys), (1, 1, 2, 3));
+    assert_eq!(edge.head.rebase, None);
+    assert_equals(&edge.replica, &world.pepper("p1"), &world.keys().await);
+    publisher.stop().await;
+}
+
+async fn many_new_keys_end_an_epoch(world: World) {
     let publisher = world.publisher();
     publisher.flush().await.unwrap();
     publisher.stop().await;
@@ -27,46 +54,67 @@ async fn a_large_batch_begins_an_epoch(world: World) {
         world.issue(&["a:read"]).await;
     }
     let publisher = world.publisher();
-    publisher.flush().await.unwrap();
+    let status = begun(&publisher, 2).await;
+    assert_eq!((status.last_cut_reason, status.overlay, status.delta_bytes), (Some(CutReason::Overlay), 0, 0));
     let edge = load(&world.directory);
-    assert_eq!((edge.head.epoch, edge.head.version, edge.head.base_version, edge.head.keys), (2, 2, 2, 9));
+    // The keys are version 2; the base that holds them is a version of its own.
+    assert_eq!((edge.head.epoch, edge.head.version, edge.head.base_version, edge.head.keys), (2, 3, 3, 9));
     assert_equals(&edge.replica, &world.pepper("p1"), &world.keys().await);
+    assert_eq!(world.count("SELECT COUNT(*) FROM set_epochs WHERE epoch = 2 AND reason = 'overlay'").await, 1);
+    assert_eq!(world.count("SELECT change_count FROM set_versions WHERE version = 3").await, 0);
     publisher.stop().await;
 }
 
-async fn many_deltas_begin_an_epoch(world: World) {
+async fn many_versions_end_an_epoch(world: World) {
     let publisher = world.publisher();
     publisher.flush().await.unwrap();
     let key = world.issue(&[]).await;
     publisher.flush().await.unwrap();
-    for (turn, epoch) in [(0, 1), (1, 1), (2, 1), (3, 2), (4, 2)] {
+    // The fifth version beside the base is one too many.
+    for (turn, version) in [3, 4, 5, 6, 8].into_iter().enumerate() {
         world.change(&key, if turn % 2 == 0 { Change::Disable } else { Change::Enable }).await;
-        publisher.flush().await.unwrap();
-        let edge = load(&world.directory);
-        assert_eq!((edge.head.version, edge.head.epoch), (3 + turn, epoch));
-        assert_equals(&edge.replica, &world.pepper("p1"), &world.keys().await);
+        assert_eq!(publisher.published(key.number).await.unwrap(), version);
+        if version == 6 {
+            assert_eq!(begun(&publisher, 2).await.last_cut_reason, Some(CutReason::Versions));
+            assert_eq!(load(&world.directory).head.base_version, 7);
+        }
+        assert_equals(&load(&world.directory).replica, &world.pepper("p1"), &world.keys().await);
     }
     publisher.stop().await;
 }
 
-async fn a_new_pepper_begins_an_epoch(world: World) {
-    world.issue(&[]).await;
+async fn long_deltas_end_an_epoch(mut world: World) {
+    world.limits = Limits { min_delta_bytes: 4_000, ..generous() };
     let publisher = world.publisher();
     publisher.flush().await.unwrap();
-    world.execute("UPDATE sets SET pepper_id = 'p2'").await;
-    publisher.flush().await.unwrap();
-    let edge = load(&world.directory);
-    assert_eq!((edge.head.epoch, edge.head.pepper.as_str()), (2, "p2"));
-    assert_equals(&edge.replica, &world.pepper("p2"), &world.keys().await);
-
-    // A pepper that this process does not hold: nothing is signed.
-    world.execute("UPDATE sets SET pepper_id = 'p3'").await;
-    let status = publisher.wait(|status| status.refused).await.unwrap();
-    assert!(status.error.unwrap().contains("p3"));
+    let key = world.issue(&[]).await;
+    let mut turn = 0;
+    while publisher.status().borrow().epoch == 1 {
+        world.change(&key, if turn % 2 == 0 { Change::Disable } else { Change::Enable }).await;
+        publisher.published(key.number).await.unwrap();
+        turn += 1;
+        assert!(turn < 20);
+    }
+    assert_eq!(publisher.status().borrow().last_cut_reason, Some(CutReason::DeltaBytes));
+    assert!(turn > 2);
     publisher.stop().await;
 }
 
-async fn keys_that_ended_long_ago_leave(world: World) {
+async fn an_old_epoch_ends_if_it_has_changes(mut world: World) {
+    world.limits = Limits { max_age: Duration::ZERO, ..generous() };
+    let publisher = world.publisher();
+    // However old it gets: as long as there are no changes it goes on.
+    for _ in 0..3 {
+        publisher.flush().await.unwrap();
+    }
+    assert_eq!(publisher.status().borrow().epoch, 1);
+    world.issue(&[]).await;
+    assert_eq!(begun(&publisher, 2).await.last_cut_reason, Some(CutReason::Age));
+    publisher.stop().await;
+}
+
+async fn keys_that_ended_long_ago_leave(mut world: World) {
+    world.limits = generous();
     let [revoked, lately, expired, kept] =
         [world.issue(&[]).await, world.issue(&[]).await, world.issue(&[]).await, world.issue(&[]).await];
     world.change(&revoked, Change::Revoke).await;
@@ -82,6 +130,11 @@ async fn keys_that_ended_long_ago_leave(world: World) {
 
     let publisher = world.publisher();
     publisher.flush().await.unwrap();
+    publisher.stop().await;
+    assert_eq!(load(&world.directory).head.keys, 4);
+    world.limits.max_age = Duration::ZERO;
+    let publisher = world.publisher();
+    begun(&publisher, 2).await;
     let edge = load(&world.directory);
     let find = |digest: &Digest| edge.replica.lookup(&world.pepper("p1").tag(digest)).unwrap();
     assert_eq!(edge.head.keys, 2);
@@ -93,21 +146,19 @@ async fn keys_that_ended_long_ago_leave(world: World) {
 }
 
 async fn what_two_epochs_have_superseded_is_deleted(mut world: World) {
-    world.limits = Limits { grace: Duration::ZERO, ..world.limits };
+    world.limits = Limits { grace: Duration::ZERO, lag: Duration::ZERO, ..world.limits };
     // Heads that run out at once, so that old files need not be waited for.
     world.execute("UPDATE sets SET validity_ms = 1, largest_validity_ms = 1, skew_ms = 0").await;
     let publisher = world.publisher();
     let key = world.issue(&[]).await;
     let other = world.issue(&[]).await;
-    let mut witness = Witness::default();
     for turn in 0..24 {
         world.change(&key, if turn % 2 == 0 { Change::Disable } else { Change::Enable }).await;
-        publisher.flush().await.unwrap();
-        witness.look(&world.directory);
-        assert_equals(&load(&world.directory).replica, &world.pepper("p1"), &world.keys().await);
+        publisher.published(key.number).await.unwrap();
     }
+    publisher.wait(|status| status.epoch >= 4).await.unwrap();
+    publisher.flush().await.unwrap();
     let head = load(&world.directory).head;
-    assert!(head.epoch >= 4, "{}", head.epoch);
 
     // Chores are done a piece at a time between heads.
     let previous = format!("SELECT version FROM set_epochs WHERE epoch = {}", head.epoch - 1);
@@ -118,11 +169,14 @@ async fn what_two_epochs_have_superseded_is_deleted(mut world: World) {
     );
     let forgotten = format!("SELECT COUNT(*) FROM set_versions WHERE version < {previous}");
     let old = |name: &FileName| match *name {
-        FileName::Base { epoch, .. } | FileName::Delta { epoch, .. } => epoch < head.epoch - 1,
+        FileName::Base { epoch, .. }
+        | FileName::BasePart { epoch, .. }
+        | FileName::Rebase { epoch, .. }
+        | FileName::Delta { epoch, .. } => epoch < head.epoch - 1,
         FileName::Policy(_) => false,
     };
     let mut left = (1, 1, 1, 1);
-    for _ in 0..200 {
+    for _ in 0..400 {
         publisher.flush().await.unwrap();
         let files = world.directory.list().unwrap().iter().filter(|name| old(name)).count();
         let epochs = world.count("SELECT COUNT(*) - 2 FROM set_epochs").await;
@@ -137,6 +191,8 @@ async fn what_two_epochs_have_superseded_is_deleted(mut world: World) {
     publisher.stop().await;
 
     // And what is left is enough.
+    let mut witness = Witness::default();
+    witness.look(&world.directory);
     std::fs::remove_dir_all(world.directory.path()).unwrap();
     let publisher = world.publisher();
     publisher.flush().await.unwrap();
@@ -146,7 +202,7 @@ async fn what_two_epochs_have_superseded_is_deleted(mut world: World) {
 }
 
 async fn an_import_of_thousands_is_published(mut world: World) {
-    world.limits = Limits::default();
+    world.limits = Limits { max_changes: 1_500, min_overlay: 5_000, ..generous() };
     let publisher = world.publisher();
     publisher.flush().await.unwrap();
     for part in 0..3 {
@@ -155,12 +211,16 @@ async fn an_import_of_thousands_is_published(mut world: World) {
         let edge = load(&world.directory);
         assert_eq!(edge.head.keys, u64::from(part + 1) * 4000);
     }
+    // 4,000 keys fit beside the empty base, 8,000 do not.
+    begun(&publisher, 2).await;
+    publisher.flush().await.unwrap();
     let edge = load(&world.directory);
-    // 4,000 and 8,000 keys fit beside the base, 12,000 do not.
-    assert_eq!((edge.head.version, edge.head.epoch), (4, 2));
+    assert_eq!(edge.head.keys, 12_000);
+    assert!(edge.replica.layout().bucket_bits() >= 8);
     for number in [0, 5_000, 11_999] {
         let digest = Digest::of(format!("import-{number}").as_bytes());
         assert!(edge.replica.lookup(&world.pepper("p1").tag(&digest)).unwrap().unwrap().foreign);
     }
+    assert_eq!(world.count("SELECT COUNT(*) FROM set_versions WHERE change_count > 1500").await, 0);
     publisher.stop().await;
 }

@@ -92,7 +92,8 @@ async fn a_row_that_commits_after_later_rows_were_published_is_not_lost() {
 async fn random_interleavings_lose_nothing_and_number_nothing_twice() {
     let mut world = World::postgres().await;
     // Nothing is pruned here, so that the count of every version can be checked at the end.
-    world.limits.max_deltas = 10_000;
+    world.limits.max_versions = 10_000;
+    world.limits.min_overlay = 10_000;
     let mut keys = Vec::new();
     for _ in 0..12 {
         keys.push(world.issue(&["a:read"]).await);

@@ -1,11 +1,10 @@
 //! One leader at a time, and nothing signed by one that is no longer it.
 
-use std::sync::mpsc;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nightlatch::publisher::{Publisher, PublisherConfig, Role, Step};
+use nightlatch::publisher::{Publisher, Role, Step};
 
+use crate::gate::Gate;
 use crate::on_both;
 use crate::reader::{Witness, assert_equals, load};
 use crate::world::{Change, World};
@@ -15,42 +14,6 @@ on_both! {
     the_same_instance_need_not_wait_for_its_own_lease
     a_deposed_leader_cannot_sign
     a_deposed_leader_cannot_finish_a_cut
-}
-
-/// A probe that stops the publisher's thread at the next pass of a step until it is let go.
-struct Gate {
-    /// Says that the step is reached.
-    reached: Mutex<mpsc::Receiver<()>>,
-    open: Mutex<mpsc::Sender<()>>,
-}
-
-impl Gate {
-    fn at(step: Step, config: PublisherConfig) -> (Arc<Self>, PublisherConfig) {
-        let (say, reached) = mpsc::channel();
-        let (open, wait) = mpsc::channel::<()>();
-        let once = Mutex::new(Some((say, wait)));
-        let probe = move |at| {
-            if at == step
-                && let Some((say, wait)) = once.lock().unwrap().take()
-            {
-                say.send(()).unwrap();
-                // Ends too when the gate is dropped.
-                let _ = wait.recv();
-            }
-            true
-        };
-        let gate = Self { reached: Mutex::new(reached), open: Mutex::new(open) };
-        (Arc::new(gate), PublisherConfig { probe: Some(Arc::new(probe)), ..config })
-    }
-
-    async fn reached(self: &Arc<Self>) {
-        let gate = self.clone();
-        tokio::task::spawn_blocking(move || gate.reached.lock().unwrap().recv().unwrap()).await.unwrap();
-    }
-
-    fn open(&self) {
-        self.open.lock().unwrap().send(()).unwrap();
-    }
 }
 
 async fn a_second_process_stands_by_until_the_first_stops(mut world: World) {
@@ -137,7 +100,7 @@ async fn a_deposed_leader_cannot_finish_a_cut(mut world: World) {
     let second = Publisher::spawn(world.store.clone(), world.other_config());
     second.flush().await.unwrap();
     let edge = load(&world.other_directory());
-    assert_eq!((edge.head.epoch, edge.head.version, edge.head.keys), (1, 1, 5));
+    assert_eq!((edge.head.epoch, edge.head.version, edge.head.keys), (1, 2, 5));
 
     gate.open();
     first.wait(|status| status.role == Role::Standby).await.unwrap();

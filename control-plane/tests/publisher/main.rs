@@ -1,12 +1,17 @@
 //! The publisher on both databases: what it publishes is what was committed, whatever happens in between.
 
+mod background;
 mod crash;
 mod cuts;
+mod folding;
+mod gate;
 mod heads;
 mod interleaving;
 mod leadership;
+mod numbering;
 mod reader;
 mod rebuilding;
+mod retention;
 mod world;
 
 /// Runs an `async fn(World)` on SQLite and on PostgreSQL, as two tests.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use nightlatch::domain::Key;
 use nightlatch::publisher::SetDirectory;
 use nightlatch_gate::policy::Policy;
-use nightlatch_keyset::{Delta, FileName, Hash, Head, MAX_DELTA_LEN, Pepper, Replica};
+use nightlatch_keyset::{Delta, FileName, Hash, Head, MAX_DELTA_LEN, Pepper, Replica, levels};
 use nightlatch_sync::{Mark, implied_files};
 
 use crate::world::World;
@@ -23,19 +23,33 @@ pub(crate) fn load(directory: &SetDirectory) -> Edge {
     let head = Head::open(&note, &World::verifiers()).unwrap();
     let policy = directory.file(&head.policy_name(), head.policy_len).unwrap().expect("the policy is there");
     assert_eq!((Hash::of(&policy), policy.len() as u64), (head.policy, head.policy_len));
-    let base = directory.file(&head.base_name(), head.base_len).unwrap().expect("the base is there");
-    assert_eq!(base.len() as u64, head.base_len);
-    let mut replica = Replica::load(base, &head).unwrap();
-    let deltas: Vec<_> = (head.base_version..head.version).map(|from| delta(directory, &head, from)).collect();
+    let mut replica = base(directory, &head);
+    let deltas = path(directory, &head, head.base_version, head.version);
     replica.advance(&deltas, &head).unwrap();
     assert_eq!(replica.len() as u64, head.keys);
     Edge { policy: Policy::decode(&policy).unwrap(), head, replica }
 }
 
-fn delta(directory: &SetDirectory, head: &Head, from: u64) -> Delta {
-    let name = head.delta_name(from);
-    let bytes = directory.file(&name, MAX_DELTA_LEN as u64).unwrap().unwrap_or_else(|| panic!("{name} is missing"));
-    Delta::open(&bytes, &World::verifiers()).unwrap()
+/// A replica of a head's base.
+pub(crate) fn base(directory: &SetDirectory, head: &Head) -> Replica {
+    let read = |name: FileName, len: u64| {
+        let bytes = directory.file(&name, len).unwrap().unwrap_or_else(|| panic!("{name} is missing"));
+        assert_eq!(bytes.len() as u64, len, "{name}");
+        bytes
+    };
+    let parts = head.part_names().zip(&head.base_parts).map(|(name, len)| read(name, *len)).collect();
+    Replica::load(read(head.base_name(), head.base_len), parts, head).unwrap()
+}
+
+/// The deltas that lead from one version of a head's epoch to another.
+pub(crate) fn path(directory: &SetDirectory, head: &Head, from: u64, to: u64) -> Vec<Delta> {
+    let base = head.base_version;
+    let open = |(from, to): (u64, u64)| {
+        let name = head.delta_name(base + from, base + to);
+        let bytes = directory.file(&name, MAX_DELTA_LEN as u64).unwrap().unwrap_or_else(|| panic!("{name} is missing"));
+        Delta::open(&bytes, &World::verifiers()).unwrap()
+    };
+    levels::path(from - base, to - base).map(open).collect()
 }
 
 /// The replica is exactly these keys.
@@ -66,12 +80,15 @@ pub(crate) struct Witness {
 impl Witness {
     /// Looks at the files as they are now.
     pub(crate) fn look(&mut self, directory: &SetDirectory) {
+        // The head first: everything it implies was there before it.
+        let note = directory.head().unwrap();
         for name in directory.list().unwrap() {
-            let bytes = directory.file(&name, 1 << 30).unwrap().expect("a listed file is there");
+            // Old ones may have been removed since they were listed.
+            let Some(bytes) = directory.file(&name, 1 << 30).unwrap() else { continue };
             let before = self.files.entry(name).or_insert_with(|| bytes.clone());
             assert!(*before == bytes, "{name} has other bytes than before");
         }
-        let Some(note) = directory.head().unwrap() else { return };
+        let Some(note) = note else { return };
         let head = Head::open(&note, &World::verifiers()).unwrap();
         for name in implied_files(&head) {
             assert!(self.files.contains_key(&name), "the head names {name}, which is not there");

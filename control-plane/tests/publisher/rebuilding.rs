@@ -1,11 +1,11 @@
 //! Files that are lost, damaged, ahead or foreign.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use nightlatch::publisher::{Error, PublisherConfig, SetDirectory, rebuild};
-use nightlatch_keyset::FileName;
 use nightlatch_keyset::note::Signer;
+use nightlatch_keyset::{FileName, Head, levels};
 use rand::seq::IteratorRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -44,7 +44,7 @@ async fn published(world: &World) {
         keys.push(world.issue(&[scope]).await);
     }
     let publisher = world.publisher();
-    publisher.flush().await.unwrap();
+    publisher.wait(|status| status.epoch == 2).await.unwrap();
     for (key, scopes) in keys.iter().zip([["new:one", "new:two"], ["new:three", "a:read"]]) {
         world.change(key, Change::Tier("gold")).await;
         publisher.flush().await.unwrap();
@@ -53,14 +53,23 @@ async fn published(world: &World) {
     }
     publisher.stop().await;
     let head = load(&world.directory).head;
-    assert_eq!((head.epoch, head.base_version, head.version), (2, 2, 6));
+    assert_eq!((head.epoch, head.base_version, head.version), (2, 3, 7));
+    assert!(head.rebase.is_some());
+}
+
+/// What the head implies, and all deltas that end at it.
+fn needed(head: &Head) -> BTreeSet<FileName> {
+    let base = head.base_version;
+    let ends = levels::levels_at(head.version - base).map(|(from, to)| head.delta_name(base + from, base + to));
+    nightlatch_sync::implied_files(head).chain(ends).collect()
 }
 
 async fn lost_and_damaged_files_come_back_byte_for_byte(world: World) {
     published(&world).await;
     let good = snapshot(&world.directory);
     let head = load(&world.directory).head;
-    let needed: Vec<FileName> = nightlatch_sync::implied_files(&head).collect();
+    let needed: Vec<FileName> = needed(&head).into_iter().collect();
+    assert_eq!(needed.len(), 7, "{needed:?}");
     assert_eq!(rebuild(&world.store, &world.config()).await.unwrap().files, Vec::<String>::new());
 
     let mut rng = ChaCha8Rng::seed_from_u64(3);
@@ -98,7 +107,8 @@ async fn a_lost_directory_comes_back(world: World) {
     fs::remove_dir_all(world.directory.path()).unwrap();
     rebuild(&world.store, &world.config()).await.unwrap();
     let mended = snapshot(&world.directory);
-    // Files of the epoch before are not made again.
+    assert_eq!(mended.len(), needed(&load(&world.directory).head).len() + 1);
+    // Files of the epoch before are not made again, nor deltas that lead on from versions long past.
     for (name, bytes) in &mended {
         assert!(bytes == &good[name], "{name}");
     }
@@ -108,10 +118,10 @@ async fn a_lost_directory_comes_back(world: World) {
 async fn a_database_that_contradicts_is_not_published_from(world: World) {
     published(&world).await;
     let head = load(&world.directory).head;
-    let (base, delta) = (head.base_name(), head.delta_name(head.base_version));
+    let (base, delta) = (head.base_name(), head.delta_name(head.version - 1, head.version));
     let changed = [
         (base, format!("UPDATE changes SET status = 3 WHERE key_number = 5 AND version <= {}", head.base_version)),
-        (delta, format!("UPDATE changes SET status = 3 WHERE version = {}", head.base_version + 1)),
+        (delta, format!("UPDATE changes SET status = 3 WHERE version = {}", head.version)),
     ];
     for (name, tampering) in changed {
         world.execute(&tampering).await;
@@ -134,7 +144,7 @@ async fn a_database_that_contradicts_is_not_published_from(world: World) {
 }
 
 async fn a_restored_database_is_not_published_from(mut world: World) {
-    world.limits.max_deltas = 8;
+    world.limits.max_versions = 8;
     published(&world).await;
     let earlier = fs::read_to_string(world.directory.head_path()).unwrap();
     let state = load(&world.directory).head;

@@ -28,7 +28,7 @@ pub(crate) const SKEW_MS: i64 = 5_000;
 
 /// Epochs end after a few versions here, so that tests see many of them.
 pub(crate) fn small_limits() -> Limits {
-    Limits { max_deltas: 4, min_overlay: 8, pace: Duration::ZERO, ..Limits::default() }
+    Limits { max_versions: 4, min_overlay: 8, pace: Duration::ZERO, ..Limits::default() }
 }
 
 /// Everything a publisher works on.
@@ -226,7 +226,7 @@ impl World {
         for _ in 0..rng.random_range(1..=4) {
             let usable: Vec<_> = known.iter().filter(|key| key.edge_image().status != Status::Revoked).collect();
             match (usable.choose(rng), rng.random_range(0..10)) {
-                (Some(key), 0..6) => self.change_if_possible(key, Change::random(rng)).await,
+                (Some(key), 0..6) => self.try_change(key, Change::random(rng)).await,
                 _ => {
                     let scopes = [&["a:read"][..], &["a:read", "a:write"], &[], &["B_SENSITIVE"]];
                     self.issue(scopes.choose(rng).unwrap()).await;
@@ -235,7 +235,8 @@ impl World {
         }
     }
 
-    async fn change_if_possible(&self, key: &Key, how: Change) {
+    /// Changes a key, unless it refuses.
+    pub(crate) async fn try_change(&self, key: &Key, how: Change) {
         let (context, key) = (self.context(), KeyRef::Id(key.id.clone()));
         // A key that an earlier mutation of the round revoked refuses others.
         drop(self.store.write(move |tx| Box::pin(async move { how.apply(tx, &context, &key).await })).await);

@@ -1,7 +1,8 @@
 //! Transactions: all or nothing, one mutation not disturbing another.
 
 use nightlatch::domain::KeyRef;
-use nightlatch::store::{Error, Store, keys, os_random};
+use nightlatch::store::keys::KeyFilter;
+use nightlatch::store::{Error, PageRequest, Store, keys, os_random};
 
 use crate::arena::{Arena, on_both, request};
 
@@ -10,6 +11,7 @@ on_both! {
     a_panicking_mutation_undoes_only_itself,
     what_is_acknowledged_survives_a_restart,
     a_read_is_a_snapshot,
+    a_reader_that_goes_away_leaves_nothing_behind,
     a_closed_store_says_so,
 }
 
@@ -84,6 +86,28 @@ async fn a_read_is_a_snapshot(arena: Arena) {
     assert_eq!(before.key, still.key);
     drop(read);
     assert_ne!(arena.get(&issued.key.id).await.key, before.key);
+}
+
+async fn a_reader_that_goes_away_leaves_nothing_behind(arena: Arena) {
+    // Given up after ever more steps, and so somewhere within the beginning of its transaction, more than once.
+    for steps in (0..60).cycle().take(300) {
+        let mut reading = Box::pin(arena.store.read());
+        for _ in 0..steps {
+            if futures::poll!(reading.as_mut()).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(reading);
+    }
+    for _ in 0..40 {
+        let before = arena.number("SELECT COUNT(*) FROM keys").await;
+        arena.issue(request("k")).await.unwrap();
+        let mut read = arena.read().await;
+        let (all, page) = (KeyFilter::default(), PageRequest { limit: 200, after: None });
+        let page = keys::list(&mut read, &arena.workspace, &all, &page);
+        assert_eq!(page.await.unwrap().items.len() as i64, before + 1);
+    }
 }
 
 async fn a_closed_store_says_so(arena: Arena) {

@@ -3,9 +3,11 @@
 use std::fs;
 use std::time::Duration;
 
+use nightlatch::publisher::SetDirectory;
 use nightlatch::store::os_random;
 use nightlatch::sync_job::{Report, SyncError, SyncJob, SyncOptions, Target};
-use nightlatch_keyset::FileName;
+use nightlatch_keyset::{FileName, levels};
+use nightlatch_sync::implied_files;
 use tokio_util::sync::CancellationToken;
 
 use crate::world::{World, assert_holds, names_of, options, to_directory};
@@ -30,14 +32,16 @@ async fn only_what_is_lacking_is_copied() {
 
     let next = world.publish(1).await;
     let report = job.pass().await.unwrap();
-    assert_eq!(names(&report), [head.delta_name(head.version).to_text()]);
+    assert_eq!(names(&report), [head.delta_name(3, 4).to_text()]);
     assert_holds(&target, &next);
 
     // Another process goes on from what the target has.
     drop(job);
     let later = world.publish(1).await;
     let report = world.job(&target).pass().await.unwrap();
-    assert_eq!(names(&report), [next.delta_name(next.version).to_text()]);
+    // What leads on from where edges may be, beside what the head implies.
+    let lagging = [(1, 5), (3, 5), (4, 5)].map(|(from, to)| later.delta_name(from, to).to_text());
+    assert_eq!(names(&report), lagging);
     assert_holds(&target, &later);
 }
 
@@ -68,13 +72,13 @@ async fn a_running_job_follows_until_it_is_stopped() {
     let running = tokio::spawn({
         let stop = stop.clone();
         async move {
-            let mut done = |outcome: Result<&Report, &SyncError>| say.send(outcome.unwrap().version).unwrap();
+            let mut done = |outcome: Result<&Report, &SyncError>| say.send(outcome.unwrap().issued).unwrap();
             job.run(&stop, &mut os_random, &mut done).await;
         }
     });
-    assert_eq!(heard.recv().await, Some(1));
+    assert_eq!(heard.recv().await, Some(world.head().issued));
     let head = world.publish(3).await;
-    while heard.recv().await.unwrap() < head.version {}
+    while heard.recv().await.unwrap() < head.issued {}
     stop.cancel();
     running.await.unwrap();
     assert_holds(&target, &world.head());
@@ -97,38 +101,78 @@ async fn files_of_older_epochs_go_after_a_grace() {
     assert!(report.removed.is_empty());
     let third = world.publish(1).await;
     let now = SyncOptions { grace: Some(Duration::ZERO), ..options() };
+    let old = |name: &FileName| match *name {
+        FileName::Base { epoch, .. } | FileName::BasePart { epoch, .. } | FileName::Delta { epoch, .. } => epoch == 1,
+        FileName::Rebase { .. } | FileName::Policy(_) => false,
+    };
+    let there = SetDirectory::new(&target).list().unwrap();
+    let expected: Vec<_> = there.iter().filter(|name| old(name)).map(FileName::to_text).collect();
     let report = SyncJob::new(world.source(), to_directory(&target), now).pass().await.unwrap();
-    let mut expected: Vec<_> = [FileName::Base { incarnation: 0, epoch: 1 }, first.delta_name(1), first.delta_name(2)]
-        .iter()
-        .map(FileName::to_text)
-        .collect();
-    // The second epoch began with version 6: what the target has never had need not be removed.
-    expected.retain(|name| target.join("files").join(name).exists() || report.removed.contains(name));
     assert_eq!(report.removed, expected);
-    assert!(!report.removed.is_empty());
+    assert!(report.removed.contains(&first.delta_name(1, 3).to_text()));
+    assert_holds(&target, &third);
+}
+
+#[tokio::test]
+async fn what_edges_that_lag_go_by_is_copied_into_the_next_epoch() {
+    let world = World::new().await;
+    let target = world.scratch("target");
+    let first = world.publish(2).await;
+    let mut job = world.job(&target);
+    job.pass().await.unwrap();
+    let second = world.publish(4).await;
+    assert_eq!((first.version, second.base_version, second.epoch), (3, 7, 2));
+    job.pass().await.unwrap();
+    // From where the target was to the end of that epoch, the record, and on from there.
+    let there = SetDirectory::new(&target).list().unwrap();
+    for (from, to) in levels::path(first.version - first.base_version, 6 - first.base_version) {
+        assert!(there.contains(&first.delta_name(1 + from, 1 + to)), "{from} to {to}");
+    }
+    assert!(there.contains(&second.rebase_name()));
+    // A source that has removed some of it is no failure: such edges take the base.
+    let third = world.publish(2).await;
+    assert_eq!((third.epoch, third.version), (2, 10));
+    let lost = third.delta_name(8, 9);
+    let implied: Vec<_> = implied_files(&third).collect();
+    for name in world.directory.list().unwrap() {
+        if !implied.contains(&name) {
+            world.directory.remove(&name).unwrap();
+        }
+    }
+    job.pass().await.unwrap();
+    assert!(!SetDirectory::new(&target).list().unwrap().contains(&lost));
     assert_holds(&target, &third);
 }
 
 #[tokio::test]
 async fn a_damaged_target_is_mended() {
     let world = World::new().await;
-    let head = world.publish(2).await;
+    let head = world.publish(6).await;
+    assert!(head.rebase.is_some() && head.base_parts.len() == 1);
     let target = world.scratch("target");
     world.job(&target).pass().await.unwrap();
-    let base = target.join("files").join(head.base_name().to_text());
-    let delta = target.join("files").join(head.delta_name(head.base_version).to_text());
 
     // A base of the wrong length shows in the listing.
-    fs::write(&base, b"short").unwrap();
-    assert_eq!(names(&world.job(&target).pass().await.unwrap()), [head.base_name().to_text()]);
+    for name in [head.base_name(), head.part_names().next().unwrap()] {
+        fs::write(target.join("files").join(name.to_text()), b"short").unwrap();
+        assert_eq!(names(&world.job(&target).pass().await.unwrap()), [name.to_text()]);
+    }
     // Damage inside shows only to whoever looks.
-    let mut bytes = fs::read(&delta).unwrap();
-    *bytes.last_mut().unwrap() ^= 1;
-    fs::write(&delta, bytes).unwrap();
-    assert!(world.job(&target).pass().await.unwrap().is_empty());
     let check = SyncOptions { check: true, ..options() };
-    let report = SyncJob::new(world.source(), to_directory(&target), check).pass().await.unwrap();
-    assert_eq!(names(&report), [head.delta_name(head.base_version).to_text()]);
+    for name in implied_files(&head) {
+        let path = target.join("files").join(name.to_text());
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&path, bytes).unwrap();
+        assert!(world.job(&target).pass().await.unwrap().is_empty());
+        let report = SyncJob::new(world.source(), to_directory(&target), check.clone()).pass().await.unwrap();
+        // Without its index nothing is known of a part.
+        let parts = head.part_names().filter(|_| name == head.base_name());
+        let mut expected: Vec<_> = parts.chain([name]).map(|name| name.to_text()).collect();
+        expected.sort();
+        assert_eq!(names(&report), expected);
+        assert_holds(&target, &head);
+    }
     // And a damaged head is no head to go by.
     fs::write(target.join("head"), b"garbage").unwrap();
     assert!(world.job(&target).pass().await.unwrap().head);

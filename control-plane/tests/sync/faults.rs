@@ -71,14 +71,16 @@ async fn a_tampered_source_is_refused_before_its_head_arrives() {
     let first = world.publish(1).await;
     let target = world.scratch("target");
     world.job(&target).pass().await.unwrap();
-    let head = world.publish(2).await;
+    // An epoch with a base that has a part, and a rebase record.
+    let head = world.publish(6).await;
+    assert_eq!((head.base_version, head.version, head.base_parts.len()), (7, 9, 1));
     let files = world.path().join("files");
     let fresh = |name: String| (world.scratch(&format!("target-{name}")), name);
 
     // The head itself.
     let note = fs::read_to_string(world.directory.head_path()).unwrap();
     let stranger = Signer::new("nightlatch/tests", &[9; 32]).unwrap();
-    for bad in [note.replace("version 4", "version 5"), head.sign(&stranger), "head".into(), String::new()] {
+    for bad in [note.replace("version 9", "version 10"), head.sign(&stranger), "head".into(), String::new()] {
         fs::write(world.directory.head_path(), bad).unwrap();
         let error = world.job(&target).pass().await.unwrap_err();
         assert!(matches!(error, SyncError::Untrusted(_)), "{error}");
@@ -93,7 +95,7 @@ async fn a_tampered_source_is_refused_before_its_head_arrives() {
         let mut changed = good.clone();
         changed[good.len() / 2] ^= 1;
         let grown = [&good[..], b"x"].concat();
-        let other = fs::read(files.join(head.delta_name(2).to_text())).unwrap();
+        let other = fs::read(files.join(head.delta_name(7, 8).to_text())).unwrap();
         for (kind, bad) in
             [("changed", changed), ("cut", good[..good.len() - 1].to_vec()), ("grown", grown), ("other", other)]
         {
@@ -118,7 +120,7 @@ async fn a_missing_file_leaves_the_head_and_is_taken_up_later() {
     let world = World::new().await;
     let head = world.publish(3).await;
     let target = world.scratch("target");
-    let missing = world.path().join("files").join(head.delta_name(2).to_text());
+    let missing = world.path().join("files").join(head.delta_name(1, 3).to_text());
     let aside = world.scratch("aside");
     fs::rename(&missing, &aside).unwrap();
     let error = world.job(&target).pass().await.unwrap_err();

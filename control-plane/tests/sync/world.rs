@@ -10,7 +10,7 @@ use nightlatch::store::{Context, Store, keys, os_random};
 use nightlatch::sync_job::{S3Options, Source, SyncJob, SyncOptions, Target};
 use nightlatch_key::{Brand, Environment};
 use nightlatch_keyset::note::{Signer, Verifier};
-use nightlatch_keyset::{Delta, Hash, Head, MAX_DELTA_LEN, Pepper, Replica};
+use nightlatch_keyset::{Delta, FileName, Hash, Head, MAX_DELTA_LEN, Pepper, Replica};
 use nightlatch_sync::implied_files;
 use tempfile::TempDir;
 
@@ -90,7 +90,7 @@ impl World {
     }
 
     pub(crate) fn publisher(&self) -> Publisher {
-        let limits = Limits { max_deltas: 4, pace: Duration::ZERO, ..Limits::default() };
+        let limits = Limits { max_versions: 4, pace: Duration::ZERO, ..Limits::default() };
         let config = PublisherConfig {
             set: self.set.clone(),
             holder: "instance".into(),
@@ -137,13 +137,19 @@ pub(crate) fn assert_holds(directory: &Path, head: &Head) {
     let directory = SetDirectory::new(directory);
     let held = Head::open(&directory.head().unwrap().expect("there is a head"), &[World::verifier()]).unwrap();
     assert_eq!(&held, head);
-    let read = |name: &nightlatch_keyset::FileName, limit| directory.file(name, limit).unwrap().unwrap();
+    let read = |name: &FileName, limit| directory.file(name, limit).unwrap().unwrap();
     assert_eq!(Hash::of(&read(&head.policy_name(), head.policy_len)), head.policy);
-    let mut replica = Replica::load(read(&head.base_name(), head.base_len), head).unwrap();
-    let deltas: Vec<_> = (head.base_version..head.version)
-        .map(|from| Delta::open(&read(&head.delta_name(from), MAX_DELTA_LEN as u64), &[World::verifier()]).unwrap())
-        .collect();
+    let parts = head.part_names().zip(&head.base_parts).map(|(name, len)| read(&name, *len)).collect();
+    let mut replica = Replica::load(read(&head.base_name(), head.base_len), parts, head).unwrap();
+    let open = |name: FileName| Delta::open(&read(&name, MAX_DELTA_LEN as u64), &[World::verifier()]).unwrap();
+    let deltas: Vec<_> = implied_files(head).filter(|name| matches!(name, FileName::Delta { .. })).map(open).collect();
     replica.advance(&deltas, head).unwrap();
+    for (number, key) in replica.iter().enumerate() {
+        key.unwrap_or_else(|error| panic!("key {number}: {error}"));
+    }
+    if let Some((hash, len)) = head.rebase {
+        assert_eq!(Hash::of(&read(&head.rebase_name(), len)), hash);
+    }
 }
 
 /// Names of the files that a head implies, as they are listed.

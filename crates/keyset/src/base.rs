@@ -1,239 +1,320 @@
-//! The base: a whole set at the version where an epoch begins. FORMAT.md draws its bytes.
+//! The base: a whole set at the version where an epoch begins, its bytes used where they lie.
 
-use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use crate::codec::{Malformed, Reader, is_id, put_id};
-use crate::pepper::{TAG_LEN, Tag};
-use crate::profile::{Profile, ProfileTable, decode_section};
-use crate::row::{self, Change, ROW_LEN, Record};
-use crate::{Hash, MAX_ID_LEN};
+use crate::codec::Malformed;
+use crate::index::Index;
+use crate::layout::{Layout, Parts, REST_SPAN};
+use crate::pepper::Tag;
+use crate::row::{self, Record};
+use crate::scan::{WIDTH, positions};
+use crate::{BaseInfo, Hash, Profile};
 
-/// The version of the base's format.
-pub const BASE_FORMAT: u16 = 1;
-
-const MAGIC: &[u8; 6] = b"NLBASE";
-const HEADER_LEN: usize = 64 + 4 * MAX_ID_LEN;
-const ALIGNMENT: usize = 64;
-/// The columns of a row, as a bit set: tag, deadline and meta always, then subject and key number.
-const COLUMNS: u32 = 0b11;
-
-/// Which base this is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BaseInfo {
-    /// The set's id.
-    pub set: String,
-    /// The workspace it belongs to.
-    pub workspace: String,
-    /// The pepper its tags are made with.
-    pub pepper: String,
-    /// How often the set was recovered.
-    pub incarnation: u64,
-    /// The base's number.
-    pub epoch: u64,
-    /// The version at which the epoch begins.
-    pub version: u64,
-    /// Unix seconds: keys that had ended before were left out.
-    pub cutoff: u64,
-}
-
-/// A base's bytes, used where they lie.
+/// A base in memory. A segment is hashed when it is first touched, and answers nothing before that.
 #[derive(Clone)]
 pub struct Base {
-    info: BaseInfo,
-    profiles: Vec<Profile>,
-    bytes: Vec<u8>,
-    rows_at: usize,
-    root: Hash,
+    pub(crate) index: Index,
+    /// The bytes of the parts; after a rebase, of single segments.
+    pub(crate) pieces: Vec<Vec<u8>>,
+    /// Where each segment's block begins.
+    pub(crate) blocks: Vec<Block>,
+    nodes_checked: Marks,
+}
+
+/// Where a block is.
+#[derive(Debug)]
+pub(crate) struct Block {
+    pub(crate) piece: u32,
+    pub(crate) at: u32,
+    /// Keys in it.
+    pub(crate) keys: u32,
+    /// Whether it has been found to be what was signed. Hashing it twice does no harm.
+    pub(crate) checked: AtomicBool,
+}
+
+impl Clone for Block {
+    fn clone(&self) -> Self {
+        let Self { piece, at, keys, ref checked } = *self;
+        Self { piece, at, keys, checked: AtomicBool::new(checked.load(Ordering::Acquire)) }
+    }
+}
+
+/// Where a key was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) segment: usize,
+    /// Its place in the segment.
+    pub(crate) place: usize,
 }
 
 impl Base {
-    /// Takes a file's bytes. They are kept as they are; nothing is copied but the profiles, which are few.
+    /// Takes the bytes of a base's files. They are kept as they are, and of the parts only the lengths are looked at.
     ///
     /// # Errors
-    /// [`Malformed`] where the bytes do not have the hash `root`, or are not a base.
-    pub fn load(bytes: Vec<u8>, root: &Hash) -> Result<Self, Malformed> {
-        if Hash::of(&bytes) != *root {
-            return Err(Malformed::Hash("the base"));
+    /// [`Malformed`] where the index does not have the hash `root`, or the parts do not have its lengths.
+    pub fn load(index: Vec<u8>, parts: Vec<Vec<u8>>, root: &Hash) -> Result<Self, Malformed> {
+        let index = Index::open(index, root)?;
+        if parts.len() > index.part_lens().len() {
+            return Err(Malformed::Trailing);
         }
-        let mut reader = Reader::new(&bytes);
-        if &reader.array::<6>("header")? != MAGIC {
-            return Err(Malformed::Magic);
+        let layout = index.layout();
+        let mut blocks = Vec::with_capacity(layout.segments());
+        for (piece, segments) in index.parts().enumerate() {
+            let mut at = 0;
+            for segment in segments {
+                let keys = index.segment_len(segment);
+                blocks.push(Block {
+                    piece: piece as u32,
+                    at: at as u32,
+                    keys: keys as u32,
+                    checked: AtomicBool::new(false),
+                });
+                at += layout.block_len(keys);
+            }
+            match parts.get(piece).map_or(0, Vec::len) {
+                len if len < at => return Err(Malformed::Truncated("part")),
+                len if len > at => return Err(Malformed::Trailing),
+                _ => {}
+            }
         }
-        match reader.u16("header")? {
-            BASE_FORMAT => {}
-            other => return Err(Malformed::Version(other)),
-        }
-        let (incarnation, epoch) = (reader.u64("header")?, reader.u64("header")?);
-        let (version, cutoff) = (reader.u64("header")?, reader.u64("header")?);
-        let count = reader.u32("header")? as usize;
-        let profile_count = reader.u32("header")? as usize;
-        let profiles_len = reader.u32("header")? as usize;
-        if reader.u32("header")? != COLUMNS {
-            return Err(Malformed::Value("columns"));
-        }
-        reader.zeros(8, "header")?;
-        let (set, workspace) = (reader.id("set id")?, reader.id("workspace id")?);
-        let pepper = reader.id("pepper id")?;
-        reader.zeros(MAX_ID_LEN, "header")?;
-        let profiles = decode_section(reader.take(profiles_len, "profiles")?, profile_count)?;
-        let rows_at = aligned(HEADER_LEN + profiles_len);
-        reader.zeros(rows_at - HEADER_LEN - profiles_len, "padding")?;
-        reader.take(count.checked_mul(ROW_LEN).ok_or(Malformed::Value("row count"))?, "rows")?;
-        reader.finish()?;
-        let info = BaseInfo { set, workspace, pepper, incarnation, epoch, version, cutoff };
-        Ok(Self { info, profiles, bytes, rows_at, root: *root })
+        let nodes_checked = Marks::new(Index::node_of(layout.segments()) + 1);
+        // Blocks of no keys are somewhere too: a rebase puts the new ones beside that piece, not into its place.
+        let pieces = if parts.is_empty() { vec![Vec::new()] } else { parts };
+        Ok(Self { index, pieces, blocks, nodes_checked })
+    }
+
+    /// Its index.
+    pub fn index(&self) -> &Index {
+        &self.index
     }
 
     /// Which base this is.
     pub fn info(&self) -> &BaseInfo {
-        &self.info
-    }
-
-    /// The hash of its bytes.
-    pub fn root(&self) -> &Hash {
-        &self.root
+        self.index.info()
     }
 
     /// How many keys it holds.
     pub fn len(&self) -> usize {
-        self.rows().len()
+        self.index.keys() as usize
     }
 
     /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
-        self.rows().is_empty()
+        self.len() == 0
     }
 
     /// Its profiles, by number.
     pub fn profiles(&self) -> &[Profile] {
-        &self.profiles
+        self.index.profiles()
     }
 
     /// Looks a key up.
     ///
     /// # Errors
-    /// [`Malformed::Value`] where the row found is not one: the publisher signed nonsense.
+    /// [`Malformed`] where the key's segment is not what was signed, or the row found is not one.
     pub fn lookup(&self, tag: &Tag) -> Result<Option<Record>, Malformed> {
-        // The tag is a keyed hash: the order of rows tells nothing about a key to whoever times the search.
-        let rows = self.rows();
-        let at = rows.partition_point(|row| row[..TAG_LEN] < tag.0[..]);
-        match rows.get(at) {
-            Some(row) if tag.matches(&row[..TAG_LEN]) => row::decode(row, self.profiles.len()).map(Some),
-            _ => Ok(None),
+        let layout = self.index.layout();
+        match self.find(layout, &layout.split(tag))? {
+            Some((_, row)) => row::decode(row, layout.columns(), self.profiles().len()).map(Some),
+            None => Ok(None),
         }
     }
 
-    /// Every row, in the order of tags.
+    /// Finds a tag: where it is, and what its row has behind the rest. Which bucket and which tag bytes are looked at follows
+    /// from a keyed hash and tells nothing of a key; the rest is compared whole.
+    #[inline]
+    pub(crate) fn find(&self, layout: Layout, parts: &Parts) -> Result<Option<(Found, &[u8])>, Malformed> {
+        let segment = layout.segment_of(parts.bucket);
+        let block = &self.blocks[segment];
+        if !block.checked.load(Ordering::Acquire) {
+            self.check_segment(segment)?;
+        }
+        let bytes = self.bytes(block);
+        let (first_row, stride) = (block.keys as usize, layout.stride());
+        let range = self.index.bucket(layout, parts.bucket, segment);
+        let mut at = range.start;
+        while at < range.end {
+            let left = (range.end - at).min(WIDTH);
+            let mut candidates = match bytes.get(at..).and_then(<[u8]>::first_chunk) {
+                Some(chunk) => positions(chunk, parts.tag_byte),
+                None => near_the_end(bytes.get(at..).unwrap_or_default(), parts.tag_byte),
+            } & (u32::MAX >> (WIDTH - left));
+            while candidates != 0 {
+                let place = at + candidates.trailing_zeros() as usize;
+                candidates &= candidates - 1;
+                let row = first_row + place * stride;
+                if let Some(row) = bytes.get(row..row + stride)
+                    && row.first_chunk::<REST_SPAN>().is_some_and(|rest| layout.same_rest(rest, parts))
+                {
+                    return Ok(Some((Found { segment, place }, &row[layout.rest_len()..])));
+                }
+            }
+            at += WIDTH;
+        }
+        Ok(None)
+    }
+
+    /// Reads the row of a key that was found.
+    pub(crate) fn record(&self, found: Found, profiles: usize) -> Result<Record, Malformed> {
+        let layout = self.index.layout();
+        let row = self.row(found).get(layout.rest_len()..).unwrap_or_default();
+        row::decode(row, layout.columns(), profiles)
+    }
+
+    fn row(&self, found: Found) -> &[u8] {
+        let block = &self.blocks[found.segment];
+        let stride = self.index.layout().stride();
+        let at = block.keys as usize + found.place * stride;
+        self.bytes(block).get(at..at + stride).unwrap_or_default()
+    }
+
+    /// A row's bytes behind its rest, to be changed.
+    pub(crate) fn row_mut(&mut self, found: Found) -> &mut [u8] {
+        let layout = self.index.layout();
+        let Block { piece, at, keys, .. } = self.blocks[found.segment];
+        let at = at as usize + keys as usize + found.place * layout.stride() + layout.rest_len();
+        &mut self.pieces[piece as usize][at..at + layout.stride() - layout.rest_len()]
+    }
+
+    /// The tag of a key, by its place.
+    pub(crate) fn tag(&self, found: Found, bucket: usize) -> Tag {
+        let layout = self.index.layout();
+        let tag_byte = self.bytes(&self.blocks[found.segment])[found.place];
+        let rest = self.row(found).first_chunk::<REST_SPAN>().copied().unwrap_or_default();
+        let (front, back) = layout.read_rest(&rest);
+        layout.join(&Parts { bucket, tag_byte, front, back })
+    }
+
+    /// Where a slot is.
+    pub(crate) fn slot(&self, slot: u32) -> Found {
+        let segment = self.index.segment_of_slot(slot);
+        Found { segment, place: (slot - self.index.rank(segment)) as usize }
+    }
+
+    /// A block, and whatever follows it in the same piece.
+    #[inline]
+    fn bytes(&self, block: &Block) -> &[u8] {
+        self.pieces.get(block.piece as usize).and_then(|piece| piece.get(block.at as usize..)).unwrap_or_default()
+    }
+
+    /// A segment's block alone.
+    pub(crate) fn whole_block(&self, segment: usize) -> &[u8] {
+        let len = self.index.layout().block_len(self.blocks[segment].keys as usize);
+        self.bytes(&self.blocks[segment]).get(..len).unwrap_or_default()
+    }
+
+    /// Whether a segment has been found to be what was signed. Only such a one may be changed.
+    pub(crate) fn is_checked(&self, segment: usize) -> bool {
+        self.blocks[segment].checked.load(Ordering::Acquire)
+    }
+
+    /// Hashes a segment.
+    #[cold]
+    pub(crate) fn check_segment(&self, segment: usize) -> Result<(), Malformed> {
+        let node = Index::node_of(segment);
+        if !self.nodes_checked.is_set(node) {
+            self.index.check_node(node)?;
+            self.nodes_checked.set(node);
+        }
+        self.index.check_leaf(segment, self.whole_block(segment))?;
+        self.blocks[segment].checked.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Every key of a segment that has been checked: its place and its bucket.
+    pub(crate) fn places(&self, segment: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let layout = self.index.layout();
+        let first = segment * layout.segment_buckets();
+        (first..first + layout.segment_buckets())
+            .flat_map(move |bucket| self.index.bucket(layout, bucket, segment).map(move |place| (place, bucket)))
+    }
+
+    /// Every key, ascending by tag. What is beyond the matched bits of a tag is zero.
+    ///
+    /// # Errors
+    /// Each item is [`Malformed`] where its segment is not what was signed.
     pub fn iter(&self) -> impl Iterator<Item = Result<(Tag, Record), Malformed>> + '_ {
-        self.rows().iter().map(|row| {
-            let mut tag = [0; TAG_LEN];
-            tag.copy_from_slice(&row[..TAG_LEN]);
-            Ok((Tag(tag), row::decode(row, self.profiles.len())?))
+        self.keys().map(|key| {
+            let (tag, found) = key?;
+            Ok((tag, self.record(found, self.profiles().len())?))
         })
     }
 
-    /// Reads every row once and says whether they are ascending, which a lookup takes for granted because the
-    /// publisher signed them so.
+    /// Every key and where it is, ascending by tag.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Result<(Tag, Found), Malformed>> + '_ {
+        (0..self.index.layout().segments()).flat_map(move |segment| {
+            let checked = if self.is_checked(segment) { Ok(()) } else { self.check_segment(segment) };
+            let places = checked.is_ok().then(|| self.places(segment)).into_iter().flatten();
+            let keys = places.map(move |(place, bucket)| {
+                let found = Found { segment, place };
+                Ok((self.tag(found, bucket), found))
+            });
+            checked.err().map(Err).into_iter().chain(keys)
+        })
+    }
+
+    /// Reads everything once: hashes, rows, and their order, which a lookup takes for granted because the publisher signed
+    /// them so.
     ///
     /// # Errors
     /// [`Malformed`] names what is wrong.
-    pub fn check_rows(&self) -> Result<(), Malformed> {
-        self.iter().try_for_each(|row| row.map(drop))?;
-        if !self.rows().is_sorted_by(|a, b| a[..TAG_LEN] < b[..TAG_LEN]) {
-            return Err(Malformed::Order("rows"));
-        }
-        Ok(())
-    }
-
-    fn rows(&self) -> &[[u8; ROW_LEN]] {
-        self.bytes[self.rows_at..].as_chunks().0
-    }
-}
-
-fn aligned(len: usize) -> usize {
-    len.next_multiple_of(ALIGNMENT)
-}
-
-/// Collects a set's rows into the bytes of a base. The same rows give the same bytes, in whatever order they came.
-#[derive(Debug)]
-pub struct BaseBuilder {
-    info: BaseInfo,
-    profiles: Vec<Vec<u8>>,
-    numbers: alloc::collections::BTreeMap<Vec<u8>, u32>,
-    rows: Vec<(Tag, Record)>,
-}
-
-impl BaseBuilder {
-    /// Begins a base.
-    ///
-    /// # Errors
-    /// [`Malformed::Value`] where an id is not one.
-    pub fn new(info: BaseInfo) -> Result<Self, Malformed> {
-        for id in [&info.set, &info.workspace, &info.pepper] {
-            if !is_id(id.as_bytes()) {
-                return Err(Malformed::Value("id"));
+    pub fn check(&self) -> Result<(), Malformed> {
+        let mut before: Option<Tag> = None;
+        for key in self.iter() {
+            let (tag, record) = key?;
+            if before.replace(tag).is_some_and(|before| before >= tag) {
+                return Err(Malformed::Order("rows"));
+            }
+            if record.foreign && !self.index.layout().columns().number {
+                return Err(Malformed::Value("row"));
             }
         }
-        Ok(Self { info, profiles: Vec::new(), numbers: alloc::collections::BTreeMap::new(), rows: Vec::new() })
+        let profiles = self.profiles().iter().map(Profile::encode).collect::<Result<Vec<_>, _>>()?;
+        if profiles.is_sorted_by(|a, b| a < b) { Ok(()) } else { Err(Malformed::Order("profiles")) }
     }
 
-    /// Adds a key.
-    ///
-    /// # Errors
-    /// [`Malformed`] where its profile cannot be encoded.
-    pub fn push(&mut self, change: &Change<'_>) -> Result<(), Malformed> {
-        let encoded = change.profile.encode()?;
-        let number = match self.numbers.get(&encoded) {
-            Some(number) => *number,
-            None => {
-                let number = self.profiles.len() as u32;
-                self.profiles.push(encoded.clone());
-                self.numbers.insert(encoded, number);
-                number
-            }
-        };
-        self.rows.push((change.tag, change.record(number)));
-        Ok(())
+    /// Bytes it takes in memory.
+    pub fn memory(&self) -> usize {
+        let pieces: usize = self.pieces.iter().map(Vec::capacity).sum();
+        pieces + self.index.as_bytes().len() + self.blocks.len() * size_of::<Block>()
+    }
+}
+
+/// The same where a block ends within a chunk: it has one key, or the bytes are not what they should be.
+#[cold]
+fn near_the_end(bytes: &[u8], byte: u8) -> u32 {
+    let mut chunk = [0; WIDTH];
+    let len = bytes.len().min(WIDTH);
+    chunk[..len].copy_from_slice(&bytes[..len]);
+    positions(&chunk, byte)
+}
+
+/// A set of marks that can be set through a shared reference: hashing a segment twice does no harm.
+struct Marks(Vec<AtomicU32>);
+
+impl Marks {
+    fn new(len: usize) -> Self {
+        let mut words = vec![];
+        words.resize_with(len.div_ceil(32), || AtomicU32::new(0));
+        Self(words)
     }
 
-    /// The base's bytes, and its numbered profiles, from which the epoch's deltas go on.
-    ///
-    /// # Errors
-    /// [`Malformed::Order`] where two keys have the same tag, [`Malformed::Value`] where there are too many.
-    pub fn finish(mut self) -> Result<(Vec<u8>, ProfileTable), Malformed> {
-        let mut table = ProfileTable::default();
-        let section = table.append(self.profiles.clone())?;
-        // Numbers were given in order of arrival; what counts is the order of bytes.
-        let renumbered: Vec<u32> = self.profiles.iter().map(|p| table.number(p).unwrap_or_default()).collect();
-        self.rows.sort_unstable_by_key(|(tag, _)| tag.0);
-        if !self.rows.is_sorted_by(|a, b| a.0.0 < b.0.0) {
-            return Err(Malformed::Order("rows"));
-        }
-        let count = u32::try_from(self.rows.len()).map_err(|_| Malformed::Value("row count"))?;
-        let profiles_len = u32::try_from(section.len()).map_err(|_| Malformed::Value("profiles"))?;
+    #[inline]
+    fn is_set(&self, mark: usize) -> bool {
+        self.0.get(mark / 32).is_some_and(|word| word.load(Ordering::Acquire) >> (mark % 32) & 1 != 0)
+    }
 
-        let rows_at = aligned(HEADER_LEN + section.len());
-        let mut out = Vec::with_capacity(rows_at + self.rows.len() * ROW_LEN);
-        out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&BASE_FORMAT.to_le_bytes());
-        for number in [self.info.incarnation, self.info.epoch, self.info.version, self.info.cutoff] {
-            out.extend_from_slice(&number.to_le_bytes());
+    fn set(&self, mark: usize) {
+        if let Some(word) = self.0.get(mark / 32) {
+            word.fetch_or(1 << (mark % 32), Ordering::Release);
         }
-        for number in [count, table.len() as u32, profiles_len, COLUMNS] {
-            out.extend_from_slice(&number.to_le_bytes());
-        }
-        out.resize(64, 0);
-        put_id(&mut out, &self.info.set);
-        put_id(&mut out, &self.info.workspace);
-        put_id(&mut out, &self.info.pepper);
-        out.resize(HEADER_LEN, 0);
-        out.extend_from_slice(&section);
-        out.resize(rows_at, 0);
-        for (tag, record) in self.rows {
-            let record = Record { profile: renumbered[record.profile as usize], ..record };
-            out.extend_from_slice(&row::encode(&tag, &record));
-        }
-        Ok((out, table))
+    }
+}
+
+impl Clone for Marks {
+    fn clone(&self) -> Self {
+        Self(self.0.iter().map(|word| AtomicU32::new(word.load(Ordering::Acquire))).collect())
     }
 }

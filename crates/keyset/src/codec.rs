@@ -104,6 +104,11 @@ impl<'a> Reader<'a> {
         core::str::from_utf8(self.take(len, what)?).map_err(|_| Malformed::Value(what))
     }
 
+    /// Bytes that are left.
+    pub(crate) fn len(&self) -> usize {
+        self.rest.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }

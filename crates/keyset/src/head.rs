@@ -2,16 +2,18 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
 use nightlatch_key::Brand;
 
 use crate::codec::is_id;
+use crate::index::{MAX_PART_LEN, MAX_PARTS};
 use crate::note::{self, NoteError, Signer, Verifier};
 use crate::{Commitment, FileName, Hash, Tag, hex};
 
 /// The first line of every head. Its number is the format's version.
-pub const HEAD_FIRST_LINE: &str = "nightlatch.head/1";
+pub const HEAD_FIRST_LINE: &str = "nightlatch.head/2";
 
 /// The largest base or policy a head may announce, in bytes.
 const MAX_FILE_LEN: u64 = 4 << 30;
@@ -41,8 +43,12 @@ pub struct Head {
     pub base_commitment: Commitment,
     /// The base's root.
     pub base_root: Hash,
-    /// The base's length in bytes.
+    /// Bytes of the base's index.
     pub base_len: u64,
+    /// Bytes of each of its parts.
+    pub base_parts: Vec<u64>,
+    /// The hash of the record by which a replica of the epoch before builds this base itself, and its bytes.
+    pub rebase: Option<(Hash, u64)>,
     /// The pepper its tags are made with.
     pub pepper: String,
     /// [`Pepper::check`](crate::Pepper::check) of that pepper: who holds other bytes under its id must not answer.
@@ -80,14 +86,30 @@ impl Head {
         FileName::Base { incarnation: self.incarnation, epoch: self.epoch }
     }
 
+    /// The parts of that base, in order.
+    pub fn part_names(&self) -> impl Iterator<Item = FileName> + use<> {
+        let (incarnation, epoch) = (self.incarnation, self.epoch);
+        (0..self.base_parts.len() as u64).map(move |part| FileName::BasePart { incarnation, epoch, part })
+    }
+
+    /// The rebase record of this head's epoch.
+    pub fn rebase_name(&self) -> FileName {
+        FileName::Rebase { incarnation: self.incarnation, epoch: self.epoch }
+    }
+
+    /// Bytes of the whole base: what it will take in memory.
+    pub fn base_bytes(&self) -> u64 {
+        self.base_parts.iter().fold(self.base_len, |sum, len| sum.saturating_add(*len))
+    }
+
     /// The policy in force.
     pub fn policy_name(&self) -> FileName {
         FileName::Policy(self.policy)
     }
 
-    /// The delta from `from` to the version after it.
-    pub fn delta_name(&self, from: u64) -> FileName {
-        FileName::Delta { incarnation: self.incarnation, epoch: self.epoch, from, to: from + 1 }
+    /// The delta of this head's epoch from one version to another.
+    pub fn delta_name(&self, from: u64, to: u64) -> FileName {
+        FileName::Delta { incarnation: self.incarnation, epoch: self.epoch, from, to }
     }
 
     fn to_text(&self) -> String {
@@ -104,6 +126,8 @@ impl Head {
             base_commitment,
             base_root,
             base_len,
+            base_parts,
+            rebase,
             pepper,
             pepper_check,
             accepts_foreign,
@@ -113,6 +137,12 @@ impl Head {
             valid_until,
             skew,
         } = self;
+        let parts: Vec<String> = base_parts.iter().map(|len| format!("{len}")).collect();
+        let parts = if parts.is_empty() { String::from("-") } else { parts.join(",") };
+        let rebase = match rebase {
+            Some((hash, len)) => format!("rebase {hash}\nrebase-length {len}"),
+            None => String::from("rebase -\nrebase-length 0"),
+        };
         let pepper_check = hex::encode(pepper_check.as_bytes());
         let accepts_foreign = if *accepts_foreign { "yes" } else { "no" };
         // The last three keep the place of what later formats say: routes open beyond `valid-until`, the note that lists
@@ -120,8 +150,8 @@ impl Head {
         format!(
             "{HEAD_FIRST_LINE}\nset {set}\nworkspace {workspace}\nbrand {brand}\nincarnation {incarnation}\nepoch {epoch}\n\
              version {version}\ncommitment {commitment}\nkeys {keys}\nbase-version {base_version}\n\
-             base-commitment {base_commitment}\nbase-root {base_root}\nbase-length {base_len}\npepper {pepper}\npepper-check {pepper_check}\n\
-             accepts-foreign {accepts_foreign}\npolicy {policy}\npolicy-length {policy_len}\nissued {issued}\n\
+             base-commitment {base_commitment}\nbase-root {base_root}\nbase-length {base_len}\n\
+             base-parts {parts}\n{rebase}\npepper {pepper}\npepper-check {pepper_check}\naccepts-foreign {accepts_foreign}\npolicy {policy}\npolicy-length {policy_len}\nissued {issued}\n\
              valid-until {valid_until}\nskew {skew}\nopen-until -\ntrust -\naudit -\n"
         )
     }
@@ -146,6 +176,8 @@ impl Head {
             base_commitment: Commitment(lines.hash("base-commitment")?),
             base_root: lines.hash("base-root")?,
             base_len: lines.number("base-length")?,
+            base_parts: lines.parts()?,
+            rebase: lines.rebase()?,
             pepper: lines.id("pepper")?,
             pepper_check: lines.tag("pepper-check")?,
             accepts_foreign: lines.yes_or_no("accepts-foreign")?,
@@ -164,7 +196,8 @@ impl Head {
         if head.base_version > head.version || head.valid_until < head.issued {
             return Err(HeadError::Line("version or valid-until"));
         }
-        if head.base_len > MAX_FILE_LEN || head.policy_len > MAX_FILE_LEN {
+        let rebase_len = head.rebase.map_or(0, |(_, len)| len);
+        if head.base_bytes() > MAX_FILE_LEN || head.policy_len > MAX_FILE_LEN || rebase_len > MAX_FILE_LEN {
             return Err(HeadError::Line("length"));
         }
         Ok(head)
@@ -186,11 +219,33 @@ impl<'a> Lines<'a> {
         if is_id(value.as_bytes()) { Ok(value.into()) } else { Err(HeadError::Line(field)) }
     }
 
-    /// One spelling per number: no sign, no leading zero.
     fn number(&mut self, field: &'static str) -> Result<u64, HeadError> {
-        let value = self.value(field)?;
-        let plain = value.bytes().all(|b| b.is_ascii_digit()) && (value == "0" || !value.starts_with('0'));
-        value.parse().ok().filter(|_| plain).ok_or(HeadError::Line(field))
+        number(self.value(field)?).ok_or(HeadError::Line(field))
+    }
+
+    /// The lengths of a base's parts.
+    fn parts(&mut self) -> Result<Vec<u64>, HeadError> {
+        let value = self.value("base-parts")?;
+        if value == "-" {
+            return Ok(Vec::new());
+        }
+        let wrong = HeadError::Line("base-parts");
+        let lens = value.split(',').map(|len| number(len).filter(|len| (1..=MAX_PART_LEN as u64).contains(len)));
+        let lens = lens.collect::<Option<Vec<_>>>().ok_or(wrong)?;
+        if lens.len() > MAX_PARTS { Err(wrong) } else { Ok(lens) }
+    }
+
+    /// The rebase record's hash and length.
+    fn rebase(&mut self) -> Result<Option<(Hash, u64)>, HeadError> {
+        let hash = match self.value("rebase")? {
+            "-" => None,
+            text => Some(Hash::from_hex(text).ok_or(HeadError::Line("rebase"))?),
+        };
+        match (hash, self.number("rebase-length")?) {
+            (None, 0) => Ok(None),
+            (Some(hash), len) if len > 0 => Ok(Some((hash, len))),
+            _ => Err(HeadError::Line("rebase-length")),
+        }
     }
 
     fn hash(&mut self, field: &'static str) -> Result<Hash, HeadError> {
@@ -212,6 +267,12 @@ impl<'a> Lines<'a> {
     fn unused(&mut self, field: &'static str) -> Result<(), HeadError> {
         if self.value(field)? == "-" { Ok(()) } else { Err(HeadError::Line(field)) }
     }
+}
+
+/// One spelling per number: no sign, no leading zero.
+fn number(text: &str) -> Option<u64> {
+    let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    text.parse().ok().filter(|_| plain)
 }
 
 /// Why a text is not a head to go by.

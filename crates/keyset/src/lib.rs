@@ -14,29 +14,49 @@
 
 extern crate alloc;
 
+mod author;
 mod base;
+mod bits;
+mod build;
 mod codec;
 mod commitment;
+mod cut;
 mod delta;
+mod encode;
+mod fold;
 mod head;
 mod hex;
+mod index;
+mod layout;
+pub mod levels;
 mod name;
 pub mod note;
+mod overlay;
 mod pepper;
 mod profile;
+mod rebase;
 mod replica;
 mod row;
+mod scan;
+mod segment;
 
-pub use base::{BASE_FORMAT, Base, BaseBuilder, BaseInfo};
+pub use author::{Author, Authored};
+pub use base::Base;
+pub use build::BaseBuilder;
 pub use codec::Malformed;
 pub use commitment::{Commitment, Hash};
-pub use delta::{DELTA_FORMAT, Delta, DeltaBuilder, DeltaInfo, MAX_DELTA_LEN};
+pub use cut::Rebased;
+pub use delta::{DELTA_FORMAT, Delta, DeltaInfo, MAX_DELTA_LEN};
 pub use head::{HEAD_FIRST_LINE, Head, HeadError};
+pub use index::{BASE_FORMAT, BaseInfo, Index, MAX_PART_LEN, MAX_PARTS};
+pub use layout::{Columns, Layout};
 pub use name::{FileName, NameError};
 pub use pepper::{Pepper, Tag};
-pub use profile::{PrincipalKind, Profile, ProfileTable};
+pub use profile::{PrincipalKind, Profile};
+pub use rebase::REBASE_FORMAT;
 pub use replica::{Refused, Replica};
 pub use row::{Change, Record, Status};
+pub use segment::BaseFiles;
 
 /// The longest id of a set, workspace or pepper, in characters.
 pub const MAX_ID_LEN: usize = 32;

@@ -16,6 +16,15 @@ pub enum FileName {
         /// Base number.
         epoch: u64,
     },
+    /// `base-{incarnation}-{epoch}-{part}`
+    BasePart {
+        /// Recovery count.
+        incarnation: u64,
+        /// Base number.
+        epoch: u64,
+        /// Which part, from 0.
+        part: u64,
+    },
     /// `delta-{incarnation}-{epoch}-{from}-{to}`
     Delta {
         /// Recovery count.
@@ -29,6 +38,13 @@ pub enum FileName {
     },
     /// `policy-{sha256}`
     Policy(Hash),
+    /// `rebase-{incarnation}-{epoch}`, of the epoch it leads to
+    Rebase {
+        /// Recovery count.
+        incarnation: u64,
+        /// Base number.
+        epoch: u64,
+    },
 }
 
 impl FileName {
@@ -39,15 +55,22 @@ impl FileName {
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let (kind, rest) = text.split_once('-').ok_or(NameError)?;
         let name = match kind {
-            "base" => {
-                let [incarnation, epoch] = numbers(rest)?;
-                Self::Base { incarnation, epoch }
-            }
+            "base" => match numbers(rest) {
+                Ok([incarnation, epoch]) => Self::Base { incarnation, epoch },
+                Err(NameError) => {
+                    let [incarnation, epoch, part] = numbers(rest)?;
+                    Self::BasePart { incarnation, epoch, part }
+                }
+            },
             "delta" => {
                 let [incarnation, epoch, from, to] = numbers(rest)?;
                 Self::Delta { incarnation, epoch, from, to }
             }
             "policy" => Self::Policy(Hash::from_hex(rest).ok_or(NameError)?),
+            "rebase" => {
+                let [incarnation, epoch] = numbers(rest)?;
+                Self::Rebase { incarnation, epoch }
+            }
             _ => return Err(NameError),
         };
         // One spelling per file: no leading zeros, no signs.
@@ -73,8 +96,10 @@ impl fmt::Display for FileName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Base { incarnation, epoch } => write!(f, "base-{incarnation}-{epoch}"),
+            Self::BasePart { incarnation, epoch, part } => write!(f, "base-{incarnation}-{epoch}-{part}"),
             Self::Delta { incarnation, epoch, from, to } => write!(f, "delta-{incarnation}-{epoch}-{from}-{to}"),
             Self::Policy(hash) => write!(f, "policy-{hash}"),
+            Self::Rebase { incarnation, epoch } => write!(f, "rebase-{incarnation}-{epoch}"),
         }
     }
 }
@@ -105,7 +130,7 @@ mod tests {
             assert_eq!(FileName::parse(&name.to_text()), Ok(name));
         }
         for bad in
-            ["", "head", "base-0", "base-0-01", "base-+0-1", "base-0-1-2", "delta-0-1-2", "policy-00", "../x-1-1"]
+            ["", "head", "base-0", "base-0-01", "base-+0-1", "base-0-1-2-3", "delta-0-1-2", "policy-00", "../x-1-1"]
         {
             assert_eq!(FileName::parse(bad), Err(NameError), "{bad}");
         }

@@ -161,9 +161,11 @@ pub fn open<'a>(note: &'a str, verifiers: &[Verifier]) -> Result<&'a str, NoteEr
     if note.len() > MAX_NOTE_LEN {
         return Err(NoteError::TooLong);
     }
-    let split = note.rfind("\n\n").ok_or(NoteError::Malformed)?;
+    // By bytes: the search for patterns in text is larger than all the rest of this file.
+    let split = note.as_bytes().windows(2).rposition(|pair| pair == b"\n\n").ok_or(NoteError::Malformed)?;
     let (text, signatures) = (&note[..=split], &note[split + 2..]);
-    if !signatures.ends_with('\n') || text.chars().any(|c| c.is_control() && c != '\n') {
+    // In the signatures' lines, too: one spelling for one note.
+    if !signatures.ends_with('\n') || note.chars().any(|c| c.is_control() && c != '\n') {
         return Err(NoteError::Malformed);
     }
     let mut believed = false;

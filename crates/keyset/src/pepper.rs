@@ -5,32 +5,39 @@ use core::fmt;
 
 use nightlatch_key::Digest;
 use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::codec::{Malformed, is_id};
 
-/// Bytes of a tag that a set stores and compares: 128 bits.
-pub(crate) const TAG_LEN: usize = 16;
-
-/// A keyed hash of a key's digest, cut to 128 bits. Without the pepper it tells nothing about the key.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Tag(pub(crate) [u8; TAG_LEN]);
+/// A keyed hash of a key's digest, cut to 136 bits, of which a set matches 128 or more. Without the pepper it tells nothing
+/// about the key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tag([u8; Self::LEN]);
 
 impl Tag {
-    /// The bytes as a set stores them.
-    pub const fn as_bytes(&self) -> &[u8; TAG_LEN] {
+    /// Bytes of a tag.
+    pub const LEN: usize = 17;
+
+    /// The bytes.
+    pub const fn as_bytes(&self) -> &[u8; Self::LEN] {
         &self.0
     }
 
-    /// A tag from its stored bytes.
-    pub const fn from_bytes(bytes: [u8; TAG_LEN]) -> Self {
+    /// A tag from its bytes.
+    pub const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
         Self(bytes)
     }
 
-    /// Whether both are the same, in a time that does not depend on where they differ.
-    pub(crate) fn matches(&self, stored: &[u8]) -> bool {
-        bool::from(self.0.as_slice().ct_eq(stored))
+    /// The first 64 bits, the next 64, and the last 8, as numbers.
+    pub(crate) const fn words(&self) -> (u64, u64, u8) {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q] = self.0;
+        (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes([i, j, k, l, m, n, o, p]), q)
+    }
+
+    pub(crate) const fn from_words(high: u64, middle: u64, low: u8) -> Self {
+        let [a, b, c, d, e, f, g, h] = high.to_be_bytes();
+        let [i, j, k, l, m, n, o, p] = middle.to_be_bytes();
+        Self([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, low])
     }
 }
 
@@ -90,8 +97,8 @@ impl Pepper {
         let mut hash = self.midstate.clone();
         hash.update(digest.as_bytes());
         let full: [u8; 32] = hash.finalize().into();
-        let mut tag = [0; TAG_LEN];
-        tag.copy_from_slice(&full[..TAG_LEN]);
+        let mut tag = [0; Tag::LEN];
+        tag.copy_from_slice(&full[..Tag::LEN]);
         Tag(tag)
     }
 }
@@ -115,7 +122,7 @@ mod tests {
         plain.update([7; 32]);
         plain.update(digest.as_bytes());
         let full: [u8; 32] = plain.finalize().into();
-        assert_eq!(pepper.tag(&digest).as_bytes(), &full[..16]);
+        assert_eq!(pepper.tag(&digest).as_bytes(), &full[..17]);
     }
 
     #[test]

@@ -7,10 +7,12 @@ use alloc::vec::Vec;
 use nightlatch_key::Environment;
 
 use crate::codec::{Malformed, Reader};
-use crate::row::MAX_PROFILE;
+use crate::row::MAX_PROFILES;
 
 /// Scopes in one profile, at most.
 const MAX_SCOPES: usize = 1024;
+/// Bytes of the shortest profile.
+pub(crate) const LEAST_LEN: usize = 6;
 /// Characters of a scope or a tier, at most.
 const MAX_NAME_LEN: usize = 64;
 
@@ -73,8 +75,9 @@ pub struct Profile {
     pub tier: Option<String>,
     /// What they may do, ascending, each once.
     pub scopes: Vec<String>,
-    /// A live profile belongs to one member and its contents are replaced; an interned one never changes.
-    pub live: bool,
+    /// The subject that a *live* profile belongs to: one member's, in one environment, whose contents are replaced. `None`
+    /// for an interned one, which never changes and may be shared.
+    pub live: Option<u32>,
 }
 
 impl Profile {
@@ -94,7 +97,10 @@ impl Profile {
             Environment::Live => 0,
             Environment::Test => 1,
         });
-        out.push(u8::from(self.live));
+        out.push(u8::from(self.live.is_some()));
+        if let Some(subject) = self.live {
+            out.extend_from_slice(&subject.to_le_bytes());
+        }
         put_name(&mut out, self.tier.as_deref().unwrap_or_default());
         if self.scopes.len() > MAX_SCOPES || self.tier.as_ref().is_some_and(|t| !is_name(t)) {
             return Err(Malformed::Value("profile"));
@@ -121,8 +127,8 @@ impl Profile {
             _ => return Err(Malformed::Value("profile")),
         };
         let live = match reader.u8("profile")? {
-            0 => false,
-            1 => true,
+            0 => None,
+            1 => Some(reader.u32("profile")?),
             _ => return Err(Malformed::Value("profile")),
         };
         let tier = match reader.short_text("tier")? {
@@ -134,7 +140,8 @@ impl Profile {
         if count > MAX_SCOPES {
             return Err(Malformed::Value("profile"));
         }
-        let mut scopes: Vec<String> = Vec::new();
+        // A scope has a length and a character.
+        let mut scopes: Vec<String> = Vec::with_capacity(count.min(reader.len() / 2));
         for _ in 0..count {
             let scope = reader.short_text("scope")?;
             if !is_name(scope) {
@@ -158,71 +165,75 @@ fn put_name(out: &mut Vec<u8>, name: &str) {
     out.extend_from_slice(name.as_bytes());
 }
 
-/// The numbered profiles of an epoch, as the publisher keeps them.
+/// Whom a live profile belongs to, and where it counts.
+type Owner = (u32, bool);
+
+/// The numbered profiles of an epoch, as a publisher keeps them: an interned one is known by its bytes, a live one by whom
+/// it belongs to.
 #[derive(Clone, Debug, Default)]
-pub struct ProfileTable {
-    numbers: BTreeMap<Vec<u8>, u32>,
+pub(crate) struct ProfileTable {
+    interned: BTreeMap<Vec<u8>, u32>,
+    live: BTreeMap<Owner, u32>,
 }
 
 impl ProfileTable {
-    /// The table of a replica's profiles, so that a publisher can go on from files instead of from the first change.
+    /// The table of a replica's profiles.
     ///
     /// # Errors
     /// [`Malformed`] where one of them cannot be encoded or is there twice.
-    pub fn of(profiles: &[Profile]) -> Result<Self, Malformed> {
-        let mut numbers = BTreeMap::new();
-        for (number, profile) in profiles.iter().enumerate() {
-            if numbers.insert(profile.encode()?, number as u32).is_some() {
-                return Err(Malformed::Order("profiles"));
-            }
+    pub(crate) fn of(profiles: &[Profile]) -> Result<Self, Malformed> {
+        let mut this = Self::default();
+        for profile in profiles {
+            this.add(profile)?;
         }
-        Ok(Self { numbers })
+        Ok(this)
     }
 
-    /// How many profiles have a number.
-    pub fn len(&self) -> usize {
-        self.numbers.len()
+    fn len(&self) -> usize {
+        self.interned.len() + self.live.len()
     }
 
-    /// Whether none has.
-    pub fn is_empty(&self) -> bool {
-        self.numbers.is_empty()
+    /// The number of a profile, if it has one. Of a live one the contents may be others.
+    pub(crate) fn number(&self, profile: &Profile) -> Result<Option<u32>, Malformed> {
+        Ok(match profile.live {
+            Some(subject) => self.live.get(&(subject, is_test(profile))).copied(),
+            None => self.interned.get(&profile.encode()?).copied(),
+        })
     }
 
-    /// The number of encoded bytes, if they have one.
-    pub(crate) fn number(&self, encoded: &[u8]) -> Option<u32> {
-        self.numbers.get(encoded).copied()
-    }
-
-    /// Numbers profiles that have none yet, in the order of their bytes, and returns their bytes in that order.
+    /// Gives a profile the next number.
     ///
     /// # Errors
-    /// [`Malformed::Value`] where a row could not name them all.
-    pub(crate) fn append(&mut self, mut encoded: Vec<Vec<u8>>) -> Result<Vec<u8>, Malformed> {
-        encoded.sort();
-        encoded.dedup();
-        encoded.retain(|bytes| !self.numbers.contains_key(bytes));
-        if self.numbers.len() + encoded.len() > MAX_PROFILE as usize {
+    /// [`Malformed`] where it has one, cannot be encoded, or there are too many.
+    pub(crate) fn add(&mut self, profile: &Profile) -> Result<u32, Malformed> {
+        let encoded = profile.encode()?;
+        let number = self.len();
+        if number >= MAX_PROFILES {
             return Err(Malformed::Value("profile count"));
         }
-        let mut section = Vec::new();
-        for bytes in encoded {
-            section.extend_from_slice(&bytes);
-            let number = self.numbers.len() as u32;
-            self.numbers.insert(bytes, number);
-        }
-        Ok(section)
+        let replaced = match profile.live {
+            Some(subject) => self.live.insert((subject, is_test(profile)), number as u32),
+            None => self.interned.insert(encoded, number as u32),
+        };
+        if replaced.is_some() { Err(Malformed::Order("profiles")) } else { Ok(number as u32) }
     }
+}
+
+fn is_test(profile: &Profile) -> bool {
+    profile.environment == Environment::Test
 }
 
 /// Reads a section of profiles that must fill `bytes` exactly.
 pub(crate) fn decode_section(bytes: &[u8], count: usize) -> Result<Vec<Profile>, Malformed> {
     let mut reader = Reader::new(bytes);
     // Every profile has bytes, so a count beyond them fails before the vector has grown past what is really there.
-    let mut profiles = Vec::new();
+    let mut profiles = Vec::with_capacity(count.min(bytes.len() / LEAST_LEN));
     for _ in 0..count {
         profiles.push(Profile::decode(&mut reader)?);
     }
     reader.finish()?;
+    if profiles.len() > MAX_PROFILES {
+        return Err(Malformed::Value("profile count"));
+    }
     Ok(profiles)
 }

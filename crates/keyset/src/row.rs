@@ -1,21 +1,20 @@
-//! What a set says about one key, and its 32 bytes.
+//! What a set says about one key, and the bytes that say it.
 
 use nightlatch_key::CLOCK_ORIGIN;
 
 use crate::codec::Malformed;
-use crate::pepper::{TAG_LEN, Tag};
+use crate::layout::Columns;
+use crate::pepper::Tag;
 use crate::profile::Profile;
 
-/// Bytes of a row: tag 16, deadline 4, meta 4, subject 4, key number 4.
-pub(crate) const ROW_LEN: usize = 32;
-
-/// The greatest profile number a row can name: 24 bits.
-pub(crate) const MAX_PROFILE: u32 = (1 << 24) - 1;
+/// Bits of a profile's number.
+pub(crate) const PROFILE_BITS: u32 = 21;
+/// The most profiles a set has.
+pub(crate) const MAX_PROFILES: usize = 1 << PROFILE_BITS;
 
 const STATUS_BITS: u32 = 0b11;
 const FOREIGN_BIT: u32 = 0b100;
-const RESERVED_BITS: u32 = 0b1111_1000;
-const PROFILE_SHIFT: u32 = 8;
+const PROFILE_SHIFT: u32 = 3;
 
 /// What the control plane last said of a key. Expiry follows from the deadline and is not a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,10 +73,22 @@ pub struct Record {
     pub deadline: Option<u64>,
     /// Which of the set's profiles it has.
     pub profile: u32,
-    /// The principal it acts for.
+    /// The principal it acts for; 0 where the set has no subjects.
     pub subject: u32,
-    /// Its number in the workspace.
+    /// Its number in the workspace; 0 where the set has no key numbers.
     pub number: u32,
+}
+
+impl Record {
+    /// The record without what such rows do not say.
+    pub(crate) fn cut(self, columns: Columns) -> Self {
+        let Self { subject, number, .. } = self;
+        Self {
+            subject: if columns.subject { subject } else { 0 },
+            number: if columns.number { number } else { 0 },
+            ..self
+        }
+    }
 }
 
 /// A key's new state on its way into a delta or a base, its profile still spelt out.
@@ -99,7 +110,13 @@ pub struct Change<'a> {
     pub number: u32,
 }
 
-impl Change<'_> {
+impl<'a> Change<'a> {
+    /// The change that leads to a record.
+    pub(crate) fn of(tag: Tag, record: &Record, profile: &'a Profile) -> Self {
+        let Record { status, foreign, deadline, profile: _, subject, number } = *record;
+        Self { tag, status, foreign, deadline, profile, subject, number }
+    }
+
     /// The record, once the profile has a number.
     pub(crate) fn record(&self, profile: u32) -> Record {
         let Self { tag: _, status, foreign, deadline, profile: _, subject, number } = *self;
@@ -107,32 +124,51 @@ impl Change<'_> {
     }
 }
 
-/// Encodes a row. Deadlines beyond 2156 do not fit 32 bits and count as that instant.
-pub(crate) fn encode(tag: &Tag, record: &Record) -> [u8; ROW_LEN] {
-    let deadline = record.deadline.map_or(0, |at| at.saturating_sub(CLOCK_ORIGIN).clamp(1, u64::from(u32::MAX)) as u32);
-    let meta = record.status.code() | if record.foreign { FOREIGN_BIT } else { 0 } | record.profile << PROFILE_SHIFT;
-    let mut row = [0; ROW_LEN];
-    row[..TAG_LEN].copy_from_slice(&tag.0);
-    for (place, value) in
-        row[TAG_LEN..].as_chunks_mut::<4>().0.iter_mut().zip([deadline, meta, record.subject, record.number])
-    {
-        *place = value.to_le_bytes();
-    }
-    row
+/// A deadline as rows have it: seconds since 2020-01-01, 0 for none. Beyond 2156 it does not fit and counts as that instant.
+pub(crate) fn stored_deadline(deadline: Option<u64>) -> u32 {
+    deadline.map_or(0, |at| at.saturating_sub(CLOCK_ORIGIN).clamp(1, u64::from(u32::MAX)) as u32)
 }
 
-/// Decodes what follows the tag in a row.
-pub(crate) fn decode(row: &[u8; ROW_LEN], profiles: usize) -> Result<Record, Malformed> {
-    let word = |at: usize| u32::from_le_bytes([row[at], row[at + 1], row[at + 2], row[at + 3]]);
-    let meta = word(20);
+/// The deadline that a stored number means, in unix seconds.
+pub(crate) fn deadline_of(stored: u32) -> Option<u64> {
+    if stored == 0 { None } else { Some(u64::from(stored) + CLOCK_ORIGIN) }
+}
+
+/// Writes what follows the rest in a row.
+pub(crate) fn encode(record: &Record, columns: Columns, out: &mut [u8]) {
+    let foreign = if record.foreign { FOREIGN_BIT } else { 0 };
+    let meta = record.status.code() | foreign | record.profile << PROFILE_SHIFT;
+    out[..3].copy_from_slice(&meta.to_le_bytes()[..3]);
+    out[3..7].copy_from_slice(&stored_deadline(record.deadline).to_le_bytes());
+    let mut at = 7;
+    for (_, value) in
+        [(columns.subject, record.subject), (columns.number, record.number)].iter().filter(|(has, _)| *has)
+    {
+        out[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        at += 4;
+    }
+}
+
+/// Reads what follows the rest in a row. `profiles` is how many there are.
+#[inline]
+pub(crate) fn decode(row: &[u8], columns: Columns, profiles: usize) -> Result<Record, Malformed> {
+    let Some((&[a, b, c, d, e, f, g], more)) = row.split_first_chunk::<7>() else {
+        return Err(Malformed::Truncated("row"));
+    };
+    let meta = u32::from_le_bytes([a, b, c, 0]);
     let profile = meta >> PROFILE_SHIFT;
-    if meta & RESERVED_BITS != 0 || profile as usize >= profiles {
+    if profile as usize >= profiles {
         return Err(Malformed::Value("row"));
     }
-    let status = Status::from_code(meta & STATUS_BITS).ok_or(Malformed::Value("row"))?;
-    let deadline = match word(16) {
-        0 => None,
-        at => Some(u64::from(at) + CLOCK_ORIGIN),
-    };
-    Ok(Record { status, foreign: meta & FOREIGN_BIT != 0, deadline, profile, subject: word(24), number: word(28) })
+    let word = |bytes: &[u8]| bytes.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+    let (subject, more) = if columns.subject { (word(more), more.get(4..).unwrap_or_default()) } else { (0, more) };
+    Ok(Record {
+        // Two bits, four statuses.
+        status: Status::from_code(meta & STATUS_BITS).unwrap_or(Status::Revoked),
+        foreign: meta & FOREIGN_BIT != 0,
+        deadline: deadline_of(u32::from_le_bytes([d, e, f, g])),
+        profile,
+        subject,
+        number: if columns.number { word(more) } else { 0 },
+    })
 }

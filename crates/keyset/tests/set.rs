@@ -2,16 +2,56 @@
 
 mod common;
 
-use common::{Key, Publisher, digest, pepper};
-use nightlatch_keyset::{Base, Delta, FileName, Hash, Head, Malformed, Refused, Replica, Status};
+use std::collections::BTreeMap;
+
+use common::{Key, Publisher, build, digest, pepper};
+use nightlatch_keyset::{
+    Base, Columns, Delta, FileName, Hash, Head, Index, Layout, Malformed, Profile, Refused, Replica, Status, levels,
+};
 use proptest::prelude::*;
 
 fn load(publisher: &Publisher) -> Replica {
-    Replica::load(publisher.files[&publisher.head.base_name()].clone(), &publisher.head).unwrap()
+    let (index, parts) = publisher.base_files();
+    Replica::load(index, parts, &publisher.head).unwrap()
 }
 
 fn delta(publisher: &Publisher, from: u64) -> Delta {
-    Delta::open(&publisher.files[&publisher.head.delta_name(from)], &[publisher.verifier()]).unwrap()
+    level(publisher, from, from + 1)
+}
+
+fn level(publisher: &Publisher, from: u64, to: u64) -> Delta {
+    Delta::open(&publisher.files[&publisher.head.delta_name(from, to)], &[publisher.verifier()]).unwrap()
+}
+
+/// The deltas from a version of the head's epoch to the head's, by the greatest levels.
+fn path(publisher: &Publisher, from: u64) -> Vec<Delta> {
+    let (base, to) = (publisher.head.base_version, publisher.head.version);
+    levels::path(from - base, to - base).map(|(from, to)| level(publisher, base + from, base + to)).collect()
+}
+
+/// Rebases a replica that is at the last version of the epoch before, answering all the while.
+fn rebase(replica: &mut Replica, publisher: &Publisher, before: &BTreeMap<u32, Key>) {
+    replica.begin_rebase(&publisher.files[&publisher.head.rebase_name()], &publisher.head).unwrap();
+    loop {
+        for key in publisher.keys.values().take(5) {
+            assert_eq!(found(replica, key.number), before.get(&key.number).cloned());
+        }
+        if replica.rebase_step().unwrap() {
+            return;
+        }
+    }
+}
+
+fn found(replica: &Replica, number: u32) -> Option<Key> {
+    let record = replica.lookup(&pepper().tag(&digest(number))).unwrap()?;
+    Some(Key {
+        status: record.status,
+        foreign: record.foreign,
+        deadline: record.deadline,
+        profile: replica.profile(record.profile).unwrap().clone(),
+        subject: record.subject,
+        number: record.number,
+    })
 }
 
 /// A replica equals the model at its version: every key with all it says, and no key beside them.
@@ -19,17 +59,7 @@ fn assert_equals_model(replica: &Replica, publisher: &Publisher) {
     assert_eq!(replica.len(), publisher.keys.len());
     assert_eq!(replica.commitment(), &publisher.head.commitment);
     for key in publisher.keys.values() {
-        let record = replica.lookup(&pepper().tag(&digest(key.number))).unwrap().unwrap();
-        let profile = replica.profile(record.profile).unwrap().clone();
-        let found = Key {
-            status: record.status,
-            foreign: record.foreign,
-            deadline: record.deadline,
-            profile,
-            subject: record.subject,
-            number: record.number,
-        };
-        assert_eq!(&found, key);
+        assert_eq!(found(replica, key.number).as_ref(), Some(key));
     }
     for stranger in 1_000_000..1_000_100 {
         assert_eq!(replica.lookup(&pepper().tag(&digest(stranger))), Ok(None));
@@ -40,37 +70,103 @@ fn key() -> impl Strategy<Value = Key> {
     let status =
         prop_oneof![Just(Status::Active), Just(Status::Retiring), Just(Status::Disabled), Just(Status::Revoked)];
     let scopes = proptest::sample::subsequence(vec!["a:read", "a:write", "b:read", "READ_CASH"], 0..4);
-    (0u32..60, status, any::<bool>(), proptest::option::of(1_577_836_801u64..3_000_000_000), scopes).prop_map(
-        |(number, status, foreign, deadline, scopes)| Key { status, foreign, deadline, ..Key::new(number, &scopes) },
+    let live = proptest::option::weighted(0.2, 0u32..4);
+    (0u32..60, status, proptest::option::of(1_577_836_801u64..3_000_000_000), scopes, live).prop_map(
+        |(number, status, deadline, scopes, live)| {
+            let mut key = Key::new(number, &scopes);
+            key.profile.live = live;
+            // Whether a key was imported is so for ever.
+            Key { status, foreign: number % 3 == 0, deadline, ..key }
+        },
     )
 }
 
+/// What happens to a set.
+#[derive(Clone, Debug)]
+enum Event {
+    Publish(Vec<Key>),
+    Live(u32, Vec<&'static str>),
+    Cut,
+    Rebase { cutoff: u64, ended: Vec<u32> },
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let scopes = proptest::sample::subsequence(vec!["a:read", "b:read"], 0..3);
+    prop_oneof![
+        10 => proptest::collection::vec(key(), 0..8).prop_map(Event::Publish),
+        2 => (0_u32..4, scopes).prop_map(|(subject, scopes)| Event::Live(subject, scopes)),
+        1 => Just(Event::Cut),
+        2 => (1_577_836_801_u64..2_000_000_000, proptest::collection::vec(0_u32..60, 0..4))
+            .prop_map(|(cutoff, ended)| Event::Rebase { cutoff, ended }),
+    ]
+}
+
 proptest! {
-    /// Random histories of changes and cuts: at every version the replica is the model.
+    /// Guarantee 3. Random histories: at every version a replica that follows, one that starts anew, and one that skips
+    /// versions and comes back by levels are the model; a rebase done here has the root that was signed.
     #[test]
     fn a_replica_equals_the_database_at_its_version(
         first in proptest::collection::vec(key(), 0..40),
-        history in proptest::collection::vec((any::<u8>(), proptest::collection::vec(key(), 0..8)), 0..20),
+        history in proptest::collection::vec(event(), 0..24),
+        skip in 1_u64..5,
     ) {
         let mut publisher = Publisher::new(first);
-        let mut replica = load(&publisher);
+        let (mut replica, mut lazy) = (load(&publisher), load(&publisher));
         assert_equals_model(&replica, &publisher);
-        for (choice, changed) in history {
-            if choice < 30 {
-                publisher.cut();
-                replica = load(&publisher);
-            } else {
-                let from = publisher.head.version;
-                publisher.publish(&changed);
-                replica.advance(&[delta(&publisher, from)], &publisher.head).unwrap();
+        for event in history {
+            let (from, before) = (publisher.head.version, publisher.keys.clone());
+            match event {
+                Event::Publish(changed) => publisher.publish(&changed),
+                Event::Live(subject, scopes) => {
+                    let scopes = scopes.into_iter().map(String::from).collect();
+                    let profile = Profile { live: Some(subject), scopes, ..Key::new(0, &[]).profile };
+                    publisher.publish_with(&[], &[profile]);
+                }
+                Event::Cut => {
+                    publisher.cut();
+                    (replica, lazy) = (load(&publisher), load(&publisher));
+                    continue;
+                }
+                Event::Rebase { cutoff, ended } => {
+                    let old = publisher.head.clone();
+                    let base = old.base_version;
+                    let verifiers = [publisher.verifier()];
+                    let open = |publisher: &Publisher, (a, b): (u64, u64)| {
+                        Delta::open(&publisher.files[&old.delta_name(base + a, base + b)], &verifiers).unwrap()
+                    };
+                    let steps = levels::path(lazy.version() - base, old.version - base);
+                    let deltas: Vec<Delta> = steps.map(|step| open(&publisher, step)).collect();
+                    lazy.advance(&deltas, &old).unwrap();
+                    publisher.rebase(cutoff, &ended);
+                    rebase(&mut replica, &publisher, &before);
+                    rebase(&mut lazy, &publisher, &before);
+                    assert_equals_model(&replica, &publisher);
+                    assert_equals_model(&lazy, &publisher);
+                    // Built from the model, the same base comes out.
+                    let anew = build(&Head { issued: cutoff * 1000, ..old }, &publisher.keys, Columns::ALL);
+                    if replica.layout() == Layout::for_keys(publisher.head.keys, Columns::ALL) {
+                        prop_assert_eq!(anew.root, publisher.head.base_root);
+                        prop_assert!((anew.index, anew.parts) == publisher.base_files());
+                    }
+                    continue;
+                }
             }
+            replica.advance(&[delta(&publisher, from)], &publisher.head).unwrap();
             assert_equals_model(&replica, &publisher);
+            let mut cold = load(&publisher);
+            cold.advance(&path(&publisher, cold.version()), &publisher.head).unwrap();
+            assert_equals_model(&cold, &publisher);
+            if publisher.head.version - lazy.version() >= skip {
+                lazy.advance(&path(&publisher, lazy.version()), &publisher.head).unwrap();
+                assert_equals_model(&lazy, &publisher);
+            }
         }
     }
 
     #[test]
     fn no_bytes_upset_the_readers(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-        let _ = Base::load(bytes.clone(), &Hash::of(&bytes));
+        let _ = Base::load(bytes.clone(), vec![], &Hash::of(&bytes));
+        let _ = Index::open(bytes.clone(), &Hash::of(&bytes));
         let _ = Delta::open(&bytes, &[]);
         if let Ok(text) = std::str::from_utf8(&bytes) {
             let _ = Head::open(text, &[]);
@@ -78,21 +174,19 @@ proptest! {
         }
     }
 
-    /// A base with any byte changed is refused; with its root recomputed, as only its signer could, it still does not
-    /// upset the reader.
+    /// A base with any byte changed answers nothing from what was changed: its index is refused, or its segment.
     #[test]
     fn a_changed_base_is_refused(at in any::<proptest::sample::Index>(), to in any::<u8>()) {
         let publisher = Publisher::new((0..20).map(|n| Key::new(n, &["a"])));
-        let mut bytes = publisher.files[&publisher.head.base_name()].clone();
-        let at = at.index(bytes.len());
-        prop_assume!(bytes[at] != to);
-        bytes[at] = to;
-        let load = Base::load(bytes.clone(), &publisher.head.base_root);
-        prop_assert!(matches!(load, Err(Malformed::Hash(_))));
-        if let Ok(base) = Base::load(bytes.clone(), &Hash::of(&bytes)) {
-            let _ = base.check_rows();
+        let (mut index, mut parts) = publisher.base_files();
+        let at = at.index(index.len() + parts[0].len());
+        let byte = if at < index.len() { &mut index[at] } else { &mut parts[0][at - index.len()] };
+        prop_assume!(*byte != to);
+        *byte = to;
+        if let Ok(base) = Base::load(index, parts, &publisher.head.base_root) {
+            prop_assert!(matches!(base.check(), Err(Malformed::Hash(_))));
             for number in 0..20 {
-                let _ = base.lookup(&pepper().tag(&digest(number)));
+                prop_assert!(base.lookup(&pepper().tag(&digest(number))).is_err());
             }
         }
     }
@@ -101,7 +195,7 @@ proptest! {
     fn a_changed_delta_is_refused(at in any::<proptest::sample::Index>(), to in any::<u8>()) {
         let mut publisher = Publisher::new([Key::new(1, &["a"])]);
         publisher.publish(&[Key::new(2, &["b"]), Key { status: Status::Revoked, ..Key::new(1, &["a"]) }]);
-        let mut bytes = publisher.files[&publisher.head.delta_name(1)].clone();
+        let mut bytes = publisher.files[&publisher.head.delta_name(1, 2)].clone();
         let at = at.index(bytes.len());
         prop_assume!(bytes[at] != to);
         bytes[at] = to;
@@ -130,8 +224,12 @@ fn a_head_comes_back_and_only_as_it_was_signed() {
         ("version 1", "version +1"),
         ("accepts-foreign no", "accepts-foreign maybe"),
         ("open-until -", "open-until 5"),
-        ("nightlatch.head/1", "nightlatch.head/2"),
-        ("nightlatch.head/1", "nightlatch.delta/1"),
+        ("nightlatch.head/2", "nightlatch.head/3"),
+        ("nightlatch.head/2", "nightlatch.delta/2"),
+        ("rebase -", "rebase 00"),
+        ("rebase-length 0", "rebase-length 1"),
+        ("base-parts 3", "base-parts ,3"),
+        ("base-parts 3", "base-parts 03"),
         ("set set", "tes set"),
         ("epoch 1\n", ""),
         ("audit -\n", "audit -\nmore -\n"),
@@ -200,7 +298,7 @@ fn two_keys_of_one_tag_are_no_base() {
         version: 1,
         cutoff: 0,
     };
-    let mut builder = BaseBuilder::new(info).unwrap();
+    let mut builder = BaseBuilder::new(info, Layout::for_keys(2, Columns::ALL), 2).unwrap();
     let key = Key::new(1, &["a"]);
     for _ in 0..2 {
         let change = Change {
@@ -217,16 +315,28 @@ fn two_keys_of_one_tag_are_no_base() {
     assert_eq!(builder.finish().unwrap_err(), Malformed::Order("rows"));
 }
 
-/// The format's golden files: what version 1 of base, delta and head looks like, byte for byte.
+fn member(scopes: &[&str]) -> Profile {
+    Profile { live: Some(7), ..Key::new(0, scopes).profile }
+}
+
+/// The format's golden files: what version 2 of base, delta and head and version 1 of the rebase record look like, byte for byte.
 #[test]
 fn golden_files() {
     let mut publisher = Publisher::new([
         Key::new(1, &["invoices:read"]),
         Key { status: Status::Retiring, deadline: Some(1_900_000_000), ..Key::new(2, &["invoices:read"]) },
         Key { foreign: true, ..Key::new(3, &[]) },
+        Key { profile: member(&["a"]), ..Key::new(5, &[]) },
     ]);
+    publisher.head.accepts_foreign = true;
     publisher.publish(&[Key { status: Status::Revoked, ..Key::new(1, &["invoices:read"]) }, Key::new(4, &["new"])]);
-    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/v1");
+    publisher.publish_with(&[Key { status: Status::Disabled, ..Key::new(4, &["new"]) }], &[member(&["b"])]);
+    publisher.rebase(1_577_836_801, &[1]);
+    let more = (10..40).map(|number| Key { subject: number, ..Key::new(number, &["new", "invoices:read"]) });
+    publisher.publish(&more.collect::<Vec<_>>());
+    publisher.publish(&[Key { deadline: Some(1_950_000_000), subject: 10, ..Key::new(10, &["new", "invoices:read"]) }]);
+    publisher.publish(&[Key { status: Status::Revoked, ..Key::new(3, &[]) }].map(|key| Key { foreign: true, ..key }));
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/v2");
     let mut files: Vec<(String, Vec<u8>)> =
         publisher.files.iter().map(|(name, bytes)| (name.to_text(), bytes.clone())).collect();
     files.push(("head".into(), publisher.note().into_bytes()));

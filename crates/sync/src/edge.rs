@@ -5,14 +5,10 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use nightlatch_keyset::note::Verifier;
-use nightlatch_keyset::{Delta, FileName, Head, MAX_DELTA_LEN, Malformed, Pepper, Profile, Record, Refused, Replica};
+use nightlatch_keyset::{Delta, FileName, Hash, Head, Pepper, Refused, Replica};
 
-use crate::{Clock, Mark, Refusal};
-
-/// The most deltas an edge fetches to catch up.
-const MAX_DELTAS: u64 = 1024;
-/// The largest route policy an edge takes, in bytes.
-const MAX_POLICY_LEN: u64 = 4 << 20;
+use crate::plan::{Held, Limits, Way, plan};
+use crate::{Attempt, Clock, Fetch, Mark, Refusal, Serving};
 
 /// What an edge is told once.
 #[derive(Clone, Debug)]
@@ -25,8 +21,21 @@ pub struct EdgeConfig {
     pub peppers: Vec<Pepper>,
     /// Milliseconds after which a head is due to be asked for again.
     pub poll_ms: u64,
-    /// The largest base it has room for, in bytes.
-    pub max_base_len: u64,
+    /// Bytes of memory for the set: its base and [`crate::OVERHEAD`], and a second base beside it while one takes the
+    /// other's place.
+    ///
+    /// A base that does not fit is refused before anything of it is fetched. One that fits only alone makes the edge let
+    /// go of what it has before the new base's first part is fetched, and after everything else has been: files are memory
+    /// from their first byte on, so there is no later moment. Until the last part has come the edge is cold. That happens
+    /// only where the set changes its layout or pepper, where an edge has fallen too far behind, or where a replica is
+    /// damaged; in all other cases a replica rebases itself, in place, which needs no second base.
+    ///
+    /// For an isolate of 128 MB, of which the runtime, the program and what requests hold have to be kept free, 97 MB is
+    /// right: 4.5 million keys without a subject column, or 3.5 million with one. Up to half as many never go cold.
+    pub room: u64,
+    /// The smallest base, in bytes, that a replica rebases itself to; a smaller one is fetched. [`crate::REBASE_FROM`],
+    /// unless a test wants otherwise.
+    pub rebase_from: u64,
 }
 
 /// How far an edge may rely on what it has.
@@ -38,73 +47,8 @@ pub enum Freshness {
     Fresh,
     /// The head's validity is over: a request must wait for a new one or be refused.
     HardStale,
-    /// Serve, and ask for a new head in the background.
+    /// Serve, and refresh in the background: ask for a new head, or go on with the work that is under way.
     SoftStale,
-}
-
-/// What an edge answers from: a replica at exactly the state its head signs, and the policy of the same head.
-pub struct Serving<P> {
-    head: Head,
-    replica: Replica,
-    policy: P,
-    pepper: Pepper,
-}
-
-impl<P> Serving<P> {
-    /// The head in force.
-    pub fn head(&self) -> &Head {
-        &self.head
-    }
-
-    /// The keys.
-    pub fn replica(&self) -> &Replica {
-        &self.replica
-    }
-
-    /// The route policy.
-    pub fn policy(&self) -> &P {
-        &self.policy
-    }
-
-    /// Looks a key up by the digest of its text.
-    ///
-    /// # Errors
-    /// [`Malformed`] where the replica holds nonsense and is not fit to answer.
-    pub fn find(&self, digest: &nightlatch_key::Digest) -> Result<Option<(Record, &Profile)>, Malformed> {
-        let Some(record) = self.replica.lookup(&self.pepper.tag(digest))? else {
-            return Ok(None);
-        };
-        let profile = self.replica.profile(record.profile).ok_or(Malformed::Value("row"))?;
-        Ok(Some((record, profile)))
-    }
-}
-
-/// A file to fetch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fetch {
-    /// Which.
-    pub name: FileName,
-    /// The most bytes it may have; a longer answer is to be cut off and refused.
-    pub max_len: u64,
-}
-
-/// A believed head on its way into force.
-#[derive(Clone, Debug)]
-pub struct Attempt {
-    head: Head,
-    fetches: Vec<Fetch>,
-}
-
-impl Attempt {
-    /// The files to fetch, in the order in which [`Edge::finish`] takes them.
-    pub fn fetches(&self) -> &[Fetch] {
-        &self.fetches
-    }
-
-    /// The head.
-    pub fn head(&self) -> &Head {
-        &self.head
-    }
 }
 
 /// What becomes of an offered head.
@@ -115,6 +59,8 @@ pub enum Offer {
     Known,
     /// It is news; here is what it takes.
     News(Attempt),
+    /// A rebase is under way. It is brought to its end with [`Edge::work`]; then the head is to be offered again.
+    Working,
 }
 
 /// What became of an attempt.
@@ -124,6 +70,25 @@ pub enum Outcome {
     InForce,
     /// Another attempt got further meanwhile; nothing was lost.
     Superseded,
+    /// The replica is rebasing; [`Edge::work`] puts the head into force at its end. The head before stays in force so long.
+    Working,
+}
+
+/// What is left of a rebase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Nothing: either it came to its end, or none was under way.
+    Done,
+    /// At least one more step.
+    Left,
+}
+
+/// A head that comes into force when the replica has been rebased.
+struct Pending<P> {
+    head: Head,
+    /// From the new base to the head.
+    deltas: Vec<Delta>,
+    policy: Option<P>,
 }
 
 /// A verifier's state. `P` is the runtime's form of the route policy.
@@ -133,6 +98,9 @@ pub struct Edge<P> {
     mark: Option<Mark>,
     checked_at: u64,
     serving: Option<Serving<P>>,
+    pending: Option<Pending<P>>,
+    /// Another way than by the base has failed.
+    by_base: bool,
 }
 
 impl<P> Edge<P> {
@@ -142,7 +110,7 @@ impl<P> Edge<P> {
         if let Some(mark) = mark {
             clock.saw_issued(mark.issued);
         }
-        Self { config, clock, mark, checked_at: 0, serving: None }
+        Self { config, clock, mark, checked_at: 0, serving: None, pending: None, by_base: false }
     }
 
     /// The time now in unix milliseconds. To be asked at the start of each request and after each wait.
@@ -156,6 +124,7 @@ impl<P> Edge<P> {
             None => Freshness::Cold,
             Some(serving) if now >= serving.head.valid_until => Freshness::HardStale,
             Some(_) if now.saturating_sub(self.checked_at) >= self.config.poll_ms => Freshness::SoftStale,
+            Some(_) if self.is_working() || self.is_damaged() => Freshness::SoftStale,
             Some(_) => Freshness::Fresh,
         }
     }
@@ -175,6 +144,17 @@ impl<P> Edge<P> {
         self.mark
     }
 
+    /// Whether the replica, or a part of it, has turned out to be damaged. What is whole still answers; the head in force has
+    /// to be read and offered again, although it is known, to have the base fetched anew.
+    pub fn is_damaged(&self) -> bool {
+        self.serving.as_ref().is_some_and(|serving| serving.replica.is_corrupt())
+    }
+
+    /// Whether a rebase is under way.
+    pub fn is_working(&self) -> bool {
+        self.pending.is_some()
+    }
+
     /// Takes note that the source said its head had not changed, in answer to a question about the head in force.
     pub fn unchanged(&mut self, now: u64) {
         self.checked_at = now;
@@ -183,22 +163,50 @@ impl<P> Edge<P> {
     /// Looks at a head's note and says what it takes to put it into force.
     ///
     /// # Errors
-    /// [`Refusal`] where it is not believed, not of this set, not timely, or older than one accepted before.
+    /// [`Refusal`] where it is not believed, not of this set, not timely, older than one accepted before, or of a set that
+    /// this edge has no room for.
     pub fn offer(&mut self, note: &str, now: u64) -> Result<Offer, Refusal> {
         let head = Head::open(note, &self.config.verifiers)?;
         self.judge(&head, now)?;
-        if self.serving.as_ref().is_some_and(|serving| serving.head == head) {
+        if self.is_working() {
+            return Ok(Offer::Working);
+        }
+        let known = self.serving.as_ref().is_some_and(|serving| serving.head == head);
+        if known && !self.is_damaged() {
             self.checked_at = now;
             return Ok(Offer::Known);
         }
-        let fetches = self.fetches(&head)?;
-        Ok(Offer::News(Attempt { head, fetches }))
+        self.plan(head, false).map(Offer::News)
     }
 
-    /// Puts an attempt's head into force, with the files it named, in the same order. All of it happens, or none.
+    /// The way by the base to the head of an attempt that needs a file which its source does not have. `None` where that
+    /// would need the same file.
     ///
     /// # Errors
-    /// [`Refusal`] where a file is not what the head implies, or the head has become too old meanwhile.
+    /// [`Refusal::TooLarge`] where this edge has no room for the base.
+    pub fn by_base(&self, attempt: Attempt, missing: &FileName) -> Result<Option<Attempt>, Refusal> {
+        let other = self.plan(attempt.head, true)?;
+        let needs_it = other.fetches.iter().any(|fetch| fetch.name == *missing);
+        Ok(Some(other).filter(|_| !needs_it))
+    }
+
+    /// Lets go of what is loaded, where an attempt's base has no room beside it. To be called when its small files
+    /// ([`Attempt::small`]) have come, and before the first of its parts is asked for. True where it is cold now.
+    pub fn make_room(&mut self, attempt: &Attempt) -> bool {
+        if attempt.alone {
+            self.mark = self.floor();
+            (self.serving, self.pending) = (None, None);
+        }
+        attempt.alone
+    }
+
+    /// Puts an attempt's head into force, with the files it named, in the same order; or begins the rebase that leads
+    /// there. All of it happens, or none; only where a rebase is refused, the replica may have got to the last version of
+    /// its epoch.
+    ///
+    /// # Errors
+    /// [`Refusal`] where a file is not what the head implies, or the head has become too old meanwhile. After
+    /// [`Refusal::Files`] the next attempt takes another way, if there is one.
     pub fn finish<E: fmt::Display>(
         &mut self,
         attempt: Attempt,
@@ -206,69 +214,160 @@ impl<P> Edge<P> {
         now: u64,
         decode_policy: impl Fn(&[u8]) -> Result<P, E>,
     ) -> Result<Outcome, Refusal> {
-        let Attempt { head, fetches } = attempt;
+        let Attempt { head, way, fetches, .. } = attempt;
         match self.judge(&head, now) {
             Err(Refusal::Rollback) => return Ok(Outcome::Superseded),
             other => other?,
         }
-        if self.fetches(&head)? != fetches || files.len() != fetches.len() {
+        // A base stands for itself; any other way begins where the replica was.
+        let by_base = way == Way::Base;
+        let again = self.plan(head, by_base)?;
+        if again.fetches != fetches || files.len() != fetches.len() || (self.is_working() && !by_base) {
             return Ok(Outcome::Superseded);
         }
+        let result = self.open(&again, files, decode_policy).and_then(|opened| self.follow(again, opened, now));
+        match &result {
+            Ok(_) => self.by_base = false,
+            // A base that is broken too does not get its turn again before the cheaper way had its own.
+            Err(Refusal::Files(_)) => self.by_base = !by_base,
+            Err(_) => {}
+        }
+        result
+    }
 
-        let (mut policy, mut base, mut deltas) = (None, None, Vec::new());
-        for (Fetch { name, max_len }, bytes) in fetches.into_iter().zip(files) {
-            if bytes.len() as u64 > max_len {
-                return Err(Refusal::TooLarge { what: "a file" });
+    /// Goes on with a rebase by one step of at most a few milliseconds, and after the last one puts the head into force
+    /// that it leads to. That head may have run out meanwhile; then the edge is hard-stale. Between two steps, requests are
+    /// answered as ever.
+    ///
+    /// # Errors
+    /// [`Refusal::Files`] where the way does not lead to that head. The replica then [answers nothing any
+    /// more](Self::is_damaged), and the next attempt takes the base.
+    pub fn work(&mut self, now: u64) -> Result<Work, Refusal> {
+        let (Some(serving), Some(_)) = (&mut self.serving, &self.pending) else {
+            return Ok(Work::Done);
+        };
+        let step = serving.replica.rebase_step();
+        if step == Ok(false) {
+            return Ok(Work::Left);
+        }
+        let Some(pending) = self.pending.take() else {
+            return Ok(Work::Done);
+        };
+        let advanced = step.and_then(|_| serving.replica.advance(&pending.deltas, &pending.head));
+        if let Err(refused) = advanced {
+            self.by_base = true;
+            return Err(refused.into());
+        }
+        let pepper = self.pepper(&pending.head)?.clone();
+        self.put_into_force(pending.head, pepper, pending.policy, now);
+        Ok(Work::Done)
+    }
+}
+
+/// An attempt's files, each checked as far as it can be by itself.
+struct Opened<P> {
+    policy: Option<P>,
+    index: Vec<u8>,
+    parts: Vec<Vec<u8>>,
+    record: Vec<u8>,
+    /// Of the epoch before the head's.
+    old_deltas: Vec<Delta>,
+    deltas: Vec<Delta>,
+}
+
+impl<P> Edge<P> {
+    fn plan(&self, head: Head, by_base: bool) -> Result<Attempt, Refusal> {
+        let held = self.serving.as_ref().map(|serving| Held { head: &serving.head, replica: &serving.replica });
+        let limits = Limits { room: self.config.room, rebase_from: self.config.rebase_from };
+        plan(head, held, by_base || self.by_base || self.is_damaged(), limits)
+    }
+
+    fn open<E: fmt::Display>(
+        &self,
+        attempt: &Attempt,
+        files: Vec<Vec<u8>>,
+        decode_policy: impl Fn(&[u8]) -> Result<P, E>,
+    ) -> Result<Opened<P>, Refusal> {
+        let (mut index, mut parts, mut record) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut policy, mut old_deltas, mut deltas) = (None, Vec::new(), Vec::new());
+        for (Fetch { name, max_len }, bytes) in attempt.fetches.iter().zip(files) {
+            let (needed, allowed) = (bytes.len() as u64, *max_len);
+            if needed > allowed {
+                return Err(Refusal::TooLarge { what: "bytes of a file", needed, allowed });
             }
             match name {
                 FileName::Policy(hash) => {
-                    if nightlatch_keyset::Hash::of(&bytes) != hash {
-                        return Err(Refused::Malformed(Malformed::Hash("the route policy")).into());
+                    if Hash::of(&bytes) != *hash {
+                        return Err(Refusal::Policy("its hash is not the one the head says".into()));
                     }
                     policy = Some(decode_policy(&bytes).map_err(|error| Refusal::Policy(error.to_string()))?);
                 }
-                FileName::Base { .. } => base = Some(Replica::load(bytes, &head).map_err(Refusal::Files)?),
-                FileName::Delta { .. } => {
-                    deltas.push(Delta::open(&bytes, &self.config.verifiers).map_err(Refused::Malformed)?);
+                FileName::Base { .. } => index = bytes,
+                FileName::BasePart { .. } => parts.push(bytes),
+                FileName::Rebase { .. } => record = bytes,
+                FileName::Delta { epoch, .. } => {
+                    let delta = Delta::open(&bytes, &self.config.verifiers).map_err(Refused::Malformed)?;
+                    if *epoch == attempt.head.epoch { deltas.push(delta) } else { old_deltas.push(delta) }
                 }
             }
         }
-        self.put_into_force(head, policy, base, &deltas, now)
+        Ok(Opened { policy, index, parts, record, old_deltas, deltas })
     }
 
-    fn put_into_force(
-        &mut self,
-        head: Head,
-        policy: Option<P>,
-        base: Option<Replica>,
-        deltas: &[Delta],
-        now: u64,
-    ) -> Result<Outcome, Refusal> {
+    fn follow(&mut self, attempt: Attempt, opened: Opened<P>, now: u64) -> Result<Outcome, Refusal> {
+        let Attempt { head, way, .. } = attempt;
+        let Opened { policy, index, parts, record, old_deltas, deltas } = opened;
         let pepper = self.pepper(&head)?.clone();
-        let mark = Mark::of(&head);
-        match (base, &mut self.serving) {
-            (Some(mut replica), serving) => {
-                replica.advance(deltas, &head)?;
-                let held = serving.take().map(|serving| serving.policy);
-                let Some(policy) = policy.or(held) else {
-                    return Err(Refusal::Policy("it was not fetched".into()));
-                };
-                *serving = Some(Serving { head, replica, policy, pepper });
-            }
-            (None, Some(serving)) => {
-                serving.replica.advance(deltas, &head)?;
-                serving.head = head;
-                serving.pepper = pepper;
-                if let Some(policy) = policy {
-                    serving.policy = policy;
-                }
-            }
-            (None, None) => return Ok(Outcome::Superseded),
+        if way == Way::Base {
+            let mut replica = Replica::load(index, parts, &head)?;
+            replica.advance(&deltas, &head)?;
+            let held = self.serving.take().map(|serving| serving.policy);
+            let Some(policy) = policy.or(held) else {
+                return Err(Refusal::Policy("it was not fetched".into()));
+            };
+            let mark = Mark::of(&head);
+            self.serving = Some(Serving { head, replica, policy, pepper });
+            self.pending = None;
+            self.accept(mark, now);
+            return Ok(Outcome::InForce);
         }
+        let Some(Serving { replica, .. }) = &mut self.serving else {
+            return Ok(Outcome::Superseded);
+        };
+        if way == Way::Deltas {
+            replica.advance(&deltas, &head)?;
+            self.put_into_force(head, pepper, policy, now);
+            return Ok(Outcome::InForce);
+        }
+        // The head signs what its base was made from, so it vouches for the last state of the epoch before.
+        let commitment = *old_deltas.last().map_or_else(|| replica.commitment(), Delta::to_commitment);
+        if commitment.then(&head.base_root) != head.base_commitment {
+            return Err(Refused::OtherHistory.into());
+        }
+        replica.advance_to(&old_deltas, head.base_version.saturating_sub(1), &commitment)?;
+        replica.begin_rebase(&record, &head)?;
+        self.pending = Some(Pending { head, deltas, policy });
+        Ok(Outcome::Working)
+    }
+
+    fn put_into_force(&mut self, head: Head, pepper: Pepper, policy: Option<P>, now: u64) {
+        self.accept(Mark::of(&head), now);
+        if let Some(serving) = &mut self.serving {
+            (serving.head, serving.pepper) = (head, pepper);
+            if let Some(policy) = policy {
+                serving.policy = policy;
+            }
+        }
+    }
+
+    fn accept(&mut self, mark: Mark, now: u64) {
         self.clock.saw_issued(mark.issued);
-        self.mark = Some(mark);
-        self.checked_at = now;
-        Ok(Outcome::InForce)
+        (self.mark, self.checked_at) = (Some(mark), now);
+    }
+
+    /// What no head may be behind.
+    fn floor(&self) -> Option<Mark> {
+        self.mark.max(self.serving.as_ref().map(Serving::reached))
     }
 
     /// Whether a believed head may be relied on now, and follows on what was accepted before.
@@ -283,7 +382,7 @@ impl<P> Edge<P> {
             return Err(Refusal::Expired { for_ms: now - head.valid_until });
         }
         let mark = Mark::of(head);
-        if self.mark.is_some_and(|accepted| mark < accepted) {
+        if self.floor().is_some_and(|floor| mark < floor) {
             return Err(Refusal::Rollback);
         }
         if let Some(serving) = &self.serving
@@ -299,32 +398,5 @@ impl<P> Edge<P> {
         let held =
             self.config.peppers.iter().find(|pepper| pepper.id() == head.pepper && pepper.check() == head.pepper_check);
         held.ok_or_else(|| Refusal::PepperMissing { id: head.pepper.clone() })
-    }
-
-    /// The files that lead from what is loaded to `head`.
-    fn fetches(&self, head: &Head) -> Result<Vec<Fetch>, Refusal> {
-        let mut fetches = Vec::new();
-        let same_policy = self.serving.as_ref().is_some_and(|serving| serving.head.policy == head.policy);
-        if !same_policy {
-            if head.policy_len > MAX_POLICY_LEN {
-                return Err(Refusal::TooLarge { what: "the route policy" });
-            }
-            fetches.push(Fetch { name: head.policy_name(), max_len: head.policy_len });
-        }
-        let replica = self.serving.as_ref().map(|serving| &serving.replica);
-        let start = match replica.filter(|r| (r.incarnation(), r.epoch()) == (head.incarnation, head.epoch)) {
-            Some(replica) => replica.version(),
-            None if head.base_len > self.config.max_base_len => return Err(Refusal::TooLarge { what: "the set" }),
-            None => {
-                fetches.push(Fetch { name: head.base_name(), max_len: head.base_len });
-                head.base_version
-            }
-        };
-        if head.version.saturating_sub(start) > MAX_DELTAS {
-            return Err(Refusal::TooLarge { what: "the number of deltas" });
-        }
-        let deltas = (start..head.version).map(|from| head.delta_name(from));
-        fetches.extend(deltas.map(|name| Fetch { name, max_len: MAX_DELTA_LEN as u64 }));
-        Ok(fetches)
     }
 }

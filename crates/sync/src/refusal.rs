@@ -35,10 +35,14 @@ pub enum Refusal {
     Policy(String),
     /// An older head than one accepted before.
     Rollback,
-    /// More bytes or more deltas than this edge takes.
+    /// More than this edge takes. Nothing of it was fetched, or no more than was allowed.
     TooLarge {
-        /// What is too large.
+        /// What it is too much of, with its unit.
         what: &'static str,
+        /// How much it takes.
+        needed: u64,
+        /// How much there is.
+        allowed: u64,
     },
 }
 
@@ -87,7 +91,9 @@ impl fmt::Display for Refusal {
             }
             Self::Policy(error) => write!(f, "the route policy cannot be read: {error}"),
             Self::Rollback => f.write_str("the head is older than one accepted before"),
-            Self::TooLarge { what } => write!(f, "{what} is larger than this edge takes"),
+            Self::TooLarge { what, needed, allowed } => {
+                write!(f, "it takes {needed} {what}, and this edge has room for {allowed}")
+            }
         }
     }
 }

@@ -12,10 +12,13 @@ const LOOK_AGAIN_MS = 10;
 const GATHER_MS = 50;
 /** Milliseconds a report may take, its own timeout included. */
 const REPORT_MS = 6_000;
+/** Milliseconds a flight may go on when it has to load a whole base. */
+const FLIGHT_MS = 30_000;
 
 const SLEEP = 0;
 const FLY = 1;
 const LANDED_REPORT = 2;
+const WORKING = 3;
 
 /** What `configure` answered, until the module is started anew. */
 let settings;
@@ -123,10 +126,20 @@ async function lookOnce(request, env, ctx, line) {
 
 /** Makes the flight that Rust has just granted. It goes on when this request's client has gone. */
 function fly(env, ctx) {
-  const landed = rust.fly(env, rust.flights());
+  const landed = flight(env, rust.flights());
   const afterwards = landed.then((landing) => (landing === LANDED_REPORT ? rust.send_report() : undefined));
-  ctx.waitUntil(atMost(settings.timeoutMs + REPORT_MS, afterwards));
+  ctx.waitUntil(atMost(FLIGHT_MS + REPORT_MS, afterwards));
   return landed;
+}
+
+/** A set that rebases does so in slices, between which requests have their turn. */
+async function flight(env, number) {
+  for (;;) {
+    const landing = await rust.fly(env, number);
+    if (landing !== WORKING) return landing;
+    do await sleep(0);
+    while (rust.work());
+  }
 }
 
 /** A trap leaves the module unusable. It starts anew, cold; this request is asked to come again. */

@@ -31,11 +31,22 @@ pub(crate) struct Flights {
     last_failed: u32,
     next_poll: u64,
     next_probe: u64,
+    /// The flight that loads a base and when it counts as lost.
+    loading: Option<(u32, u64)>,
 }
 
 impl Flights {
     pub(crate) fn new(poll_ms: u64, timeout_ms: u64) -> Self {
-        Self { poll_ms, timeout_ms, begun: 0, under_way: None, last_failed: 0, next_poll: 0, next_probe: 0 }
+        Self {
+            poll_ms,
+            timeout_ms,
+            begun: 0,
+            under_way: None,
+            last_failed: 0,
+            next_poll: 0,
+            next_probe: 0,
+            loading: None,
+        }
     }
 
     /// How many have begun.
@@ -43,13 +54,16 @@ impl Flights {
         self.begun
     }
 
-    /// Begins a flight in the background, if one is due: at most one at a time, and one per poll interval.
-    pub(crate) fn begin_background(&mut self, now: u64) -> bool {
-        let due = now >= self.next_poll && !self.is_under_way(now);
-        if due {
-            self.begin(now);
+    /// Begins a flight in the background, if one is due: at most one at a time, and one per poll interval; an urgent one as
+    /// often as a probe.
+    pub(crate) fn begin_background(&mut self, now: u64, urgent: bool) -> bool {
+        let due = now >= self.next_poll || (urgent && now >= self.next_probe);
+        if !due || self.is_under_way(now) {
+            return false;
         }
-        due
+        self.next_probe = if urgent { now + PROBE_INTERVAL } else { self.next_probe };
+        self.begin(now);
+        true
     }
 
     /// Begins a flight for a key that may be newer than the set: at most one per second, whatever else is under way.
@@ -60,6 +74,17 @@ impl Flights {
             self.begin(now);
         }
         due
+    }
+
+    /// Whether a flight may load a base now, which takes it `ms` at most: one at a time, because there is no room for more.
+    pub(crate) fn begin_load(&mut self, number: u32, now: u64, ms: u64) -> bool {
+        let lost_at = Some((number, now + ms + LOST_AFTER));
+        let free = self.loading.is_none_or(|(_, lost_at)| now >= lost_at);
+        if free {
+            self.loading = lost_at;
+            self.under_way = lost_at;
+        }
+        free
     }
 
     /// What a request that waits for the set does next. `arrived` is what [`Self::begun`] was when it came.
@@ -78,6 +103,9 @@ impl Flights {
     pub(crate) fn end(&mut self, number: u32, landed: bool) {
         if self.under_way.is_some_and(|(under_way, _)| under_way == number) {
             self.under_way = None;
+        }
+        if self.loading.is_some_and(|(loading, _)| loading == number) {
+            self.loading = None;
         }
         if !landed {
             self.last_failed = self.last_failed.max(number);
@@ -135,17 +163,47 @@ mod tests {
     #[test]
     fn polls_keep_their_pace_when_they_fail() {
         let mut flights = Flights::new(1_000, 3_000);
-        assert!(flights.begin_background(10));
-        assert!(!flights.begin_background(10));
+        assert!(flights.begin_background(10, false));
+        assert!(!flights.begin_background(10, false));
         flights.end(1, false);
-        assert!(!flights.begin_background(1_009));
-        assert!(flights.begin_background(1_010));
+        assert!(!flights.begin_background(1_009, false));
+        assert!(flights.begin_background(1_010, false));
+    }
+
+    #[test]
+    fn one_flight_loads_a_base_and_has_the_time_it_takes() {
+        let mut flights = Flights::new(1_000, 3_000);
+        assert_eq!(flights.turn(0, 0), Turn::Fetch);
+        assert!(flights.begin_load(1, 100, 10_000));
+        assert!(flights.begin_probe(200));
+        assert!(!flights.begin_load(2, 300, 10_000));
+        flights.end(2, true);
+        // The probe took the flag; the load is still the only one.
+        assert_eq!(flights.turn(2, 400), Turn::Fetch);
+        assert!(!flights.begin_load(3, 500, 10_000));
+        flights.end(1, true);
+        assert!(flights.begin_load(3, 600, 10_000));
+        assert_eq!(flights.turn(3, 10_000), Turn::Sleep);
+        // Lost.
+        assert!(flights.begin_load(4, 11_100, 10_000));
+    }
+
+    #[test]
+    fn what_is_urgent_does_not_wait_for_a_poll() {
+        let mut flights = Flights::new(600_000, 3_000);
+        assert!(flights.begin_background(0, false));
+        assert!(!flights.begin_background(10, true));
+        flights.end(1, true);
+        assert!(flights.begin_background(20, true));
+        flights.end(2, true);
+        assert!(!flights.begin_background(1_019, true));
+        assert!(flights.begin_background(1_020, true));
     }
 
     #[test]
     fn probes_have_a_budget_of_their_own() {
         let mut flights = Flights::new(1_000, 3_000);
-        assert!(flights.begin_background(0));
+        assert!(flights.begin_background(0, false));
         assert!(flights.begin_probe(0));
         assert!(!flights.begin_probe(999));
         assert!(flights.begin_probe(1_000));

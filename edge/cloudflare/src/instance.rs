@@ -11,9 +11,9 @@ use nightlatch_gate::policy::{Cache, Policy};
 use nightlatch_gate::{Allow, Denial, Found, Keys, SetFacts, Unfit, Verdict, decide};
 use nightlatch_key::Digest;
 use nightlatch_keyset::Head;
-use nightlatch_sync::{Edge, EdgeConfig, Freshness, Serving};
+use nightlatch_sync::{Edge, EdgeConfig, Freshness, REBASE_FROM, Serving};
 
-use crate::config::{Config, MAX_BASE_LEN};
+use crate::config::{Config, ROOM};
 use crate::flight::Flights;
 use crate::sightings::Sightings;
 use crate::{line, verdict};
@@ -69,7 +69,8 @@ impl Instance {
             verifiers: vec![config.verifier.clone()],
             peppers: config.peppers.clone(),
             poll_ms: config.poll_ms,
-            max_base_len: MAX_BASE_LEN,
+            room: ROOM,
+            rebase_from: REBASE_FROM,
         };
         let offset = name.bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
         Self {
@@ -86,13 +87,19 @@ impl Instance {
         }
     }
 
+    /// The entity tag to ask for the head with: of the one in force, unless its text is needed again.
+    pub(crate) fn known_etag(&self) -> Option<String> {
+        self.etag.clone().filter(|_| self.edge.loaded().is_some() && !self.edge.is_damaged())
+    }
+
     /// Judges a request; see [`verdict`] for the number. After `last_word` the request does not wait for the set any more.
     pub(crate) fn decide(&mut self, line: &str, wall: u64, last_word: bool) -> u32 {
         let now = self.edge.now(wall, None);
         let mut flags = 0;
+        let urgent = self.edge.is_working() || self.edge.is_damaged();
         match self.edge.freshness(now) {
             Freshness::Fresh => {}
-            Freshness::SoftStale if self.flights.begin_background(now) => flags |= verdict::REFRESH,
+            Freshness::SoftStale if self.flights.begin_background(now, urgent) => flags |= verdict::REFRESH,
             Freshness::SoftStale => {}
             Freshness::Cold | Freshness::HardStale if last_word => return verdict::REFUSE,
             Freshness::Cold | Freshness::HardStale => return verdict::WAIT,

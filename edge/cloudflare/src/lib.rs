@@ -15,6 +15,7 @@ mod config;
 mod flight;
 mod instance;
 mod line;
+mod log;
 mod refresh;
 mod report;
 mod sightings;
@@ -23,8 +24,9 @@ mod verdict;
 
 use std::cell::RefCell;
 
+use js_sys::{JsString, Reflect};
+use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
-use worker::Env;
 
 use crate::config::{Config, Origin};
 use crate::flight::Turn;
@@ -48,13 +50,13 @@ fn now() -> u64 {
 /// Reads the configuration and begins cold. `name` is a random name for this instance. Answers
 /// `ok\n{fetch timeout in ms}\n{url|service|verdict}\n{URL or binding}`, or `wrong\n{variable}\n{reason}`.
 #[wasm_bindgen]
-pub fn configure(env: &Env, name: &str) -> String {
+pub fn configure(env: &JsValue, name: &str) -> String {
     // Where, and not what: a message may quote the text it stumbled over, and that text may hold a key.
     std::panic::set_hook(Box::new(|panic| match panic.location() {
-        Some(place) => worker::console_error!("nightlatch: panicked at {place}"),
-        None => worker::console_error!("nightlatch: panicked"),
+        Some(place) => log::error(&format!("nightlatch: panicked at {place}")),
+        None => log::error("nightlatch: panicked"),
     }));
-    let read = |name: &str| env.var(name).ok().map(|value| value.to_string());
+    let read = |name: &str| Reflect::get(env, &JsString::from(name)).ok()?.as_string();
     match Config::read(read) {
         Ok(config) => {
             let (kind, place) = match &config.origin {
@@ -67,7 +69,7 @@ pub fn configure(env: &Env, name: &str) -> String {
             answer
         }
         Err(error) => {
-            worker::console_error!("nightlatch: {} {}", error.variable, error.reason);
+            log::error(&format!("nightlatch: {} {}", error.variable, error.reason));
             format!("wrong\n{}\n{}", error.variable, error.reason)
         }
     }
@@ -123,11 +125,17 @@ pub fn turn(arrived: u32, wall_ms: f64) -> u32 {
     }
 }
 
-/// Makes the flight that the last verdict or turn has granted. Answers 0 where it failed, 1 where it did not, and 2 where
-/// a report is to be sent besides.
+/// Makes the flight that the last verdict or turn has granted. Answers 0 where it failed, 1 where it did not, 2 where a
+/// report is to be sent besides, and 3 where it is to be called again after [`work`] is done.
 #[wasm_bindgen]
-pub async fn fly(env: Env, number: u32) -> u32 {
+pub async fn fly(env: JsValue, number: u32) -> u32 {
     refresh::fly(env, number).await as u32
+}
+
+/// Goes on with the rebase under way by one step of at most a few milliseconds, and says whether more are left.
+#[wasm_bindgen]
+pub fn work() -> bool {
+    with(refresh::work).unwrap_or_default()
 }
 
 /// Sends a report.

@@ -25,7 +25,7 @@ fn some(text: &str) -> Option<&str> {
 
 /// Path and query of an absolute URL, and whatever else stands behind its authority, as it came.
 fn target(url: &str) -> &str {
-    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    let rest = url.split_once(':').and_then(|(_, rest)| rest.strip_prefix("//")).unwrap_or_default();
     rest.find(['/', '?', '#', '\\']).map_or("", |at| &rest[at..])
 }
 

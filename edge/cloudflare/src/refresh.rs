@@ -1,20 +1,26 @@
 //! One flight: ask for the head, fetch what it implies, put it into force. The state is borrowed between waits, never
 //! across one.
 
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use std::collections::VecDeque;
+
 use nightlatch_gate::Unfit;
 use nightlatch_gate::policy::Policy;
-use nightlatch_sync::{Attempt, Offer, Outcome, Refusal};
+use nightlatch_keyset::FileName;
+use nightlatch_sync::{Attempt, Fetch, Offer, Outcome, Refusal, Work};
+use wasm_bindgen::JsValue;
 use web_sys::AbortSignal;
-use worker::{Env, console_warn};
 
 use crate::config::Config;
 use crate::instance::Instance;
 use crate::source::{self, FetchError, HeadAnswer};
-use crate::{now, with};
+use crate::{log, now, with};
 
-/// Connections a request may have open at a time.
-const PARALLEL: usize = 6;
+/// Files asked for at a time. A request may have six connections open, and one of them goes to its origin.
+const PARALLEL: usize = 5;
+/// Bytes per millisecond at which a base is loaded at the slowest; beyond what a small file may take.
+const SLOWEST: u64 = 4_000;
+/// The most milliseconds that loading a base may take: the runtime ends what outlives its request by 30 s.
+const LONGEST_LOAD_MS: u64 = 25_000;
 
 /// What became of a flight, as the number that JavaScript gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +31,8 @@ pub(crate) enum Landing {
     Landed = 1,
     /// And the request that flew is to send a report.
     LandedReport = 2,
+    /// A rebase has to be brought to its end with [`work`]; then the flight goes on.
+    Working = 3,
 }
 
 enum Failure {
@@ -44,13 +52,16 @@ impl From<Refusal> for Failure {
     }
 }
 
-/// Makes the flight of that number.
-pub(crate) async fn fly(env: Env, number: u32) -> Landing {
-    let result = refresh(&env).await;
+/// Makes the flight of that number, or goes on with it.
+pub(crate) async fn fly(env: JsValue, number: u32) -> Landing {
+    let result = refresh(&env, number).await;
     let landing = with(|instance| {
+        if matches!(result, Ok(true)) {
+            return Landing::Working;
+        }
         instance.flights.end(number, result.is_ok());
         match result {
-            Ok(()) => landed(instance),
+            Ok(_) => landed(instance),
             Err(failure) => {
                 failed(instance, &failure);
                 Landing::Failed
@@ -62,7 +73,7 @@ pub(crate) async fn fly(env: Env, number: u32) -> Landing {
 
 fn landed(instance: &mut Instance) -> Landing {
     if std::mem::take(&mut instance.last_failure).is_some() {
-        worker::console_log!("nightlatch: the set is up to date again");
+        log::info("nightlatch: the set is up to date again");
     }
     instance.unfit = Unfit::SetStale;
     let now = instance.edge.now(now(), None);
@@ -86,16 +97,20 @@ fn failed(instance: &mut Instance, failure: &Failure) {
     // Once per kind of trouble, not once per poll.
     if instance.last_failure != Some(code) {
         instance.last_failure = Some(code);
-        console_warn!("nightlatch: the set cannot be refreshed ({code}): {text}");
+        log::warn(&format!("nightlatch: the set cannot be refreshed ({code}): {text}"));
     }
 }
 
-async fn refresh(env: &Env) -> Result<(), Failure> {
-    let start = with(|instance| (instance.config.clone(), instance.etag.clone()));
-    let Some((config, etag)) = start else {
+/// Asks for the head and does what it takes to have it in force; true where work is left first.
+async fn refresh(env: &JsValue, number: u32) -> Result<bool, Failure> {
+    let start = with(|instance| (instance.config.clone(), instance.known_etag(), instance.edge.is_working()));
+    let Some((config, etag, working)) = start else {
         return Err(FetchError::Network.into());
     };
-    // No set is larger than memory, nor its timeout longer than 30 s.
+    if working {
+        return Ok(true);
+    }
+    // No timeout is longer than 30 s.
     let signal = AbortSignal::timeout_with_u32(config.fetch_timeout_ms as u32);
     let (text, new_etag) = match source::head(&config, env, etag.as_deref(), &signal).await? {
         HeadAnswer::Unchanged => {
@@ -103,7 +118,7 @@ async fn refresh(env: &Env) -> Result<(), Failure> {
                 let now = instance.edge.now(now(), None);
                 instance.edge.unchanged(now);
             });
-            return Ok(());
+            return Ok(false);
         }
         HeadAnswer::Note { text, etag } => (text, etag),
     };
@@ -111,30 +126,100 @@ async fn refresh(env: &Env) -> Result<(), Failure> {
         let now = instance.edge.now(now(), None);
         instance.edge.offer(&text, now)
     });
-    if let Some(Offer::News(attempt)) = offer.transpose()? {
-        let files = files(&config, env, &attempt, &signal).await?;
-        let outcome = with(|instance| {
-            let now = instance.edge.now(now(), None);
-            instance.edge.finish(attempt, files, now, Policy::decode)
-        });
-        if outcome.transpose()? == Some(Outcome::Superseded) {
-            return Ok(());
+    match offer.transpose()? {
+        Some(Offer::News(attempt)) => {
+            let Some((attempt, files)) = fetch(&config, env, attempt, number, &signal).await? else {
+                return Ok(false);
+            };
+            let outcome = with(|instance| {
+                let now = instance.edge.now(now(), None);
+                instance.edge.finish(attempt, files, now, Policy::decode)
+            });
+            match outcome.transpose()? {
+                Some(Outcome::Working) => return Ok(true),
+                Some(Outcome::Superseded) => return Ok(false),
+                Some(Outcome::InForce) | None => {}
+            }
         }
+        Some(Offer::Working) => return Ok(true),
+        Some(Offer::Known) | None => {}
     }
     let _ = with(|instance| instance.etag = new_etag);
-    Ok(())
+    Ok(false)
 }
 
-/// Fetches what an attempt needs, a few files at a time, in its order.
-async fn files(
+/// Goes on with a rebase by one step; true where more are left.
+pub(crate) fn work(instance: &mut Instance) -> bool {
+    let now = instance.edge.now(now(), None);
+    match instance.edge.work(now) {
+        Ok(work) => work == Work::Left,
+        Err(refusal) => {
+            failed(instance, &refusal.into());
+            false
+        }
+    }
+}
+
+/// Fetches what an attempt needs; by the base, where its source lacks what only a shorter way needs. Nothing where another
+/// flight is loading a base.
+async fn fetch(
     config: &Config,
-    env: &Env,
-    attempt: &Attempt,
+    env: &JsValue,
+    mut attempt: Attempt,
+    number: u32,
     signal: &AbortSignal,
-) -> Result<Vec<Vec<u8>>, FetchError> {
-    stream::iter(attempt.fetches())
-        .map(|fetch| source::file(config, env, fetch.name, fetch.max_len as usize, signal))
-        .buffered(PARALLEL)
-        .try_collect()
-        .await
+) -> Result<Option<(Attempt, Vec<Vec<u8>>)>, Failure> {
+    let mut files = Vec::new();
+    while let Err((error, name)) = append(config, env, attempt.small(), signal, &mut files).await {
+        let other = match error {
+            FetchError::Missing => with(|instance| instance.edge.by_base(attempt, &name)).transpose()?.flatten(),
+            _ => None,
+        };
+        attempt = other.ok_or(error)?;
+        files.clear();
+    }
+    let parts = attempt.parts();
+    if !parts.is_empty() {
+        let bytes: u64 = parts.iter().map(|part| part.max_len).sum();
+        let ms = (config.fetch_timeout_ms + bytes / SLOWEST).min(LONGEST_LOAD_MS);
+        let granted = with(|instance| {
+            let now = instance.edge.now(now(), None);
+            let granted = instance.flights.begin_load(number, now, ms);
+            if granted {
+                instance.edge.make_room(&attempt);
+            }
+            granted
+        });
+        if granted != Some(true) {
+            return Ok(None);
+        }
+        let signal = AbortSignal::timeout_with_u32(ms as u32);
+        append(config, env, parts, &signal, &mut files).await.map_err(|(error, _)| error)?;
+    }
+    Ok(Some((attempt, files)))
+}
+
+/// Fetches files in order. A few are asked for ahead and wait for their turn, so that a distance is paid for once.
+async fn append(
+    config: &Config,
+    env: &JsValue,
+    fetches: &[Fetch],
+    signal: &AbortSignal,
+    files: &mut Vec<Vec<u8>>,
+) -> Result<(), (FetchError, FileName)> {
+    let mut asked = VecDeque::new();
+    let mut ahead = fetches.iter();
+    for fetch in fetches {
+        let failed = |error| (error, fetch.name);
+        while asked.len() < PARALLEL
+            && let Some(next) = ahead.next()
+        {
+            asked.push_back(source::ask_file(config, env, next, signal).map_err(failed)?);
+        }
+        let Some(answer) = asked.pop_front() else {
+            break;
+        };
+        files.push(source::file(answer, fetch).await.map_err(failed)?);
+    }
+    Ok(())
 }

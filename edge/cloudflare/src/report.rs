@@ -2,7 +2,7 @@
 
 use web_sys::AbortSignal;
 
-use crate::{now, source, with};
+use crate::{log, now, source, with};
 
 /// Milliseconds a report may take.
 const TIMEOUT_MS: u32 = 5_000;
@@ -26,7 +26,7 @@ pub(crate) async fn send() {
         if matches!(sent, Ok(true)) {
             instance.sightings.arrived(applied);
         } else {
-            worker::console_warn!("nightlatch: a report did not arrive; it goes with the next one");
+            log::warn("nightlatch: a report did not arrive; it goes with the next one");
             instance.sightings.failed(report);
         }
     });

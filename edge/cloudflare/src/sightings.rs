@@ -3,7 +3,6 @@
 //! A key is told of once per window of 30 s. Windows begin at an instance's own offset, so that a thousand instances do
 //! not all report in the same second.
 
-use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use nightlatch_gate::KeyId;
@@ -23,7 +22,7 @@ const LOST_AFTER: u64 = 5_000;
 pub(crate) struct Sightings {
     offset: u64,
     window: u64,
-    seen: HashSet<KeyId>,
+    seen: Seen,
     pending: Vec<(KeyId, u64)>,
     /// A report is scheduled and will take what is pending; until when that may be believed.
     scheduled_until: u64,
@@ -38,7 +37,7 @@ impl Sightings {
         Self {
             offset: offset % WINDOW,
             window: 0,
-            seen: HashSet::new(),
+            seen: Seen::default(),
             pending: Vec::new(),
             scheduled_until: 0,
             sequence: 0,
@@ -50,7 +49,7 @@ impl Sightings {
     /// Takes note of a key. True where a report has to be scheduled, by the request that asked.
     pub(crate) fn saw(&mut self, key: KeyId, now: u64) -> bool {
         let window = now.saturating_add(self.offset) / WINDOW;
-        if window != self.window || self.seen.len() >= MAX_REMEMBERED {
+        if window != self.window || self.seen.len >= MAX_REMEMBERED {
             self.window = window;
             self.seen.clear();
         }
@@ -101,6 +100,48 @@ impl Sightings {
     fn keep(&mut self, key: KeyId, at: u64) {
         if self.pending.len() < MAX_PENDING {
             self.pending.push((key, at));
+        }
+    }
+}
+
+/// The keys of a window: a table with open addressing, a fraction of the standard one in code. Whoever is in it holds a good
+/// key, so nobody can choose what falls together.
+#[derive(Debug, Default)]
+struct Seen {
+    /// None until the first key comes.
+    slots: Vec<Option<KeyId>>,
+    len: usize,
+}
+
+impl Seen {
+    /// A power of two, well above [`MAX_REMEMBERED`].
+    const SLOTS: usize = 1 << 15;
+
+    fn clear(&mut self) {
+        self.slots.fill(None);
+        self.len = 0;
+    }
+
+    /// True where the key was not there. There must be a free slot.
+    fn insert(&mut self, key: KeyId) -> bool {
+        self.slots.resize(Self::SLOTS, None);
+        let mix = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+        let hash = match key {
+            KeyId::Minted(id) => id.into_iter().fold(0x811c_9dc5, mix),
+            KeyId::Number(number) => number.to_le_bytes().into_iter().fold(0x811c_9dc5, mix),
+        };
+        let mut at = hash as usize;
+        loop {
+            at %= Self::SLOTS;
+            match &mut self.slots[at] {
+                Some(other) if *other == key => return false,
+                Some(_) => at += 1,
+                free => {
+                    *free = Some(key);
+                    self.len += 1;
+                    return true;
+                }
+            }
         }
     }
 }
@@ -200,7 +241,7 @@ mod tests {
         for number in 0..3 * MAX_REMEMBERED as u32 {
             sightings.saw(KeyId::Number(number), 1);
         }
-        assert!(sightings.seen.len() <= MAX_REMEMBERED);
+        assert!(sightings.seen.len <= MAX_REMEMBERED);
         assert_eq!(sightings.take(2).seen.len(), MAX_PENDING);
     }
 }

@@ -4,16 +4,15 @@
 
 use std::fmt;
 
-use js_sys::{JsString, Reflect, Uint8Array};
-use nightlatch_keyset::FileName;
+use js_sys::{Function, JsString, Object, Reflect, Uint8Array};
 use nightlatch_keyset::note::MAX_NOTE_LEN;
+use nightlatch_sync::Fetch;
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
     AbortSignal, Headers, ReadableStream, ReadableStreamDefaultReader, Request, RequestCache, RequestInit,
     RequestRedirect, Response, WorkerGlobalScope,
 };
-use worker::{Conditional, Env, Object, ResponseBody};
 
 use crate::config::{Config, Source};
 
@@ -55,12 +54,6 @@ impl fmt::Display for FetchError {
     }
 }
 
-impl From<worker::Error> for FetchError {
-    fn from(_: worker::Error) -> Self {
-        Self::Network
-    }
-}
-
 impl From<JsValue> for FetchError {
     fn from(_: JsValue) -> Self {
         Self::Network
@@ -70,56 +63,85 @@ impl From<JsValue> for FetchError {
 /// Asks for the head, unless it is still the one of `etag`.
 pub(crate) async fn head(
     config: &Config,
-    env: &Env,
+    env: &JsValue,
     etag: Option<&str>,
     signal: &AbortSignal,
 ) -> Result<HeadAnswer, FetchError> {
-    let (bytes, etag) = match &config.source {
-        Source::Http(base) => {
-            let response = get(config, &format!("{base}/head"), etag, signal).await?;
-            match response.status() {
-                200 => {}
-                304 if etag.is_some() => return Ok(HeadAnswer::Unchanged),
-                404 => return Err(FetchError::Missing),
-                status => return Err(FetchError::Status(status)),
-            }
-            let etag = response.headers().get("etag")?;
-            (read(response.body(), MAX_NOTE_LEN, 0).await?, etag)
-        }
-        Source::R2 { binding, prefix } => {
-            let object = object(env, binding, format!("{prefix}head"), etag).await?;
-            if object.body().is_none() {
-                return Ok(HeadAnswer::Unchanged);
-            }
-            (read(stream_of(&object)?, MAX_NOTE_LEN, 0).await?, Some(object.etag()))
-        }
+    let response: Response = ask(config, env, "head", etag, signal)?.await?.unchecked_into();
+    let (status, body) = (status_of(&response)?, response.body());
+    let unchanged = if status == R2_OBJECT { body.is_none() } else { status == 304 };
+    if unchanged && etag.is_some() {
+        return Ok(HeadAnswer::Unchanged);
+    }
+    let etag = if status == R2_OBJECT {
+        Reflect::get(&response, &JsString::from("etag"))?.as_string()
+    } else {
+        expect_ok(status)?;
+        response.headers().get("etag")?
     };
+    let bytes = read(body, MAX_NOTE_LEN, 0).await?;
     let text = String::from_utf8(bytes).map_err(|_| FetchError::NotText)?;
     Ok(HeadAnswer::Note { text, etag })
 }
 
-/// Fetches a file of at most `max_len` bytes.
-pub(crate) async fn file(
+/// Asks for a file. It is on its way from now on; [`file`] takes it in.
+pub(crate) fn ask_file(
     config: &Config,
-    env: &Env,
-    name: FileName,
-    max_len: usize,
+    env: &JsValue,
+    fetch: &Fetch,
     signal: &AbortSignal,
-) -> Result<Vec<u8>, FetchError> {
-    // What a base or a policy takes is known and signed; a delta's cap is far above its usual size.
-    let expected = if matches!(name, FileName::Delta { .. }) { 0 } else { max_len };
+) -> Result<JsFuture, FetchError> {
+    ask(config, env, &format!("files/{}", fetch.name), None, signal)
+}
+
+/// Takes in a file that was asked for.
+pub(crate) async fn file(asked: JsFuture, fetch: &Fetch) -> Result<Vec<u8>, FetchError> {
+    let response: Response = asked.await?.unchecked_into();
+    let status = status_of(&response)?;
+    if status != R2_OBJECT {
+        expect_ok(status)?;
+    }
+    let max_len = fetch.max_len as usize;
+    read(response.body(), max_len, if fetch.is_exact() { max_len } else { 0 }).await
+}
+
+/// The status of what is no HTTP response. An R2 object has none; else what is read of either has the same names.
+const R2_OBJECT: u16 = 0;
+
+fn status_of(response: &Response) -> Result<u16, FetchError> {
+    if response.is_null() { Err(FetchError::Missing) } else { Ok(response.status()) }
+}
+
+fn expect_ok(status: u16) -> Result<(), FetchError> {
+    match status {
+        200 => Ok(()),
+        404 => Err(FetchError::Missing),
+        status => Err(FetchError::Status(status)),
+    }
+}
+
+fn ask(
+    config: &Config,
+    env: &JsValue,
+    name: &str,
+    etag: Option<&str>,
+    signal: &AbortSignal,
+) -> Result<JsFuture, FetchError> {
     match &config.source {
-        Source::Http(base) => {
-            let response = get(config, &format!("{base}/files/{name}"), None, signal).await?;
-            match response.status() {
-                200 => read(response.body(), max_len, expected).await,
-                404 => Err(FetchError::Missing),
-                status => Err(FetchError::Status(status)),
-            }
-        }
+        Source::Http(base) => get(config, &format!("{base}/{name}"), etag, signal),
         Source::R2 { binding, prefix } => {
-            let object = object(env, binding, format!("{prefix}files/{name}"), None).await?;
-            read(stream_of(&object)?, max_len, expected).await
+            let bucket = Reflect::get(env, &JsString::from(binding.as_str()))?;
+            let get =
+                Reflect::get(&bucket, &JsString::from("get")).ok().and_then(|get| get.dyn_into::<Function>().ok());
+            let get = get.ok_or(FetchError::Binding)?;
+            let options = Object::new();
+            if let Some(etag) = etag {
+                let condition = Object::new();
+                Reflect::set(&condition, &JsString::from("etagDoesNotMatch"), &JsString::from(etag))?;
+                Reflect::set(&options, &JsString::from("onlyIf"), &condition)?;
+            }
+            let object = get.call2(&bucket, &JsString::from(format!("{prefix}{name}")), &options)?;
+            Ok(JsFuture::from(js_sys::Promise::from(object)))
         }
     }
 }
@@ -131,11 +153,11 @@ pub(crate) async fn post(config: &Config, url: &str, json: &str, signal: &AbortS
     let init = RequestInit::new();
     init.set_method("POST");
     init.set_body(&json.into());
-    let response = send(url, &init, &headers, signal).await?;
+    let response: Response = send(url, &init, &headers, signal)?.await?.unchecked_into();
     Ok(response.status() == 200)
 }
 
-async fn get(config: &Config, url: &str, etag: Option<&str>, signal: &AbortSignal) -> Result<Response, FetchError> {
+fn get(config: &Config, url: &str, etag: Option<&str>, signal: &AbortSignal) -> Result<JsFuture, FetchError> {
     let headers = authorised(config)?;
     // A length that was checked must not grow while it is unpacked.
     headers.set("accept-encoding", "identity")?;
@@ -144,17 +166,17 @@ async fn get(config: &Config, url: &str, etag: Option<&str>, signal: &AbortSigna
     }
     let init = RequestInit::new();
     init.set_cache(RequestCache::NoStore);
-    send(url, &init, &headers, signal).await
+    send(url, &init, &headers, signal)
 }
 
-async fn send(url: &str, init: &RequestInit, headers: &Headers, signal: &AbortSignal) -> Result<Response, FetchError> {
+fn send(url: &str, init: &RequestInit, headers: &Headers, signal: &AbortSignal) -> Result<JsFuture, FetchError> {
     init.set_headers(headers);
     init.set_signal(Some(signal));
     // Redirects are not followed: the token is for this place alone.
     init.set_redirect(RequestRedirect::Manual);
     let request = Request::new_with_str_and_init(url, init)?;
     let global: WorkerGlobalScope = js_sys::global().unchecked_into();
-    Ok(JsFuture::from(global.fetch_with_request(&request)).await?.unchecked_into())
+    Ok(JsFuture::from(global.fetch_with_request(&request)))
 }
 
 fn authorised(config: &Config) -> Result<Headers, FetchError> {
@@ -165,24 +187,8 @@ fn authorised(config: &Config) -> Result<Headers, FetchError> {
     Ok(headers)
 }
 
-/// An object; without a body where it is still the one of `etag`.
-async fn object(env: &Env, binding: &str, key: String, etag: Option<&str>) -> Result<Object, FetchError> {
-    let bucket = env.bucket(binding).map_err(|_| FetchError::Binding)?;
-    let mut get = bucket.get(key);
-    if let Some(etag) = etag {
-        get = get.only_if(Conditional { etag_does_not_match: Some(etag.to_owned()), ..Conditional::default() });
-    }
-    get.execute().await?.ok_or(FetchError::Missing)
-}
-
-fn stream_of(object: &Object) -> Result<Option<ReadableStream>, FetchError> {
-    match object.body().ok_or(FetchError::Missing)?.response_body()? {
-        ResponseBody::Stream(stream) => Ok(Some(stream)),
-        ResponseBody::Empty | ResponseBody::Body(_) => Ok(None),
-    }
-}
-
-/// Reads a stream to its end, which must come within `max_len` bytes. Without a stream there is nothing to read.
+/// Reads a stream to its end, which must come within `max_len` bytes. Without a stream there is nothing to read. Memory for
+/// `expected` bytes is taken at once: growing to the length of a part would take it twice.
 async fn read(stream: Option<ReadableStream>, max_len: usize, expected: usize) -> Result<Vec<u8>, FetchError> {
     let mut bytes = Vec::with_capacity(expected);
     let Some(stream) = stream else {

@@ -137,7 +137,9 @@ impl Follower {
             verifiers: vec![verifier],
             peppers: vec![pepper],
             poll_ms: 0,
-            max_base_len: u64::MAX,
+            room: u64::MAX,
+            // However small: sets of a test hold few keys.
+            rebase_from: 0,
         };
         Ok(Self { source, edge: Edge::new(config, None), ledger: Arc::clone(ledger) })
     }
@@ -162,21 +164,35 @@ impl Follower {
         };
         let now = self.edge.now(now_ms(), None);
         let offer = self.edge.offer(&note, now).map_err(|refusal| anyhow!("a head is refused: {refusal}\n{note}"))?;
-        let Offer::News(attempt) = offer else {
+        let Offer::News(mut attempt) = offer else {
             return Ok(());
         };
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner).saw_head(attempt.head())?;
         let mut files = Vec::new();
-        for fetch in attempt.fetches() {
+        let mut next = 0;
+        while let Some(fetch) = attempt.fetches().get(next).copied() {
             let Some(bytes) = self.source.file(&fetch.name).await? else {
-                return self.explain_missing(&note, &fetch.name).await;
+                // What leads on from an older state may be gone; what the head implies may not.
+                match self.edge.by_base(attempt, &fetch.name).map_err(|refusal| anyhow!("{refusal}\n{note}"))? {
+                    Some(other) => (attempt, next) = (other, 0),
+                    None => return self.explain_missing(&note, &fetch.name).await,
+                }
+                files.clear();
+                continue;
             };
+            next += 1;
             self.ledger.lock().unwrap_or_else(PoisonError::into_inner).saw_file(fetch.name, &bytes)?;
             files.push(bytes);
         }
         let now = self.edge.now(now_ms(), None);
         let finished = self.edge.finish(attempt, files, now, Policy::decode);
-        finished.map(drop).map_err(|refusal| anyhow!("files are refused: {refusal}\n{note}"))
+        finished.map_err(|refusal| anyhow!("files are refused: {refusal}\n{note}"))?;
+        // A rebase goes on while nobody waits for it here.
+        while self.edge.is_working() {
+            let now = self.edge.now(now_ms(), None);
+            self.edge.work(now).map_err(|refusal| anyhow!("a rebase is refused: {refusal}\n{note}"))?;
+        }
+        Ok(())
     }
 
     /// A file may be missing only where nobody answers, or where the head has gone on to another epoch meanwhile.

@@ -4,6 +4,7 @@ mod configuration;
 mod forwarding;
 mod freshness;
 mod gate;
+mod loading;
 mod paths;
 mod reports;
 mod stand;

@@ -13,6 +13,7 @@ mod publishing;
 mod revoking;
 mod row;
 mod scene;
+mod set;
 mod size;
 mod table;
 mod verdicts;
@@ -33,7 +34,10 @@ use scene::Scene;
 
 /// Options of the bench.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    part: Option<Part>,
     /// Fewer rounds and samples, and without what takes longer: under a minute once everything is built
     #[arg(long)]
     quick: bool,
@@ -46,6 +50,13 @@ pub(crate) struct Args {
     /// How many keys to import before measuring
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
     keys: u32,
+}
+
+/// Parts that are measured apart from the rest.
+#[derive(clap::Subcommand)]
+enum Part {
+    /// The set at its limits: sizes, lookups, deltas, rebase, memory, against bounds and peers
+    Set(set::Args),
 }
 
 /// What can be measured.
@@ -100,6 +111,9 @@ impl Effort {
 /// # Errors
 /// When something cannot be built or started, or a measure could not be taken. A missed goal is no error.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if let Some(Part::Set(args)) = &args.part {
+        return set::run(args);
+    }
     let programs = Programs::prepare()?;
     let cores = Cores::of_this_machine();
     cores.describe();

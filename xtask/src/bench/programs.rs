@@ -55,7 +55,7 @@ fn control_plane(root: &Path) -> Result<PathBuf> {
     Ok(root.join(target).join("release/nightlatch"))
 }
 
-fn workerd(root: &Path) -> Result<PathBuf> {
+pub(super) fn workerd(root: &Path) -> Result<PathBuf> {
     let output = Command::new("node")
         .args(["--print", "require('workerd').default"])
         .current_dir(root)

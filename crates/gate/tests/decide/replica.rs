@@ -4,7 +4,9 @@ use crate::world::{NOW, WORKSPACE, brand, key_text, policy, profile};
 use nightlatch_gate::policy::Policy;
 use nightlatch_gate::{Code, ReplicaKeys, Request, SetFacts, Verdict, decide};
 use nightlatch_key::{Digest, Environment};
-use nightlatch_keyset::{BaseBuilder, BaseInfo, Change, Commitment, Hash, Head, Pepper, Replica, Status};
+use nightlatch_keyset::{
+    BaseBuilder, BaseInfo, Change, Columns, Commitment, Hash, Head, Layout, Pepper, Replica, Status,
+};
 
 const SET: &str = "set_example";
 
@@ -18,7 +20,7 @@ fn published(key: &str, pepper: &Pepper, policy: &Policy) -> (Head, Replica) {
         version: 1,
         cutoff: 0,
     };
-    let mut builder = BaseBuilder::new(info).unwrap();
+    let mut builder = BaseBuilder::new(info, Layout::for_keys(1, Columns::ALL), 1).unwrap();
     let change = Change {
         tag: pepper.tag(&Digest::of(key.as_bytes())),
         status: Status::Active,
@@ -29,8 +31,8 @@ fn published(key: &str, pepper: &Pepper, policy: &Policy) -> (Head, Replica) {
         number: 1,
     };
     builder.push(&change).unwrap();
-    let (base, _) = builder.finish().unwrap();
-    let base_root = Hash::of(&base);
+    let base = builder.finish().unwrap();
+    let base_root = base.root;
     let commitment = Commitment::START.then(&base_root);
     let encoded = policy.encode();
     let head = Head {
@@ -45,7 +47,9 @@ fn published(key: &str, pepper: &Pepper, policy: &Policy) -> (Head, Replica) {
         base_version: 1,
         base_commitment: commitment,
         base_root,
-        base_len: base.len() as u64,
+        base_len: base.index.len() as u64,
+        base_parts: base.parts.iter().map(|part| part.len() as u64).collect(),
+        rebase: None,
         pepper: pepper.id().into(),
         pepper_check: pepper.check(),
         accepts_foreign: false,
@@ -55,7 +59,7 @@ fn published(key: &str, pepper: &Pepper, policy: &Policy) -> (Head, Replica) {
         valid_until: NOW * 1000 + 60_000,
         skew: 5_000,
     };
-    let replica = Replica::load(base, &head).unwrap();
+    let replica = Replica::load(base.index, base.parts, &head).unwrap();
     (head, replica)
 }
 

@@ -52,7 +52,7 @@ pub(crate) fn profile() -> Profile {
         environment: Environment::Live,
         tier: None,
         scopes: vec!["invoices:read".into(), "invoices:write".into()],
-        live: false,
+        live: None,
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use nightlatch_key::{Brand, Digest, Environment};
 use nightlatch_keyset::note::{Signer, Verifier};
 use nightlatch_keyset::{
-    BaseBuilder, BaseInfo, Change, Commitment, DeltaBuilder, FileName, Hash, Head, Pepper, PrincipalKind, Profile,
-    ProfileTable, Status,
+    Author, BaseBuilder, BaseFiles, BaseInfo, Change, Columns, Commitment, FileName, Hash, Head, Layout, Pepper,
+    PrincipalKind, Profile, Rebased, Replica, Status,
 };
 
 pub(crate) const SET: &str = "set_0123456789";
@@ -39,7 +39,7 @@ impl Key {
                 environment: Environment::Live,
                 tier: Some("gold".into()),
                 scopes,
-                live: false,
+                live: None,
             },
             subject: 1,
             number,
@@ -73,13 +73,26 @@ pub(crate) struct Publisher {
     pub(crate) keys: BTreeMap<u32, Key>,
     pub(crate) files: BTreeMap<FileName, Vec<u8>>,
     pub(crate) head: Head,
-    table: ProfileTable,
+    pub(crate) author: Author,
+    pub(crate) columns: Columns,
 }
 
 impl Publisher {
     pub(crate) fn new(keys: impl IntoIterator<Item = Key>) -> Self {
+        Self::with_columns(keys, Columns::ALL)
+    }
+
+    /// Without a column, every key must be 0 in it.
+    pub(crate) fn with_columns(keys: impl IntoIterator<Item = Key>, columns: Columns) -> Self {
+        let keys: Vec<Key> = keys.into_iter().collect();
+        let layout = Layout::for_keys(keys.len() as u64, columns);
+        Self::with_layout(keys, layout)
+    }
+
+    /// The first base is laid out so, whatever suits its keys.
+    pub(crate) fn with_layout(keys: impl IntoIterator<Item = Key>, layout: Layout) -> Self {
         let policy = Hash::of(POLICY);
-        let head = Head {
+        let mut head = Head {
             set: SET.into(),
             workspace: WORKSPACE.into(),
             brand: Brand::new("nl").unwrap(),
@@ -92,6 +105,8 @@ impl Publisher {
             base_commitment: Commitment::START,
             base_root: Hash::of(b""),
             base_len: 0,
+            base_parts: Vec::new(),
+            rebase: None,
             pepper: "p1".into(),
             pepper_check: pepper().check(),
             accepts_foreign: false,
@@ -101,15 +116,16 @@ impl Publisher {
             valid_until: START + 60_000,
             skew: 5_000,
         };
-        let mut this = Self {
-            signer: Signer::new("nightlatch/set_0123456789", &[1; 32]).unwrap(),
-            keys: keys.into_iter().map(|key| (key.number, key)).collect(),
-            files: BTreeMap::from([(FileName::Policy(policy), POLICY.to_vec())]),
-            head,
-            table: ProfileTable::default(),
-        };
-        this.cut();
-        this
+        let mut keys: BTreeMap<u32, Key> = keys.into_iter().map(|key| (key.number, key)).collect();
+        let live = keys.values().filter(|key| key.profile.live.is_some());
+        for profile in live.map(|key| key.profile.clone()).collect::<Vec<_>>() {
+            replace_live(&mut keys, &profile);
+        }
+        let mut files = BTreeMap::from([(FileName::Policy(policy), POLICY.to_vec())]);
+        let base = build_as(&head, &keys, layout);
+        let author = begin(&mut head, &mut files, base, None);
+        let signer = Signer::new("nightlatch/set_0123456789", &[1; 32]).unwrap();
+        Self { signer, keys, files, head, author, columns: layout.columns() }
     }
 
     pub(crate) fn verifier(&self) -> Verifier {
@@ -120,46 +136,43 @@ impl Publisher {
         self.head.sign(&self.signer)
     }
 
-    /// Publishes the model's state as a new base.
+    /// Publishes the model's state as a new base, built from the model.
     pub(crate) fn cut(&mut self) {
-        let head = &mut self.head;
-        (head.epoch, head.version) = (head.epoch + 1, head.version + 1);
-        let mut builder = BaseBuilder::new(BaseInfo {
-            set: SET.into(),
-            workspace: WORKSPACE.into(),
-            pepper: "p1".into(),
-            incarnation: head.incarnation,
-            epoch: head.epoch,
-            version: head.version,
-            cutoff: head.issued / 1000,
-        })
-        .unwrap();
-        for key in self.keys.values() {
-            builder.push(&key.change(&pepper())).unwrap();
-        }
-        let (bytes, table) = builder.finish().unwrap();
-        self.table = table;
-        head.base_root = Hash::of(&bytes);
-        head.base_len = bytes.len() as u64;
-        head.commitment = head.commitment.then(&head.base_root);
-        (head.base_version, head.base_commitment) = (head.version, head.commitment);
-        head.keys = self.keys.len() as u64;
-        self.files.insert(head.base_name(), bytes);
+        let files = build(&self.head, &self.keys, self.columns);
+        self.author = begin(&mut self.head, &mut self.files, files, None);
         self.tick(1);
     }
 
-    /// Puts keys into the model and publishes them as one delta.
+    /// Folds what has changed into a new base. Keys that `ended` names leave the model too, as do those whose deadline was
+    /// before `cutoff`.
+    pub(crate) fn rebase(&mut self, cutoff: u64, ended: &[u32]) {
+        let tags = ended.iter().map(|number| pepper().tag(&digest(*number))).collect();
+        let Rebased { files, record } = self.author.rebase(cutoff, self.author.replica().layout(), &tags).unwrap();
+        self.keys.retain(|number, key| !ended.contains(number) && key.deadline.is_none_or(|at| at >= cutoff));
+        self.author = begin(&mut self.head, &mut self.files, files, record);
+        self.tick(1);
+    }
+
+    /// Puts keys into the model and publishes them as the next version, with deltas of every level that ends there.
     pub(crate) fn publish(&mut self, changed: &[Key]) {
-        let head = &mut self.head;
-        let mut builder = DeltaBuilder::new(SET, head.incarnation, head.epoch, head.version).unwrap();
-        for key in changed {
-            builder.push(&key.change(&pepper())).unwrap();
-            self.keys.insert(key.number, key.clone());
+        self.publish_with(changed, &[]);
+    }
+
+    /// The same, with new contents of live profiles; keys of the model that have one change with it.
+    pub(crate) fn publish_with(&mut self, changed: &[Key], live: &[Profile]) {
+        let pepper = pepper();
+        let changes: Vec<Change<'_>> = changed.iter().map(|key| key.change(&pepper)).collect();
+        let authored = self.author.next(&changes, live, &self.signer).unwrap();
+        self.keys.extend(changed.iter().map(|key| (key.number, key.clone())));
+        let replaced =
+            live.iter().chain(changed.iter().map(|key| &key.profile)).filter(|profile| profile.live.is_some());
+        for profile in replaced {
+            replace_live(&mut self.keys, profile);
         }
-        let (file, _, commitment) = builder.finish(&mut self.table, &head.commitment, &self.signer).unwrap();
-        self.files.insert(head.delta_name(head.version), file);
-        head.version += 1;
-        head.commitment = commitment;
+        self.files.insert(authored.name, authored.bytes);
+        self.files.extend(self.author.levels(&self.signer).unwrap());
+        let head = &mut self.head;
+        (head.version, head.commitment) = (head.version + 1, authored.commitment);
         head.keys = self.keys.len() as u64;
         self.tick(1);
     }
@@ -169,4 +182,62 @@ impl Publisher {
         self.head.issued += ms;
         self.head.valid_until = self.head.issued + 60_000;
     }
+
+    /// The files of the head's base, as a replica takes them.
+    pub(crate) fn base_files(&self) -> (Vec<u8>, Vec<Vec<u8>>) {
+        let parts = self.head.part_names().map(|name| self.files[&name].clone()).collect();
+        (self.files[&self.head.base_name()].clone(), parts)
+    }
+}
+
+/// Gives a live profile's contents to all keys that have it.
+fn replace_live(keys: &mut BTreeMap<u32, Key>, profile: &Profile) {
+    let owner = |profile: &Profile| (profile.live, profile.environment);
+    let sharing = keys.values_mut().filter(|key| profile.live.is_some() && owner(&key.profile) == owner(profile));
+    sharing.for_each(|key| key.profile = profile.clone());
+}
+
+/// The base that follows on a head, built from keys. Its cutoff is the head's time.
+pub(crate) fn build(head: &Head, keys: &BTreeMap<u32, Key>, columns: Columns) -> BaseFiles {
+    build_as(head, keys, Layout::for_keys(keys.len() as u64, columns))
+}
+
+fn build_as(head: &Head, keys: &BTreeMap<u32, Key>, layout: Layout) -> BaseFiles {
+    let info = BaseInfo {
+        set: SET.into(),
+        workspace: WORKSPACE.into(),
+        pepper: "p1".into(),
+        incarnation: head.incarnation,
+        epoch: head.epoch + 1,
+        version: head.version + 1,
+        cutoff: head.issued / 1000,
+    };
+    let mut builder = BaseBuilder::new(info, layout, keys.len() as u64).unwrap();
+    for key in keys.values() {
+        builder.push(&key.change(&pepper())).unwrap();
+    }
+    builder.finish().unwrap()
+}
+
+/// Makes a base the next version.
+fn begin(
+    head: &mut Head,
+    published: &mut BTreeMap<FileName, Vec<u8>>,
+    files: BaseFiles,
+    record: Option<Vec<u8>>,
+) -> Author {
+    (head.epoch, head.version) = (head.epoch + 1, head.version + 1);
+    head.base_root = files.root;
+    head.base_len = files.index.len() as u64;
+    head.base_parts = files.parts.iter().map(|part| part.len() as u64).collect();
+    head.commitment = head.commitment.then(&head.base_root);
+    (head.base_version, head.base_commitment) = (head.version, head.commitment);
+    head.keys = files.keys;
+    head.rebase = record.as_ref().map(|record| (Hash::of(record), record.len() as u64));
+    published.insert(head.base_name(), files.index.clone());
+    published.extend(head.part_names().zip(files.parts.iter().cloned()));
+    if let Some(record) = record {
+        published.insert(head.rebase_name(), record);
+    }
+    Author::new(Replica::load(files.index, files.parts, head).unwrap()).unwrap()
 }

@@ -1,0 +1,98 @@
+//! The leader's cycle within an epoch: number, sign, write.
+
+use std::time::Duration;
+
+use nightlatch_keyset::{FileName, Hash};
+use tokio::time::Instant;
+
+use super::blocking;
+use super::config::Step;
+use super::epoch::Epoch;
+use super::error::Error;
+use super::leader::{Known, Leader, Tenure};
+use super::numbering::{Numbered, Signed, number};
+use super::reason::CutReason;
+
+impl Leader {
+    /// Numbers, signs and writes.
+    pub(super) async fn publish(&mut self, tenure: &mut Tenure, heartbeat: Duration) -> Result<(), Error> {
+        let resign = self.head_is_due(tenure, heartbeat);
+        let Known::Published(Some(epoch)) = std::mem::replace(&mut tenure.state, Known::Nothing) else {
+            return Ok(());
+        };
+        let started = Instant::now();
+        let (config, lease) = (self.config.clone(), tenure.lease.clone());
+        // From here to the end, a failure leaves the state unknown: it is then found out again.
+        let Numbered { epoch, signed, more, imports_wait } =
+            self.store.write(move |tx| Box::pin(number(tx, config, lease, *epoch, resign))).await?;
+        (tenure.numbered_at, tenure.more) = (Some(started), more);
+        tenure.imports |= imports_wait;
+        let epoch = match signed {
+            None => epoch,
+            Some(signed) => {
+                self.config.reached(Step::Signed)?;
+                let epoch = self.write_version(epoch, signed).await?;
+                self.write_head(&epoch, started, None).await?;
+                tenure.signed_at = Some(started);
+                epoch
+            }
+        };
+        tenure.state = Known::Published(Some(Box::new(epoch)));
+        Ok(())
+    }
+
+    /// Writes what a signed version's head implies.
+    async fn write_version(&self, epoch: Epoch, Signed { delta, policy }: Signed) -> Result<Epoch, Error> {
+        if let Some(policy) = policy {
+            self.write_policy(policy).await?;
+        }
+        let Some((name, bytes)) = delta else { return Ok(epoch) };
+        self.write(name, bytes).await?;
+        self.config.reached(Step::DeltaWritten)?;
+        let (config, directory) = (self.config.clone(), self.config.directory.clone());
+        let epoch = blocking(move || {
+            for (name, bytes) in epoch.author.levels(&config.signer)? {
+                directory.put(&name, &bytes)?;
+            }
+            Ok(epoch)
+        })
+        .await?;
+        self.config.reached(Step::LevelsWritten)?;
+        Ok(epoch)
+    }
+
+    /// Writes a file and gives its bytes back.
+    pub(super) async fn write(&self, name: FileName, bytes: Vec<u8>) -> Result<Vec<u8>, Error> {
+        let directory = self.config.directory.clone();
+        blocking(move || {
+            directory.put(&name, &bytes)?;
+            Ok(bytes)
+        })
+        .await
+    }
+
+    pub(super) async fn write_policy(&self, bytes: Vec<u8>) -> Result<(), Error> {
+        self.write(FileName::Policy(Hash::of(&bytes)), bytes).await?;
+        self.config.reached(Step::PolicyWritten)
+    }
+
+    /// Replaces the head: everything it implies is in place. `cut` says why it begins an epoch, if it does.
+    pub(super) async fn write_head(
+        &self,
+        epoch: &Epoch,
+        started: Instant,
+        cut: Option<CutReason>,
+    ) -> Result<(), Error> {
+        let (directory, note) = (self.config.directory.clone(), epoch.note.clone());
+        blocking(move || Ok(directory.put_head(&note)?)).await?;
+        self.status.send_modify(|status| {
+            status.show(epoch);
+            status.heads += 1;
+            status.last_publish = Some(started.elapsed());
+            if cut.is_some() {
+                (status.last_cut, status.last_cut_reason) = (status.last_publish, cut);
+            }
+        });
+        self.config.reached(Step::HeadWritten)
+    }
+}
