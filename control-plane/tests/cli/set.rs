@@ -68,7 +68,7 @@ fn a_set_can_be_looked_into_verified_measured_and_compared() {
     let before = published.server.directory.path().join("before");
     copy(&published.directory(), &before);
     published.server.issue("second");
-    published.server.run(&["keys", "revoke", &first, "--reason", "leaked"]).fine();
+    published.server.run(&["keys", "revoke", &first, "--reason", "leaked", "--yes"]).fine();
     let stats = published.wait(|stats| stats["keys"] == 2 && stats["revoked"] == 1);
     assert_eq!((&stats["active"], &stats["base"]["matched_bits"]), (&1.into(), &128.into()));
 

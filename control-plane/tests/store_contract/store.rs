@@ -1,8 +1,7 @@
 //! Transactions: all or nothing, one mutation not disturbing another.
 
 use nightlatch::domain::KeyRef;
-use nightlatch::store::keys::KeyFilter;
-use nightlatch::store::{Error, PageRequest, Store, keys, os_random};
+use nightlatch::store::{Error, Store, keys, os_random};
 
 use crate::arena::{Arena, on_both, request};
 
@@ -90,7 +89,7 @@ async fn a_read_is_a_snapshot(arena: Arena) {
 
 async fn a_reader_that_goes_away_leaves_nothing_behind(arena: Arena) {
     // Given up after ever more steps, and so somewhere within the beginning of its transaction, more than once.
-    for steps in (0..60).cycle().take(300) {
+    for steps in (0..60).cycle().take(180) {
         let mut reading = Box::pin(arena.store.read());
         for _ in 0..steps {
             if futures::poll!(reading.as_mut()).is_ready() {
@@ -99,14 +98,8 @@ async fn a_reader_that_goes_away_leaves_nothing_behind(arena: Arena) {
             tokio::task::yield_now().await;
         }
         drop(reading);
-    }
-    for _ in 0..40 {
-        let before = arena.number("SELECT COUNT(*) FROM keys").await;
+        // Whoever gets that connection next can write.
         arena.issue(request("k")).await.unwrap();
-        let mut read = arena.read().await;
-        let (all, page) = (KeyFilter::default(), PageRequest { limit: 200, after: None });
-        let page = keys::list(&mut read, &arena.workspace, &all, &page);
-        assert_eq!(page.await.unwrap().items.len() as i64, before + 1);
     }
 }
 

@@ -52,36 +52,39 @@ pub(crate) struct Found {
 impl Base {
     /// Takes the bytes of a base's files. They are kept as they are, and of the parts only the lengths are looked at.
     ///
+    /// A part may come in several pieces, in order, cut between segments ([`Index::piece_lens`]). A rebase gives pieces back
+    /// one by one; where memory is scarce they should be small.
+    ///
     /// # Errors
     /// [`Malformed`] where the index does not have the hash `root`, or the parts do not have its lengths.
     pub fn load(index: Vec<u8>, parts: Vec<Vec<u8>>, root: &Hash) -> Result<Self, Malformed> {
         let index = Index::open(index, root)?;
-        if parts.len() > index.part_lens().len() {
-            return Err(Malformed::Trailing);
-        }
         let layout = index.layout();
-        let mut blocks = Vec::with_capacity(layout.segments());
-        for (piece, segments) in index.parts().enumerate() {
-            let mut at = 0;
-            for segment in segments {
-                let keys = index.segment_len(segment);
-                blocks.push(Block {
-                    piece: piece as u32,
-                    at: at as u32,
-                    keys: keys as u32,
-                    checked: AtomicBool::new(false),
-                });
-                at += layout.block_len(keys);
-            }
-            match parts.get(piece).map_or(0, Vec::len) {
-                len if len < at => return Err(Malformed::Truncated("part")),
-                len if len > at => return Err(Malformed::Trailing),
-                _ => {}
-            }
-        }
-        let nodes_checked = Marks::new(Index::node_of(layout.segments()) + 1);
         // Blocks of no keys are somewhere too: a rebase puts the new ones beside that piece, not into its place.
         let pieces = if parts.is_empty() { vec![Vec::new()] } else { parts };
+        let mut blocks = Vec::with_capacity(layout.segments());
+        let (mut piece, mut at) = (0, 0);
+        for segment in 0..layout.segments() {
+            let keys = index.segment_len(segment);
+            let len = layout.block_len(keys);
+            if at > 0 && at == pieces[piece].len() && len > 0 && piece + 1 < pieces.len() {
+                (piece, at) = (piece + 1, 0);
+            }
+            if len > pieces[piece].len() - at {
+                return Err(Malformed::Truncated("part"));
+            }
+            blocks.push(Block {
+                piece: piece as u32,
+                at: at as u32,
+                keys: keys as u32,
+                checked: AtomicBool::new(false),
+            });
+            at += len;
+        }
+        if at < pieces[piece].len() || piece + 1 < pieces.len() {
+            return Err(Malformed::Trailing);
+        }
+        let nodes_checked = Marks::new(Index::node_of(layout.segments()) + 1);
         Ok(Self { index, pieces, blocks, nodes_checked })
     }
 

@@ -21,6 +21,12 @@ pub(crate) struct Plan {
     pub(crate) profiles: Vec<Option<u32>>,
 }
 
+impl Plan {
+    fn removes(&self, tag: &Tag) -> bool {
+        self.removed_added.binary_search(tag).is_ok()
+    }
+}
+
 /// A segment's block in the next base, and its piece of the directory. The segment is checked first if it has not been.
 ///
 /// # Errors
@@ -40,8 +46,8 @@ pub(crate) fn merge(replica: &Replica, plan: &Plan, segment: usize) -> Result<(V
     let start = layout.first_tag(segment);
     let mut removed_added = plan.removed_added.as_slice();
     removed_added = &removed_added[removed_added.partition_point(|tag| *tag < start)..];
-    let added =
-        replica.overlay.from(&start).take_while(|(tag, _)| layout.segment_of(layout.split(tag).bucket) == segment);
+    let in_segment = |(tag, _): &(Tag, Record)| layout.segment_of(layout.split(tag).bucket) == segment;
+    let added = replica.overlay.from(&start).take_while(in_segment);
     let mut added = added.filter(|(tag, _)| match removed_added {
         [first, rest @ ..] if first == tag => {
             removed_added = rest;
@@ -50,8 +56,12 @@ pub(crate) fn merge(replica: &Replica, plan: &Plan, segment: usize) -> Result<(V
         _ => true,
     });
 
-    let expected = base.blocks[segment].keys as usize;
-    let mut writer = SegmentWriter::new(layout, segment, expected + expected / 32);
+    // Exactly as many as there will be: what is reserved too much stays.
+    let removed_here = plan.removed_slots.partition_point(|&slot| slot < first + base.blocks[segment].keys)
+        - plan.removed_slots.partition_point(|&slot| slot < first);
+    let added_here = replica.overlay.from(&start).take_while(in_segment).filter(|(tag, _)| !plan.removes(tag)).count();
+    let expected = base.blocks[segment].keys as usize - removed_here + added_here;
+    let mut writer = SegmentWriter::new(layout, segment, expected);
     let mut put = |(tag, record): (Tag, Record)| {
         let profile =
             plan.profiles.get(record.profile as usize).copied().flatten().ok_or(Malformed::Value("profile"))?;

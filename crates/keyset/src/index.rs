@@ -243,6 +243,20 @@ impl Index {
         self.parts().map(len).filter(|&len| len > 0).collect()
     }
 
+    /// How a part can be cut into pieces of about `len` bytes, none of which ends within a segment: the bytes of each.
+    pub fn piece_lens(&self, part: usize, len: usize) -> Vec<usize> {
+        let mut pieces: Vec<usize> = Vec::new();
+        for segment in self.parts().nth(part).into_iter().flatten() {
+            let block = self.layout.block_len(self.segment_len(segment));
+            match pieces.last_mut() {
+                Some(piece) if *piece + block <= len => *piece += block,
+                _ if block > 0 => pieces.push(block),
+                _ => {}
+            }
+        }
+        pieces
+    }
+
     /// Checks every segment of a part.
     ///
     /// # Errors

@@ -145,8 +145,9 @@ impl Record {
     }
 }
 
-/// A rebase under way. Segments are done from the last to the first, so that the memory of what is done can be given back
-/// from the end of each part.
+/// A rebase under way. Segments are done from the first to the last: what a done one gives back lies right behind what was
+/// left over before it, and so has room for the next, which is a little larger. In the other direction every second one
+/// would find two holes too small for it.
 #[derive(Clone)]
 pub(crate) struct Rebase {
     info: BaseInfo,
@@ -154,11 +155,10 @@ pub(crate) struct Rebase {
     profiles: Vec<Profile>,
     root: Hash,
     commitment: Commitment,
-    /// Segments that are still to be done.
-    left: usize,
+    /// Segments that are done.
+    done: usize,
     /// A segment that is merged and not yet hashed.
     merged: Option<(Vec<u8>, Vec<u8>)>,
-    /// From the last segment to the first.
     lens: Vec<u32>,
     leaves: Vec<[u8; 32]>,
 }
@@ -166,7 +166,7 @@ pub(crate) struct Rebase {
 impl Rebase {
     /// Whether a segment is in its new form.
     pub(crate) fn has_done(&self, segment: usize) -> bool {
-        segment >= self.left
+        segment < self.done
     }
 
     /// The new base's profiles.
@@ -229,7 +229,7 @@ impl Replica {
             profiles,
             root: head.base_root,
             commitment: head.base_commitment,
-            left: segments,
+            done: 0,
             merged: None,
             lens: Vec::with_capacity(segments),
             leaves: Vec::with_capacity(segments),
@@ -250,19 +250,19 @@ impl Replica {
     /// fetched.
     pub fn rebase_step(&mut self) -> Result<bool, Refused> {
         let Some(rebase) = &mut self.rebase else { return Ok(true) };
-        let outcome = match (rebase.left.checked_sub(1), rebase.merged.take()) {
-            (Some(segment), Some((block, directory))) => {
-                rebase.leaves.push(leaf_hash(segment, &directory, &block));
-                rebase.lens.push((block.len() / self.base.index().layout().block_len(1)) as u32);
-                rebase.left = segment;
-                self.base.replace_segment(segment, block, &directory);
-                Ok(false)
-            }
-            (Some(segment), None) if !self.base.is_checked(segment) => {
-                self.base.check_segment(segment).map(|()| false).map_err(Refused::from)
-            }
-            (Some(segment), None) => self.merge_segment(segment),
-            (None, _) => self.conclude_rebase(),
+        let segment = rebase.done;
+        let outcome = if segment == self.base.index().layout().segments() {
+            self.conclude_rebase()
+        } else if let Some((block, directory)) = rebase.merged.take() {
+            rebase.leaves.push(leaf_hash(segment, &directory, &block));
+            rebase.lens.push((block.len() / self.base.index().layout().block_len(1)) as u32);
+            rebase.done += 1;
+            self.base.replace_segment(segment, block, &directory);
+            Ok(false)
+        } else if self.base.is_checked(segment) {
+            self.merge_segment(segment)
+        } else {
+            self.base.check_segment(segment).map(|()| false).map_err(Refused::from)
         };
         if outcome.is_err() {
             self.set_broken();
@@ -281,8 +281,6 @@ impl Replica {
 
     fn conclude_rebase(&mut self) -> Result<bool, Refused> {
         let Some(mut rebase) = self.rebase.take() else { return Ok(true) };
-        rebase.lens.reverse();
-        rebase.leaves.reverse();
         let mut profiles = Vec::new();
         for profile in &rebase.profiles {
             profiles.extend_from_slice(&profile.encode()?);
@@ -310,25 +308,22 @@ impl Replica {
 }
 
 impl crate::Base {
-    /// Puts a segment's new block in place of the old one, which lies at the end of its piece.
+    /// Puts a segment's new block in place of the old one, and lets go of the piece that was in once no other segment is.
     fn replace_segment(&mut self, segment: usize, block: Vec<u8>, directory: &[u8]) {
         let keys = (block.len() / self.index.layout().block_len(1)) as u32;
-        let Block { piece, at, .. } = self.blocks[segment];
+        let Block { piece, .. } = self.blocks[segment];
         self.index.directory_mut(segment).copy_from_slice(directory);
-        let mut number = piece as usize;
-        // What is left of the piece belongs to the segments before.
-        let shared = segment > 0 && self.blocks[segment - 1].piece == piece;
-        match self.pieces.get_mut(number) {
-            Some(old) if !shared => *old = block,
-            old => {
-                if let Some(old) = old {
-                    old.truncate(at as usize);
-                    old.shrink_to_fit();
-                }
-                number = self.pieces.len();
-                self.pieces.push(block);
+        let needed = self.blocks.get(segment + 1).is_some_and(|next| next.piece == piece);
+        let number = match self.pieces.get_mut(piece as usize) {
+            Some(old) if !needed => {
+                *old = block;
+                piece
             }
-        }
-        self.blocks[segment] = Block { piece: number as u32, at: 0, keys, checked: AtomicBool::new(true) };
+            _ => {
+                self.pieces.push(block);
+                self.pieces.len() as u32 - 1
+            }
+        };
+        self.blocks[segment] = Block { piece: number, at: 0, keys, checked: AtomicBool::new(true) };
     }
 }

@@ -200,8 +200,8 @@ impl<P> Edge<P> {
         attempt.alone
     }
 
-    /// Puts an attempt's head into force, with the files it named, in the same order; or begins the rebase that leads
-    /// there. All of it happens, or none; only where a rebase is refused, the replica may have got to the last version of
+    /// Puts an attempt's head into force, with the files it named, in the same order, parts whole or in pieces; or begins
+    /// the rebase that leads there. All of it happens, or none; only where a rebase is refused, the replica may have got to the last version of
     /// its epoch.
     ///
     /// # Errors
@@ -222,7 +222,9 @@ impl<P> Edge<P> {
         // A base stands for itself; any other way begins where the replica was.
         let by_base = way == Way::Base;
         let again = self.plan(head, by_base)?;
-        if again.fetches != fetches || files.len() != fetches.len() || (self.is_working() && !by_base) {
+        let (small, parts) = (again.small().len(), again.parts().len());
+        let enough = files.len() >= small + parts && (parts > 0 || files.len() == small);
+        if again.fetches != fetches || !enough || (self.is_working() && !by_base) {
             return Ok(Outcome::Superseded);
         }
         let result = self.open(&again, files, decode_policy).and_then(|opened| self.follow(again, opened, now));
@@ -288,9 +290,10 @@ impl<P> Edge<P> {
         files: Vec<Vec<u8>>,
         decode_policy: impl Fn(&[u8]) -> Result<P, E>,
     ) -> Result<Opened<P>, Refusal> {
-        let (mut index, mut parts, mut record) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut index, mut record) = (Vec::new(), Vec::new());
         let (mut policy, mut old_deltas, mut deltas) = (None, Vec::new(), Vec::new());
-        for (Fetch { name, max_len }, bytes) in attempt.fetches.iter().zip(files) {
+        let mut files = files.into_iter();
+        for (Fetch { name, max_len }, bytes) in attempt.small().iter().zip(&mut files) {
             let (needed, allowed) = (bytes.len() as u64, *max_len);
             if needed > allowed {
                 return Err(Refusal::TooLarge { what: "bytes of a file", needed, allowed });
@@ -303,7 +306,8 @@ impl<P> Edge<P> {
                     policy = Some(decode_policy(&bytes).map_err(|error| Refusal::Policy(error.to_string()))?);
                 }
                 FileName::Base { .. } => index = bytes,
-                FileName::BasePart { .. } => parts.push(bytes),
+                // None of those is small.
+                FileName::BasePart { .. } => {}
                 FileName::Rebase { .. } => record = bytes,
                 FileName::Delta { epoch, .. } => {
                     let delta = Delta::open(&bytes, &self.config.verifiers).map_err(Refused::Malformed)?;
@@ -311,7 +315,7 @@ impl<P> Edge<P> {
                 }
             }
         }
-        Ok(Opened { policy, index, parts, record, old_deltas, deltas })
+        Ok(Opened { policy, index, parts: files.collect(), record, old_deltas, deltas })
     }
 
     fn follow(&mut self, attempt: Attempt, opened: Opened<P>, now: u64) -> Result<Outcome, Refusal> {

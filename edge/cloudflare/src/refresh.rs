@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use nightlatch_gate::Unfit;
 use nightlatch_gate::policy::Policy;
-use nightlatch_keyset::FileName;
+use nightlatch_keyset::{FileName, Index};
 use nightlatch_sync::{Attempt, Fetch, Offer, Outcome, Refusal, Work};
 use wasm_bindgen::JsValue;
 use web_sys::AbortSignal;
@@ -17,6 +17,8 @@ use crate::{log, now, with};
 
 /// Files asked for at a time. A request may have six connections open, and one of them goes to its origin.
 const PARALLEL: usize = 5;
+/// A base's parts are kept in pieces of about so many bytes, which a rebase gives back one by one.
+const PIECE: usize = 1 << 20;
 /// Bytes per millisecond at which a base is loaded at the slowest; beyond what a small file may take.
 const SLOWEST: u64 = 4_000;
 /// The most milliseconds that loading a base may take: the runtime ends what outlives its request by 30 s.
@@ -170,7 +172,7 @@ async fn fetch(
     signal: &AbortSignal,
 ) -> Result<Option<(Attempt, Vec<Vec<u8>>)>, Failure> {
     let mut files = Vec::new();
-    while let Err((error, name)) = append(config, env, attempt.small(), signal, &mut files).await {
+    while let Err((error, name)) = append(config, env, attempt.small(), None, signal, &mut files).await {
         let other = match error {
             FetchError::Missing => with(|instance| instance.edge.by_base(attempt, &name)).transpose()?.flatten(),
             _ => None,
@@ -194,16 +196,19 @@ async fn fetch(
             return Ok(None);
         }
         let signal = AbortSignal::timeout_with_u32(ms as u32);
-        append(config, env, parts, &signal, &mut files).await.map_err(|(error, _)| error)?;
+        // The index comes before the parts and says where they can be cut; a bad one is refused with them.
+        let index = files.last().cloned().and_then(|bytes| Index::open(bytes, &attempt.head().base_root).ok());
+        append(config, env, parts, index.as_ref(), &signal, &mut files).await.map_err(|(error, _)| error)?;
     }
     Ok(Some((attempt, files)))
 }
 
-/// Fetches files in order. A few are asked for ahead and wait for their turn, so that a distance is paid for once.
+/// Fetches files in order, parts of a base in pieces where its index is given. A few are asked for ahead and wait for their turn, so that a distance is paid for once.
 async fn append(
     config: &Config,
     env: &JsValue,
     fetches: &[Fetch],
+    index: Option<&Index>,
     signal: &AbortSignal,
     files: &mut Vec<Vec<u8>>,
 ) -> Result<(), (FetchError, FileName)> {
@@ -219,7 +224,14 @@ async fn append(
         let Some(answer) = asked.pop_front() else {
             break;
         };
-        files.push(source::file(answer, fetch).await.map_err(failed)?);
+        let mut lens = match (fetch.name, index) {
+            (FileName::BasePart { part, .. }, Some(index)) => index.piece_lens(part as usize, PIECE),
+            _ => Vec::new(),
+        };
+        if lens.is_empty() {
+            lens.push(if fetch.is_exact() { fetch.max_len as usize } else { 0 });
+        }
+        source::file(answer, fetch, &lens, files).await.map_err(failed)?;
     }
     Ok(())
 }

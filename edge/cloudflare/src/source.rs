@@ -79,7 +79,9 @@ pub(crate) async fn head(
         expect_ok(status)?;
         response.headers().get("etag")?
     };
-    let bytes = read(body, MAX_NOTE_LEN, 0).await?;
+    let mut note = Vec::new();
+    read(body, MAX_NOTE_LEN, &[0], &mut note).await?;
+    let bytes = note.pop().unwrap_or_default();
     let text = String::from_utf8(bytes).map_err(|_| FetchError::NotText)?;
     Ok(HeadAnswer::Note { text, etag })
 }
@@ -94,15 +96,19 @@ pub(crate) fn ask_file(
     ask(config, env, &format!("files/{}", fetch.name), None, signal)
 }
 
-/// Takes in a file that was asked for.
-pub(crate) async fn file(asked: JsFuture, fetch: &Fetch) -> Result<Vec<u8>, FetchError> {
+/// Takes in a file that was asked for, in pieces of these lengths.
+pub(crate) async fn file(
+    asked: JsFuture,
+    fetch: &Fetch,
+    lens: &[usize],
+    pieces: &mut Vec<Vec<u8>>,
+) -> Result<(), FetchError> {
     let response: Response = asked.await?.unchecked_into();
     let status = status_of(&response)?;
     if status != R2_OBJECT {
         expect_ok(status)?;
     }
-    let max_len = fetch.max_len as usize;
-    read(response.body(), max_len, if fetch.is_exact() { max_len } else { 0 }).await
+    read(response.body(), fetch.max_len as usize, lens, pieces).await
 }
 
 /// The status of what is no HTTP response. An R2 object has none; else what is read of either has the same names.
@@ -187,26 +193,43 @@ fn authorised(config: &Config) -> Result<Headers, FetchError> {
     Ok(headers)
 }
 
-/// Reads a stream to its end, which must come within `max_len` bytes. Without a stream there is nothing to read. Memory for
-/// `expected` bytes is taken at once: growing to the length of a part would take it twice.
-async fn read(stream: Option<ReadableStream>, max_len: usize, expected: usize) -> Result<Vec<u8>, FetchError> {
-    let mut bytes = Vec::with_capacity(expected);
+/// Reads a stream to its end, which must come within `max_len` bytes, into pieces of these lengths; whatever is more goes
+/// into the last one. Memory for all of it is taken at once: growing to the length of a part would take it twice.
+async fn read(
+    stream: Option<ReadableStream>,
+    max_len: usize,
+    lens: &[usize],
+    pieces: &mut Vec<Vec<u8>>,
+) -> Result<(), FetchError> {
+    let mut number = pieces.len();
+    pieces.extend(lens.iter().map(|len| Vec::with_capacity(*len)));
+    let end = pieces.len();
     let Some(stream) = stream else {
-        return Ok(bytes);
+        return Ok(());
     };
     let reader: ReadableStreamDefaultReader = stream.get_reader().unchecked_into();
+    let mut left = max_len;
     loop {
         let step: JsValue = JsFuture::from(reader.read()).await?;
         let chunk = Reflect::get(&step, &JsString::from("value"))?;
         if chunk.is_undefined() {
-            return Ok(bytes);
+            return Ok(());
         }
         let chunk: Uint8Array = chunk.unchecked_into();
-        let (len, filled) = (chunk.length() as usize, bytes.len());
-        if len > max_len - filled {
-            return Err(FetchError::TooLong);
+        let len = chunk.length() as usize;
+        left = left.checked_sub(len).ok_or(FetchError::TooLong)?;
+        let mut taken = 0;
+        while taken < len {
+            let bytes = &mut pieces[number];
+            let filled = bytes.len();
+            let room = lens[number + lens.len() - end].saturating_sub(filled);
+            let now = if number + 1 == end { len - taken } else { room.min(len - taken) };
+            bytes.resize(filled + now, 0);
+            chunk.subarray(taken as u32, (taken + now) as u32).copy_to(&mut bytes[filled..]);
+            taken += now;
+            if now == room && number + 1 < end {
+                number += 1;
+            }
         }
-        bytes.resize(filled + len, 0);
-        chunk.copy_to(&mut bytes[filled..]);
     }
 }

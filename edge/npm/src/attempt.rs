@@ -3,9 +3,12 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use nightlatch_keyset::{FileName, Head, MAX_DELTA_LEN, Replica, levels};
+use nightlatch_keyset::{FileName, Head, Index, MAX_DELTA_LEN, Refused, Replica, levels};
 
 use crate::copy::Failure;
+
+/// A base's parts are kept in pieces of about so many bytes, which a rebase gives back one by one.
+const PIECE: usize = 1 << 20;
 
 /// Where an attempt sets out from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +18,8 @@ pub(crate) enum Start {
     /// The replica, from which the next epoch is built: so many deltas of the epoch that ends, the rebase record, and
     /// deltas of the one that begins.
     Rebase(usize),
-    /// The head's base: so many files of it, and deltas.
-    Base(usize),
+    /// The head's base: its index, its parts, and deltas.
+    Base,
 }
 
 /// A head and the files it takes to put it into force.
@@ -29,7 +32,10 @@ pub(crate) struct Attempt {
 struct File {
     name: FileName,
     max_length: u64,
-    bytes: Vec<u8>,
+    /// Bytes that have come.
+    length: u64,
+    /// How long each piece is to be, and what has come of it.
+    pieces: Vec<(usize, Vec<u8>)>,
 }
 
 impl Attempt {
@@ -56,7 +62,7 @@ impl Attempt {
                 for (name, length) in parts {
                     this.add(name, length);
                 }
-                this.start = Start::Base(this.files.len());
+                this.start = Start::Base;
                 this.deltas(this.head.epoch, base_version, base_version, version);
             }
         }
@@ -79,7 +85,7 @@ impl Attempt {
     }
 
     fn add(&mut self, name: FileName, max_length: u64) {
-        self.files.push(File { name, max_length, bytes: Vec::new() });
+        self.files.push(File { name, max_length, length: 0, pieces: Vec::new() });
     }
 
     /// The files, each with the most bytes it may have.
@@ -88,26 +94,61 @@ impl Attempt {
     }
 
     /// Makes a file longer.
-    pub(crate) fn extend(&mut self, file: usize, piece: Vec<u8>) -> Result<(), Failure> {
-        let File { name, max_length, bytes } = self.files.get_mut(file).ok_or(Failure::Files)?;
-        let after = bytes.len() + piece.len();
-        if after as u64 > *max_length {
+    pub(crate) fn extend(&mut self, file: usize, piece: &[u8]) -> Result<(), Failure> {
+        let cuts = self.cuts(file)?;
+        let File { name, max_length, length, pieces } = self.files.get_mut(file).ok_or(Failure::Files)?;
+        *length += piece.len() as u64;
+        if *length > *max_length {
             return Err(Failure::TooLong);
         }
-        if bytes.is_empty() && (after as u64 == *max_length || matches!(name, FileName::Delta { .. })) {
-            *bytes = piece;
-            return Ok(());
+        if pieces.is_empty() {
+            // What is known of its length is reserved to the byte: what is too much stays with a replica.
+            let whole = if matches!(name, FileName::Delta { .. }) { piece.len() } else { *max_length as usize };
+            let lens = if cuts.is_empty() { alloc::vec![whole] } else { cuts };
+            pieces.extend(lens.into_iter().map(|len| (len, Vec::new())));
         }
-        // A base's length is known, and what is reserved too generously stays with a replica; a delta's is not.
-        if !matches!(name, FileName::Delta { .. }) {
-            bytes.reserve_exact(*max_length as usize - bytes.len());
+        let last = pieces.len() - 1;
+        let mut rest = piece;
+        for (number, (len, bytes)) in pieces.iter_mut().enumerate() {
+            let room = if number == last { rest.len() } else { rest.len().min(*len - bytes.len()) };
+            if room > 0 && bytes.capacity() == 0 {
+                bytes.reserve_exact(*len);
+            }
+            let (now, later) = rest.split_at(room);
+            bytes.extend_from_slice(now);
+            rest = later;
         }
-        bytes.extend_from_slice(&piece);
         Ok(())
     }
 
-    /// The head, where it sets out from, and the bytes of its files in order.
-    pub(crate) fn into_parts(self) -> (Head, Start, Vec<Vec<u8>>) {
-        (self.head, self.start, self.files.into_iter().map(|file| file.bytes).collect())
+    /// Where a part of a base is to be cut, once its index is there; nothing for what is not to be cut.
+    fn cuts(&self, file: usize) -> Result<Vec<usize>, Failure> {
+        match (self.files.get(file), self.files.first()) {
+            (Some(File { name: FileName::BasePart { part, .. }, length: 0, .. }), Some(index)) if index.is_whole() => {
+                let bytes = index.pieces.iter().flat_map(|(_, bytes)| bytes).copied().collect();
+                let index = Index::open(bytes, &self.head.base_root).map_err(Refused::Malformed)?;
+                Ok(index.piece_lens(*part as usize, PIECE))
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// The head, where it sets out from, the bytes of its files but for a base's parts, and those, in order.
+    pub(crate) fn into_parts(self) -> (Head, Start, Vec<Vec<u8>>, Vec<Vec<u8>>) {
+        let (mut files, mut parts) = (Vec::new(), Vec::new());
+        for File { name, pieces, .. } in self.files {
+            let pieces = pieces.into_iter().map(|(_, bytes)| bytes);
+            match name {
+                FileName::BasePart { .. } => parts.extend(pieces),
+                _ => files.push(pieces.flatten().collect()),
+            }
+        }
+        (self.head, self.start, files, parts)
+    }
+}
+
+impl File {
+    fn is_whole(&self) -> bool {
+        self.length == self.max_length
     }
 }

@@ -142,16 +142,15 @@ impl Copy {
     /// Puts an attempt's head into force, or begins to: true where [`Self::work`] has to go on.
     pub(crate) fn finish(&mut self, attempt: Attempt, now: u64) -> Result<bool, Failure> {
         self.judge(&attempt.head, now)?;
-        let (head, start, mut files) = attempt.into_parts();
+        let (head, start, mut files, parts) = attempt.into_parts();
         let verifiers = core::slice::from_ref(&self.verifier);
         let open = |files: Vec<Vec<u8>>| -> Result<Vec<Delta>, Failure> {
             let opened = files.iter().map(|bytes| Delta::open(bytes, verifiers));
             opened.collect::<Result<_, _>>().map_err(|error| Refused::Malformed(error).into())
         };
         match (start, &mut self.serving) {
-            (Start::Base(count), serving) => {
-                let deltas = open(files.split_off(count))?;
-                let parts = files.split_off(1);
+            (Start::Base, serving) => {
+                let deltas = open(files.split_off(1))?;
                 let index = files.pop().ok_or(Failure::Files)?;
                 let mut replica = Replica::load(index, parts, &head)?;
                 replica.advance(&deltas, &head)?;

@@ -116,7 +116,7 @@ impl Verifier {
     /// Where no such file is waited for, or it is longer than it may be.
     pub fn append(&mut self, file: usize, piece: Vec<u8>) -> Result<(), JsError> {
         let attempt = self.attempt.as_mut().ok_or_else(|| JsError::new("no file is waited for"))?;
-        attempt.extend(file, piece).map_err(|error| told(&error))
+        attempt.extend(file, &piece).map_err(|error| told(&error))
     }
 
     /// Puts the offered head into force. `files` are those that [`offer`](Self::offer) named, in its order, or none where
