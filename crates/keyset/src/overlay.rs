@@ -54,8 +54,8 @@ impl Overlay {
 
     /// Adds a key; false where it is there.
     pub(crate) fn insert(&mut self, tag: &Tag, record: &Record) -> bool {
-        // At most seven of eight homes are taken.
-        if self.len * 8 >= self.homes * 7 {
+        // At most three of four homes are taken: beyond, runs become long, and a new entry moves half of one.
+        if self.len * 4 >= self.homes * 3 {
             self.grow();
         }
         let at = self.place(tag);
