@@ -315,6 +315,38 @@ fn two_keys_of_one_tag_are_no_base() {
     assert_eq!(builder.finish().unwrap_err(), Malformed::Order("rows"));
 }
 
+/// A part in pieces is the part: where the index says it can be cut, and nowhere else.
+#[test]
+fn a_part_may_come_in_pieces() {
+    let mut publisher = Publisher::new((0..15_000).map(|number| Key::new(number, &["a"])));
+    let (index, parts) = publisher.base_files();
+    let lens = Index::open(index.clone(), &publisher.head.base_root).unwrap().piece_lens(0, 1);
+    assert!(lens.len() > 1, "one piece for each segment");
+    let cut = |lens: &[usize]| -> Vec<Vec<u8>> {
+        let mut rest = parts[0].as_slice();
+        let mut pieces: Vec<Vec<u8>> = lens.iter().map(|len| rest.split_off(..*len).unwrap().to_vec()).collect();
+        pieces.extend((!rest.is_empty()).then(|| rest.to_vec()));
+        pieces
+    };
+    let mut replica = Replica::load(index.clone(), cut(&lens), &publisher.head).unwrap();
+    assert_equals_model(&replica, &publisher);
+    let wrong = Replica::load(index.clone(), cut(&[lens[0] - 1]), &publisher.head).err();
+    assert_eq!(wrong, Some(Refused::Malformed(Malformed::Truncated("part"))));
+    let less = Replica::load(index.clone(), cut(&lens)[1..].to_vec(), &publisher.head).err();
+    assert!(matches!(less, Some(Refused::Malformed(_))));
+    let more: Vec<Vec<u8>> = [cut(&lens), vec![vec![0]]].concat();
+    assert_eq!(Replica::load(index, more, &publisher.head).err(), Some(Refused::Malformed(Malformed::Trailing)));
+
+    let before = publisher.keys.clone();
+    let changed: Vec<Key> = (14_990..15_500).map(|number| Key::new(number, &["b"])).collect();
+    publisher.publish(&changed);
+    replica.advance(&[delta(&publisher, 1)], &publisher.head).unwrap();
+    let before = before.into_iter().chain(changed.into_iter().map(|key| (key.number, key))).collect();
+    publisher.rebase(0, &[]);
+    rebase(&mut replica, &publisher, &before);
+    assert_equals_model(&replica, &publisher);
+}
+
 fn member(scopes: &[&str]) -> Profile {
     Profile { live: Some(7), ..Key::new(0, scopes).profile }
 }
