@@ -114,9 +114,9 @@ impl Verifier {
     ///
     /// # Errors
     /// Where no such file is waited for, or it is longer than it may be.
-    pub fn append(&mut self, file: usize, piece: Vec<u8>) -> Result<(), JsError> {
+    pub fn append(&mut self, file: usize, piece: &[u8]) -> Result<(), JsError> {
         let attempt = self.attempt.as_mut().ok_or_else(|| JsError::new("no file is waited for"))?;
-        attempt.extend(file, &piece).map_err(|error| told(&error))
+        attempt.extend(file, piece).map_err(|error| told(&error))
     }
 
     /// Puts the offered head into force. `files` are those that [`offer`](Self::offer) named, in its order, or none where
@@ -127,7 +127,7 @@ impl Verifier {
     /// Where a file is not what the head implies, or the head has become too old meanwhile.
     pub fn finish(&mut self, files: Vec<Bytes>, now: f64) -> Result<bool, JsError> {
         for (number, file) in files.into_iter().enumerate() {
-            self.append(number, file.subarray())?;
+            self.append(number, &file.subarray())?;
         }
         let attempt = self.attempt.take().ok_or_else(|| JsError::new("no file is waited for"))?;
         self.copy.finish(attempt, instant(now)).map_err(|error| told(&error))
