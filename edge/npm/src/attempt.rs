@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use nightlatch_keyset::{FileName, Head, Index, MAX_DELTA_LEN, Refused, Replica, levels};
+use nightlatch_keyset::{FileName, Head, Index, MAX_DELTA_LEN, Replica, levels};
 
 use crate::copy::Failure;
 
@@ -95,7 +95,7 @@ impl Attempt {
 
     /// Makes a file longer.
     pub(crate) fn extend(&mut self, file: usize, piece: &[u8]) -> Result<(), Failure> {
-        let cuts = self.cuts(file)?;
+        let cuts = self.cuts(file);
         let File { name, max_length, length, pieces } = self.files.get_mut(file).ok_or(Failure::Files)?;
         *length += piece.len() as u64;
         if *length > *max_length {
@@ -121,15 +121,16 @@ impl Attempt {
         Ok(())
     }
 
-    /// Where a part of a base is to be cut, once its index is there; nothing for what is not to be cut.
-    fn cuts(&self, file: usize) -> Result<Vec<usize>, Failure> {
+    /// Where a part of a base is to be cut, once its index is there; nothing for what is not to be cut. A bad index is
+    /// refused when all files have come.
+    fn cuts(&self, file: usize) -> Vec<usize> {
         match (self.files.get(file), self.files.first()) {
             (Some(File { name: FileName::BasePart { part, .. }, length: 0, .. }), Some(index)) if index.is_whole() => {
                 let bytes = index.pieces.iter().flat_map(|(_, bytes)| bytes).copied().collect();
-                let index = Index::open(bytes, &self.head.base_root).map_err(Refused::Malformed)?;
-                Ok(index.piece_lens(*part as usize, PIECE))
+                let index = Index::open(bytes, &self.head.base_root);
+                index.map_or_else(|_| Vec::new(), |index| index.piece_lens(*part as usize, PIECE))
             }
-            _ => Ok(Vec::new()),
+            _ => Vec::new(),
         }
     }
 
