@@ -13,7 +13,6 @@ use crate::scan::{WIDTH, positions};
 use crate::{BaseInfo, Hash, Profile};
 
 /// A base in memory. A segment is hashed when it is first touched, and answers nothing before that.
-#[derive(Clone)]
 pub struct Base {
     pub(crate) index: Index,
     /// The bytes of the parts; after a rebase, of single segments.
@@ -21,6 +20,20 @@ pub struct Base {
     /// Where each segment's block begins.
     pub(crate) blocks: Vec<Block>,
     nodes_checked: Marks,
+    /// How many segments have been checked.
+    checks: AtomicU32,
+}
+
+impl Clone for Base {
+    fn clone(&self) -> Self {
+        Self {
+            index: self.index.clone(),
+            pieces: self.pieces.clone(),
+            blocks: self.blocks.clone(),
+            nodes_checked: self.nodes_checked.clone(),
+            checks: AtomicU32::new(self.checks()),
+        }
+    }
 }
 
 /// Where a block is.
@@ -85,7 +98,7 @@ impl Base {
             return Err(Malformed::Trailing);
         }
         let nodes_checked = Marks::new(Index::node_of(layout.segments()) + 1);
-        Ok(Self { index, pieces, blocks, nodes_checked })
+        Ok(Self { index, pieces, blocks, nodes_checked, checks: AtomicU32::new(0) })
     }
 
     /// Its index.
@@ -223,7 +236,13 @@ impl Base {
         }
         self.index.check_leaf(segment, self.whole_block(segment))?;
         self.blocks[segment].checked.store(true, Ordering::Release);
+        self.checks.fetch_add(1, Ordering::Release);
         Ok(())
+    }
+
+    /// A number that changes whenever a segment is checked.
+    pub(crate) fn checks(&self) -> u32 {
+        self.checks.load(Ordering::Acquire)
     }
 
     /// Every key of a segment that has been checked: its place and its bucket.

@@ -25,6 +25,8 @@ pub struct Replica {
     pub(crate) overlay: Overlay,
     /// Changes of keys whose segment has not been checked, by slot.
     pub(crate) waiting: BTreeMap<u32, Patch>,
+    /// [`Base::checks`] when waiting changes were last looked through.
+    settled_at: u32,
     pub(crate) version: u64,
     pub(crate) commitment: Commitment,
     pub(crate) rebase: Option<Rebase>,
@@ -55,6 +57,7 @@ impl Replica {
             profiles,
             overlay: Overlay::default(),
             waiting: BTreeMap::new(),
+            settled_at: 0,
             version,
             commitment: head.base_commitment,
             rebase: None,
@@ -283,8 +286,12 @@ impl Replica {
 
     /// Writes waiting changes into the segments that have been checked meanwhile.
     fn settle(&mut self) {
-        let waiting = core::mem::take(&mut self.waiting);
-        for (slot, patch) in waiting {
+        let checks = self.base.checks();
+        if self.waiting.is_empty() || core::mem::replace(&mut self.settled_at, checks) == checks {
+            return;
+        }
+        // Those that wait on come back: taking single ones out would cost an edge kilobytes of code.
+        for (slot, patch) in core::mem::take(&mut self.waiting) {
             self.patch_base(slot, &patch);
         }
     }
@@ -340,6 +347,7 @@ impl Clone for Replica {
             profiles: self.profiles.clone(),
             overlay: self.overlay.clone(),
             waiting: self.waiting.clone(),
+            settled_at: self.settled_at,
             version: self.version,
             commitment: self.commitment,
             rebase: self.rebase.clone(),
