@@ -169,6 +169,10 @@ impl Copy {
                 let ending = open(files)?;
                 if let Some(last) = ending.last() {
                     let commitment = *last.to_commitment();
+                    // The head signs what its base was made from: without that, nothing vouches for where these lead.
+                    if commitment.then(&head.base_root) != head.base_commitment {
+                        return Err(Refused::OtherHistory.into());
+                    }
                     serving.replica.advance_to(&ending, head.base_version - 1, &commitment)?;
                 }
                 serving.replica.begin_rebase(&record, &head)?;
