@@ -148,6 +148,8 @@ impl World {
             issued: NOW,
             valid_until: NOW + 60_000,
             skew: 5_000,
+            open_until: None,
+            trust: None,
         })
     }
 

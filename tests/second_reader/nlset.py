@@ -14,7 +14,8 @@ from notes import NOTE_MAX_BYTES, open_note, parse_fields, parse_hex, parse_id, 
 from rebase import apply_record, decode_record
 from refusal import Refused, require
 
-HEAD_FIRST_LINE = "nightlatch.head/2"
+HEAD_FIRST_LINE = "nightlatch.head/3"
+HEAD_EARLIER_FIRST_LINE = "nightlatch.head/2"
 HEAD_FIELDS = (
     "set workspace brand incarnation epoch version commitment keys base-version base-commitment base-root base-length "
     "base-parts rebase rebase-length pepper pepper-check accepts-foreign policy policy-length issued valid-until skew "
@@ -53,6 +54,8 @@ class Head:
     issued: int
     valid_until: int
     skew: int
+    open_until: int | None
+    trust: int | None
 
 
 def _parse_parts(text):
@@ -66,10 +69,15 @@ def _parse_parts(text):
 
 def parse_head(text):
     """The head that the text of its note spells."""
-    values = parse_fields(text, HEAD_FIRST_LINE, HEAD_FIELDS, "head")
+    earlier = text.startswith(HEAD_EARLIER_FIRST_LINE + "\n")
+    values = parse_fields(text, HEAD_EARLIER_FIRST_LINE if earlier else HEAD_FIRST_LINE, HEAD_FIELDS, "head")
     numbers = {name.replace("-", "_"): parse_number(values[name], f"head: {name}") for name in HEAD_NUMBERS}
-    for name in ("open-until", "trust", "audit"):
-        require(values[name] == "-", f"head: {name} is not '-' in this version")
+    require(values["audit"] == "-", "head: audit is not '-' in this version")
+    optional = {}
+    for name in ("open-until", "trust"):
+        value = values[name]
+        require(value == "-" or not earlier, f"head: {name} is not '-' in version 2")
+        optional[name.replace("-", "_")] = None if value == "-" else parse_number(value, f"head: {name}")
     for name in ("set", "workspace", "pepper"):
         parse_id(values[name], f"head: {name}")
     require(all("!" <= char <= "~" for char in values["brand"]), "head: a brand that is not printable")
@@ -88,7 +96,9 @@ def parse_head(text):
         accepts_foreign=values["accepts-foreign"] == "yes",
         policy=parse_hex(values["policy"], 32, "head: policy"),
         **numbers,
+        **optional,
     )
+    require(head.open_until is None or head.open_until >= head.valid_until, "head: open-until is before valid-until")
     require((head.rebase is None) == (head.rebase_length == 0), "head: rebase and rebase-length do not go together")
     require(head.base_version >= 1 and head.epoch >= 1, "head: versions and epochs count from 1")
     require(head.version >= head.base_version, "head: its version is before its base")

@@ -124,6 +124,8 @@ impl PublishedSet {
             issued: now_ms(),
             valid_until: now_ms() + 60_000,
             skew: 5_000,
+            open_until: None,
+            trust: None,
         };
         let mut published = Self {
             head,

@@ -117,6 +117,8 @@ pub(super) async fn conclude(
         issued,
         valid_until: issued.saturating_add(state.validity_ms),
         skew: state.skew_ms,
+        open_until: None,
+        trust: None,
     };
     let row = EpochRow {
         incarnation: info.incarnation,

@@ -1,6 +1,6 @@
 //! Why the publisher does not publish.
 
-use nightlatch_keyset::{FileName, HeadError, Malformed, Refused};
+use nightlatch_keyset::{FileName, Malformed, Refused, StatementError};
 
 use super::Step;
 use super::directory::DirectoryError;
@@ -48,7 +48,7 @@ pub enum Error {
     },
     /// The stored head cannot be read with this process's signing key.
     #[error("the stored head is not one this process has signed: {0}")]
-    StoredHead(HeadError),
+    StoredHead(StatementError),
     /// The database holds what no set can.
     #[error("the set cannot be encoded: {0}")]
     Malformed(#[from] Malformed),

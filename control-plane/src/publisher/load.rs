@@ -5,7 +5,7 @@
 //! the database, or a history other than the database's, are never overwritten.
 
 use nightlatch_keyset::note::NoteError;
-use nightlatch_keyset::{Author, FileName, Hash, Head, HeadError, Replica};
+use nightlatch_keyset::{Author, FileName, Hash, Head, Replica, StatementError};
 use nightlatch_sync::Mark;
 
 use super::blocking;
@@ -96,7 +96,7 @@ async fn refuse_if_ahead(config: &PublisherConfig, stored: Option<&Head>) -> Res
         match (Head::open(&note, &config.verifiers()), stored) {
             (Ok(published), None) => return Err(Error::Ahead { what: describe(&published) }),
             (Ok(published), Some(stored)) => compare_heads(&published, stored)?,
-            (Err(HeadError::Note(NoteError::UnknownSigner)), _) => {
+            (Err(StatementError::Note(NoteError::UnknownSigner)), _) => {
                 return Err(Error::contradiction("the published head was signed with another key than this process's"));
             }
             (Err(error), _) => tracing::warn!(%error, "the published head is damaged and will be written again"),

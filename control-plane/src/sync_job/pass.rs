@@ -7,7 +7,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use nightlatch_keyset::note::NoteError;
-use nightlatch_keyset::{FileName, Head, HeadError};
+use nightlatch_keyset::{FileName, Head, StatementError};
 use nightlatch_sync::{CopyPlan, implied_files, plan_copy};
 
 use super::report::{Copied, Report};
@@ -100,12 +100,12 @@ impl SyncJob {
         let opened = match opened {
             None => None,
             Some(Ok(opened)) => Some(opened),
-            Some(Err(HeadError::Note(NoteError::UnknownSigner))) => {
+            Some(Err(StatementError::Note(NoteError::UnknownSigner))) => {
                 return Err(SyncError::Untrusted(
                     "the target's head was signed by somebody else: is this the target of another set?".into(),
                 ));
             }
-            Some(Err(HeadError::Version)) => {
+            Some(Err(StatementError::Version)) => {
                 return Err(SyncError::Untrusted(
                     "the target's head is of a newer format than this program's: use a newer program".into(),
                 ));

@@ -104,6 +104,8 @@ mod tests {
             issued,
             valid_until: issued + 60_000,
             skew: 5_000,
+            open_until: None,
+            trust: None,
         }
     }
 

@@ -71,10 +71,12 @@ pub struct RouteRule {
     /// What shared caches may do with answers.
     #[serde(default)]
     pub cache: CacheRule,
-    /// How long a connection may live, in seconds. Not available yet.
+    /// How long a connection may go on after its request was let through, in seconds (1 to 86,400): then its bodies, and
+    /// what it was upgraded to, are ended. Only routes that have it let connections be upgraded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_connection_age: Option<u32>,
-    /// Whether keys known good pass while data is missing. Not available yet.
+    /// Whether keys known good pass for a while when nothing is heard of the control plane any more: as long as the set is
+    /// set up for. A revoked key may then pass as long; every receipt names the route.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub open: bool,
 }

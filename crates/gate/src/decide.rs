@@ -10,7 +10,7 @@ use crate::code::Code;
 use crate::credential::{self, Credential, CredentialError};
 use crate::denial::{Context, Denial, DeniedKey};
 use crate::ids::{KeyId, PrincipalId};
-use crate::keys::{Found, Keys, SetFacts};
+use crate::keys::{Found, Keys, SetFacts, Unfit};
 use crate::path::{PathError, canonicalize};
 use crate::policy::{OptionsRule, Policy, Route};
 use crate::request::Request;
@@ -105,7 +105,7 @@ fn judge<'a, K: Keys + ?Sized>(
         None => (policy.find(request.method, &canonical.path), false),
     };
     let route = route.ok_or_else(|| Denial::new(Code::RouteNotFound, Context::Nothing))?;
-    if request.upgrade {
+    if request.upgrade && (preflight || route.max_connection_age().is_none()) {
         return Err(Denial::new(Code::UpgradeUnsupported, Context::Nothing));
     }
     let forward = |text: &[u8]| Forward {
@@ -161,7 +161,14 @@ pub fn check<'a, K: Keys + ?Sized>(
         Shape::Minted(parsed) => Some(parsed),
         Shape::Foreign => None,
     };
+    let stale = || Denial::unfit(Unfit::SetStale);
+    if keys.only_open() && !route.is_some_and(Route::open) {
+        return Err(stale());
+    }
     let Some(found) = keys.find(&Digest::of(text)).map_err(Denial::unfit)? else {
+        if keys.only_open() {
+            return Err(stale());
+        }
         let recently_issued = parsed.is_some_and(|parsed| is_recent(parsed, set, now));
         return Err(Denial { recently_issued, ..invalid() });
     };

@@ -163,7 +163,7 @@ impl<'a> Denial<'a> {
             (Context::Route(route), Code::KeyMissing) => write_sources(out, route),
             (_, code) => out.write_str(match code {
                 Code::RouteNotFound => "No route of the policy matches this method and path; paths are case-sensitive.",
-                Code::UpgradeUnsupported => "Send the request without Upgrade.",
+                Code::UpgradeUnsupported => "This route does not upgrade connections. Send the request without Upgrade.",
                 Code::CredentialTooLarge => "No key is this long. Send the key alone.",
                 Code::KeyConflict => "The request carries two keys that differ. Send one.",
                 Code::KeyInvalid => {

@@ -10,6 +10,12 @@ pub trait Keys {
     /// # Errors
     /// [`Unfit`] where the source cannot tell. It must never answer `None` then: a good key would be refused.
     fn find(&self, digest: &Digest) -> Result<Option<Found<'_>>, Unfit>;
+
+    /// Whether what is found may no longer be relied on but for routes that are open. A key that is then not found may have
+    /// been issued meanwhile, so it is not called invalid.
+    fn only_open(&self) -> bool {
+        false
+    }
 }
 
 /// A key that was found.

@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | the target has one reading | [`path`] | 400 `path_ambiguous`, 414 `path_too_long` |
 //! | a route matches method and path | [`policy`] | 404 `route_not_found` |
-//! | no other protocol is asked for | | 501 `upgrade_unsupported` |
+//! | no other protocol is asked for, but where the route limits the age of connections | | 501 `upgrade_unsupported` |
 //! | exactly one key, where the route reads it | [`credential`] | 431 `credential_too_large`, 401 `key_missing`, `key_conflict` |
 //! | it has the shape and checksum of a key | [`shape`] | 401 `key_invalid` |
 //! | the set is fit to answer | [`Keys`] | 503 `set_stale`, `set_corrupt`, `pepper_missing` |

@@ -3,17 +3,17 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 
 use nightlatch_key::Brand;
 
-use crate::codec::is_id;
-use crate::index::{MAX_PART_LEN, MAX_PARTS};
-use crate::note::{self, NoteError, Signer, Verifier};
-use crate::{Commitment, FileName, Hash, Tag, hex};
+use crate::lines::Lines;
+use crate::note::{self, Signer, Verifier};
+use crate::{Commitment, FileName, Hash, StatementError, Tag, hex};
 
 /// The first line of every head. Its number is the format's version.
-pub const HEAD_FIRST_LINE: &str = "nightlatch.head/2";
+pub const HEAD_FIRST_LINE: &str = "nightlatch.head/3";
+/// What heads began with before they could name open routes and a trust note.
+const EARLIER_FIRST_LINE: &str = "nightlatch.head/2";
 
 /// The largest base or policy a head may announce, in bytes.
 const MAX_FILE_LEN: u64 = 4 << 30;
@@ -65,6 +65,11 @@ pub struct Head {
     pub valid_until: u64,
     /// How far clocks may be apart, in milliseconds.
     pub skew: u64,
+    /// Where some routes are open: until when these may still answer for keys known good, at least as late as
+    /// `valid_until`.
+    pub open_until: Option<u64>,
+    /// The version of the trust note that its signer goes by, where there is one.
+    pub trust: Option<u64>,
 }
 
 impl Head {
@@ -76,9 +81,18 @@ impl Head {
     /// Reads a note that one of `verifiers` has signed.
     ///
     /// # Errors
-    /// [`HeadError`] says what is wrong with it.
-    pub fn open(note: &str, verifiers: &[Verifier]) -> Result<Self, HeadError> {
-        Self::parse(note::open(note, verifiers)?)
+    /// [`StatementError`] says what is wrong with it.
+    pub fn open(note: &str, verifiers: &[Verifier]) -> Result<Self, StatementError> {
+        Self::open_by(note, verifiers).map(|(head, _)| head)
+    }
+
+    /// As [`Self::open`]; with the one of `verifiers` that has signed it.
+    ///
+    /// # Errors
+    /// [`StatementError`] says what is wrong with it.
+    pub fn open_by<'v>(note: &str, verifiers: &'v [Verifier]) -> Result<(Self, &'v Verifier), StatementError> {
+        let (text, signer) = note::open_by(note, verifiers)?;
+        Ok((Self::parse(text)?, signer))
     }
 
     /// The base of this head's epoch.
@@ -136,6 +150,8 @@ impl Head {
             issued,
             valid_until,
             skew,
+            open_until,
+            trust,
         } = self;
         let parts: Vec<String> = base_parts.iter().map(|len| format!("{len}")).collect();
         let parts = if parts.is_empty() { String::from("-") } else { parts.join(",") };
@@ -145,28 +161,25 @@ impl Head {
         };
         let pepper_check = hex::encode(pepper_check.as_bytes());
         let accepts_foreign = if *accepts_foreign { "yes" } else { "no" };
-        // The last three keep the place of what later formats say: routes open beyond `valid-until`, the note that lists
-        // signing keys, and the audit log's checkpoint.
+        let optional = |number: &Option<u64>| number.map_or_else(|| String::from("-"), |number| format!("{number}"));
+        let (open_until, trust) = (optional(open_until), optional(trust));
+        // The last line keeps the place of the audit log's checkpoint.
         format!(
             "{HEAD_FIRST_LINE}\nset {set}\nworkspace {workspace}\nbrand {brand}\nincarnation {incarnation}\nepoch {epoch}\n\
              version {version}\ncommitment {commitment}\nkeys {keys}\nbase-version {base_version}\n\
              base-commitment {base_commitment}\nbase-root {base_root}\nbase-length {base_len}\n\
              base-parts {parts}\n{rebase}\npepper {pepper}\npepper-check {pepper_check}\naccepts-foreign {accepts_foreign}\npolicy {policy}\npolicy-length {policy_len}\nissued {issued}\n\
-             valid-until {valid_until}\nskew {skew}\nopen-until -\ntrust -\naudit -\n"
+             valid-until {valid_until}\nskew {skew}\nopen-until {open_until}\ntrust {trust}\naudit -\n"
         )
     }
 
-    fn parse(text: &str) -> Result<Self, HeadError> {
-        let mut lines = Lines { rest: text.split('\n') };
-        match lines.rest.next() {
-            Some(HEAD_FIRST_LINE) => {}
-            Some(first) if first.starts_with("nightlatch.head/") => return Err(HeadError::Version),
-            _ => return Err(HeadError::Kind),
-        }
+    fn parse(text: &str) -> Result<Self, StatementError> {
+        let mut lines = Lines::new(text);
+        let earlier = lines.begin("nightlatch.head/", &[HEAD_FIRST_LINE, EARLIER_FIRST_LINE])? == EARLIER_FIRST_LINE;
         let head = Self {
             set: lines.id("set")?,
             workspace: lines.id("workspace")?,
-            brand: Brand::new(lines.value("brand")?).map_err(|_| HeadError::Line("brand"))?,
+            brand: Brand::new(lines.value("brand")?).map_err(|_| StatementError::Line("brand"))?,
             incarnation: lines.number("incarnation")?,
             epoch: lines.number("epoch")?,
             version: lines.number("version")?,
@@ -186,123 +199,22 @@ impl Head {
             issued: lines.number("issued")?,
             valid_until: lines.number("valid-until")?,
             skew: lines.number("skew")?,
+            open_until: lines.optional("open-until")?,
+            trust: lines.optional("trust")?,
         };
-        lines.unused("open-until")?;
-        lines.unused("trust")?;
         lines.unused("audit")?;
-        if lines.rest.next() != Some("") || lines.rest.next().is_some() {
-            return Err(HeadError::Line("the end"));
+        lines.end()?;
+        if earlier && (head.open_until.is_some() || head.trust.is_some()) {
+            return Err(StatementError::Line("open-until or trust"));
         }
-        if head.base_version > head.version || head.valid_until < head.issued {
-            return Err(HeadError::Line("version or valid-until"));
+        let opens = head.open_until.is_none_or(|until| until >= head.valid_until);
+        if head.base_version > head.version || head.valid_until < head.issued || !opens {
+            return Err(StatementError::Line("version, valid-until or open-until"));
         }
         let rebase_len = head.rebase.map_or(0, |(_, len)| len);
         if head.base_bytes() > MAX_FILE_LEN || head.policy_len > MAX_FILE_LEN || rebase_len > MAX_FILE_LEN {
-            return Err(HeadError::Line("length"));
+            return Err(StatementError::Line("length"));
         }
         Ok(head)
     }
 }
-
-struct Lines<'a> {
-    rest: core::str::Split<'a, char>,
-}
-
-impl<'a> Lines<'a> {
-    fn value(&mut self, field: &'static str) -> Result<&'a str, HeadError> {
-        let line = self.rest.next().ok_or(HeadError::Line(field))?;
-        line.strip_prefix(field).and_then(|l| l.strip_prefix(' ')).ok_or(HeadError::Line(field))
-    }
-
-    fn id(&mut self, field: &'static str) -> Result<String, HeadError> {
-        let value = self.value(field)?;
-        if is_id(value.as_bytes()) { Ok(value.into()) } else { Err(HeadError::Line(field)) }
-    }
-
-    fn number(&mut self, field: &'static str) -> Result<u64, HeadError> {
-        number(self.value(field)?).ok_or(HeadError::Line(field))
-    }
-
-    /// The lengths of a base's parts.
-    fn parts(&mut self) -> Result<Vec<u64>, HeadError> {
-        let value = self.value("base-parts")?;
-        if value == "-" {
-            return Ok(Vec::new());
-        }
-        let wrong = HeadError::Line("base-parts");
-        let lens = value.split(',').map(|len| number(len).filter(|len| (1..=MAX_PART_LEN as u64).contains(len)));
-        let lens = lens.collect::<Option<Vec<_>>>().ok_or(wrong)?;
-        if lens.len() > MAX_PARTS { Err(wrong) } else { Ok(lens) }
-    }
-
-    /// The rebase record's hash and length.
-    fn rebase(&mut self) -> Result<Option<(Hash, u64)>, HeadError> {
-        let hash = match self.value("rebase")? {
-            "-" => None,
-            text => Some(Hash::from_hex(text).ok_or(HeadError::Line("rebase"))?),
-        };
-        match (hash, self.number("rebase-length")?) {
-            (None, 0) => Ok(None),
-            (Some(hash), len) if len > 0 => Ok(Some((hash, len))),
-            _ => Err(HeadError::Line("rebase-length")),
-        }
-    }
-
-    fn hash(&mut self, field: &'static str) -> Result<Hash, HeadError> {
-        Hash::from_hex(self.value(field)?).ok_or(HeadError::Line(field))
-    }
-
-    fn tag(&mut self, field: &'static str) -> Result<Tag, HeadError> {
-        hex::decode(self.value(field)?).map(Tag::from_bytes).ok_or(HeadError::Line(field))
-    }
-
-    fn yes_or_no(&mut self, field: &'static str) -> Result<bool, HeadError> {
-        match self.value(field)? {
-            "yes" => Ok(true),
-            "no" => Ok(false),
-            _ => Err(HeadError::Line(field)),
-        }
-    }
-
-    fn unused(&mut self, field: &'static str) -> Result<(), HeadError> {
-        if self.value(field)? == "-" { Ok(()) } else { Err(HeadError::Line(field)) }
-    }
-}
-
-/// One spelling per number: no sign, no leading zero.
-fn number(text: &str) -> Option<u64> {
-    let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
-    text.parse().ok().filter(|_| plain)
-}
-
-/// Why a text is not a head to go by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeadError {
-    /// Another kind of note.
-    Kind,
-    /// This line is missing, out of place or holds what it cannot.
-    Line(&'static str),
-    /// The note is not believed.
-    Note(NoteError),
-    /// A format this reader does not know.
-    Version,
-}
-
-impl From<NoteError> for HeadError {
-    fn from(error: NoteError) -> Self {
-        Self::Note(error)
-    }
-}
-
-impl fmt::Display for HeadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Kind => f.write_str("the note is not a head"),
-            Self::Line(field) => write!(f, "the head's line {field} is missing or wrong"),
-            Self::Note(error) => error.fmt(f),
-            Self::Version => write!(f, "the head is of another format than {HEAD_FIRST_LINE}"),
-        }
-    }
-}
-
-impl core::error::Error for HeadError {}

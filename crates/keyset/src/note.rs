@@ -90,10 +90,14 @@ impl Signer {
     /// The text with this signer's line beneath. The text must end in a newline.
     pub fn sign(&self, text: &str) -> String {
         debug_assert!(text.ends_with('\n'));
+        format!("{text}\n{}", self.line(text))
+    }
+
+    fn line(&self, text: &str) -> String {
         let mut blob = Vec::with_capacity(68);
         blob.extend_from_slice(&self.verifier().id);
         blob.extend_from_slice(&self.key.sign(text.as_bytes()).to_bytes());
-        format!("{text}\n{SIGNATURE_MARK}{} {}\n", self.name, Base64::encode_string(&blob))
+        format!("{SIGNATURE_MARK}{} {}\n", self.name, Base64::encode_string(&blob))
     }
 }
 
@@ -145,6 +149,11 @@ impl Verifier {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// The key's id in signature lines: a short hash of name and key.
+    pub fn id(&self) -> [u8; 4] {
+        self.id
+    }
 }
 
 impl fmt::Debug for Verifier {
@@ -153,11 +162,28 @@ impl fmt::Debug for Verifier {
     }
 }
 
+/// A note with another signer's line beneath those it has.
+///
+/// # Errors
+/// [`NoteError::Malformed`] where it is no note.
+pub fn cosign(note: &str, signer: &Signer) -> Result<String, NoteError> {
+    let split = note.rfind("\n\n").ok_or(NoteError::Malformed)?;
+    Ok(format!("{note}{}", signer.line(&note[..=split])))
+}
+
 /// The text of a note that at least one of `verifiers` has signed and none of them has signed wrongly.
 ///
 /// # Errors
 /// [`NoteError`] says why it is not believed.
 pub fn open<'a>(note: &'a str, verifiers: &[Verifier]) -> Result<&'a str, NoteError> {
+    open_by(note, verifiers).map(|(text, _)| text)
+}
+
+/// As [`open`]; with the first of the signers that is one of `verifiers`.
+///
+/// # Errors
+/// [`NoteError`] says why it is not believed.
+pub fn open_by<'a, 'v>(note: &'a str, verifiers: &'v [Verifier]) -> Result<(&'a str, &'v Verifier), NoteError> {
     if note.len() > MAX_NOTE_LEN {
         return Err(NoteError::TooLong);
     }
@@ -168,7 +194,7 @@ pub fn open<'a>(note: &'a str, verifiers: &[Verifier]) -> Result<&'a str, NoteEr
     if !signatures.ends_with('\n') || note.chars().any(|c| c.is_control() && c != '\n') {
         return Err(NoteError::Malformed);
     }
-    let mut believed = false;
+    let mut believed = None;
     for (count, line) in signatures.lines().enumerate() {
         let (name, encoded) =
             line.strip_prefix(SIGNATURE_MARK).and_then(|l| l.split_once(' ')).ok_or(NoteError::Malformed)?;
@@ -182,9 +208,9 @@ pub fn open<'a>(note: &'a str, verifiers: &[Verifier]) -> Result<&'a str, NoteEr
         };
         let signature = Signature::from_slice(signature).map_err(|_| NoteError::BadSignature)?;
         verifier.key.verify_strict(text.as_bytes(), &signature).map_err(|_| NoteError::BadSignature)?;
-        believed = true;
+        believed = believed.or(Some(verifier));
     }
-    if believed { Ok(text) } else { Err(NoteError::UnknownSigner) }
+    believed.map(|verifier| (text, verifier)).ok_or(NoteError::UnknownSigner)
 }
 
 fn is_name(name: &str) -> bool {
@@ -232,6 +258,16 @@ mod tests {
         let wrong = theirs.sign("other\n")["other\n".len() + 1..].to_string();
         let note = ours.sign(text) + &wrong;
         assert_eq!(open(&note, &[ours.verifier(), theirs.verifier()]), Err(NoteError::BadSignature));
+    }
+
+    #[test]
+    fn signers_sign_beneath_each_other() {
+        let (old, new) = (signer("root", 1), signer("root2", 2));
+        let note = cosign(&old.sign("text\n"), &new).unwrap();
+        for verifier in [old.verifier(), new.verifier()] {
+            assert_eq!(open_by(&note, core::slice::from_ref(&verifier)), Ok(("text\n", &verifier)));
+        }
+        assert_eq!(cosign("no note", &new), Err(NoteError::Malformed));
     }
 
     #[test]

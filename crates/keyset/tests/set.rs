@@ -4,9 +4,11 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{Key, Publisher, build, digest, pepper};
+use common::{Key, Publisher, START, build, digest, pepper};
+use nightlatch_keyset::note::Signer;
 use nightlatch_keyset::{
-    Base, Columns, Delta, FileName, Hash, Head, Index, Layout, Malformed, Profile, Refused, Replica, Status, levels,
+    Base, Columns, Delta, Deny, FileName, Hash, Head, Index, Layout, Malformed, Profile, Refused, Replica, Status,
+    Trust, levels, note,
 };
 use proptest::prelude::*;
 
@@ -224,8 +226,9 @@ fn a_head_comes_back_and_only_as_it_was_signed() {
         ("version 1", "version +1"),
         ("accepts-foreign no", "accepts-foreign maybe"),
         ("open-until -", "open-until 5"),
-        ("nightlatch.head/2", "nightlatch.head/3"),
-        ("nightlatch.head/2", "nightlatch.delta/2"),
+        ("trust -", "trust none"),
+        ("nightlatch.head/3", "nightlatch.head/4"),
+        ("nightlatch.head/3", "nightlatch.delta/2"),
         ("rebase -", "rebase 00"),
         ("rebase-length 0", "rebase-length 1"),
         ("base-parts 3", "base-parts ,3"),
@@ -351,7 +354,8 @@ fn member(scopes: &[&str]) -> Profile {
     Profile { live: Some(7), ..Key::new(0, scopes).profile }
 }
 
-/// The format's golden files: what version 2 of base, delta and head and version 1 of the rebase record look like, byte for byte.
+/// The format's golden files, byte for byte: version 2 of base and delta and version 1 of the rebase record in `v2`, with a
+/// head of version 2, which is still read; version 3 of the head and version 1 of trust note and deny note in `v3`.
 #[test]
 fn golden_files() {
     let mut publisher = Publisher::new([
@@ -368,15 +372,37 @@ fn golden_files() {
     publisher.publish(&more.collect::<Vec<_>>());
     publisher.publish(&[Key { deadline: Some(1_950_000_000), subject: 10, ..Key::new(10, &["new", "invoices:read"]) }]);
     publisher.publish(&[Key { status: Status::Revoked, ..Key::new(3, &[]) }].map(|key| Key { foreign: true, ..key }));
-    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/v2");
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
+    let earlier = std::fs::read_to_string(golden.join("v2/head")).unwrap();
+    assert!(earlier.starts_with("nightlatch.head/2\n"));
+    assert_eq!(Head::open(&earlier, &[publisher.verifier()]).unwrap(), publisher.head);
+
     let mut files: Vec<(String, Vec<u8>)> =
-        publisher.files.iter().map(|(name, bytes)| (name.to_text(), bytes.clone())).collect();
-    files.push(("head".into(), publisher.note().into_bytes()));
-    files.push(("verifier".into(), (publisher.verifier().to_vkey() + "\n").into_bytes()));
+        publisher.files.iter().map(|(name, bytes)| (format!("v2/{name}"), bytes.clone())).collect();
+    publisher.head.open_until = Some(START + 3_600_000);
+    publisher.head.trust = Some(2);
+    let (old, new) = (Signer::new("root", &[8; 32]).unwrap(), Signer::new("root", &[9; 32]).unwrap());
+    let trust = Trust {
+        set: publisher.head.set.clone(),
+        version: 2,
+        issued: START,
+        floor: [0, 2, 7],
+        roots: vec![old.verifier(), new.verifier()],
+        signers: vec![publisher.verifier()],
+    };
+    let mut digests = vec![digest(10), digest(11)];
+    digests.sort_by_key(|digest| *digest.as_bytes());
+    let deny = Deny { set: publisher.head.set.clone(), number: 1, issued: START, digests };
+    let (verifier, root) = (publisher.verifier().to_vkey(), old.verifier().to_vkey());
+    files.push(("v3/head".into(), publisher.note().into_bytes()));
+    files.push(("v3/trust".into(), note::cosign(&trust.sign(&old), &new).unwrap().into_bytes()));
+    files.push(("v3/deny".into(), deny.sign(&publisher.signer).into_bytes()));
+    files.push(("v3/verifier".into(), format!("{verifier}\n").into_bytes()));
+    files.push(("v3/root".into(), format!("{root}\n").into_bytes()));
     for (name, bytes) in files {
         let path = golden.join(&name);
         if std::env::var_os("NIGHTLATCH_WRITE_GOLDEN").is_some() {
-            std::fs::create_dir_all(&golden).unwrap();
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(&path, &bytes).unwrap();
         }
         let stored = std::fs::read(&path).unwrap();

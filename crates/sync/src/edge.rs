@@ -4,10 +4,12 @@ use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use core::fmt;
 
-use nightlatch_keyset::note::Verifier;
-use nightlatch_keyset::{Delta, FileName, Hash, Head, Pepper, Refused, Replica};
+use nightlatch_keyset::note::{NoteError, Verifier};
+use nightlatch_keyset::{Delta, FileName, Hash, Head, Pepper, Refused, Replica, StatementError, Trust};
 
+use crate::denied::Denied;
 use crate::plan::{Held, Limits, Way, plan};
+use crate::trusted::Trusted;
 use crate::{Attempt, Clock, Fetch, Mark, Refusal, Serving};
 
 /// What an edge is told once.
@@ -15,7 +17,10 @@ use crate::{Attempt, Clock, Fetch, Mark, Refusal, Serving};
 pub struct EdgeConfig {
     /// The set it answers from.
     pub set: String,
-    /// Whose heads it believes.
+    /// The root keys it goes by: they say, in a trust note, whose heads are to be believed. Empty where the keys that sign
+    /// heads are pinned themselves.
+    pub roots: Vec<Verifier>,
+    /// Keys whose heads it believes whatever a trust note says.
     pub verifiers: Vec<Verifier>,
     /// The peppers it holds.
     pub peppers: Vec<Pepper>,
@@ -59,6 +64,10 @@ pub enum Offer {
     Known,
     /// It is news; here is what it takes.
     News(Attempt),
+    /// Whether it is to be believed, a newer trust note has to say: the object `trust` beside the head is to be read and
+    /// given to [`Edge::take_trust`], and then the head is to be offered again. Offered twice with this outcome, the head is
+    /// refused.
+    NeedsTrust,
     /// A rebase is under way. It is brought to its end with [`Edge::work`]; then the head is to be offered again.
     Working,
 }
@@ -86,6 +95,7 @@ pub enum Work {
 /// A head that comes into force when the replica has been rebased.
 struct Pending<P> {
     head: Head,
+    signer: [u8; 4],
     /// From the new base to the head.
     deltas: Vec<Delta>,
     policy: Option<P>,
@@ -95,7 +105,11 @@ struct Pending<P> {
 pub struct Edge<P> {
     config: EdgeConfig,
     clock: Clock,
+    trusted: Trusted,
+    denied: Denied,
     mark: Option<Mark>,
+    /// The id of the key that signed the head which the mark is of; `None` after a restart.
+    marked_by: Option<[u8; 4]>,
     checked_at: u64,
     serving: Option<Serving<P>>,
     pending: Option<Pending<P>>,
@@ -110,7 +124,19 @@ impl<P> Edge<P> {
         if let Some(mark) = mark {
             clock.saw_issued(mark.issued);
         }
-        Self { config, clock, mark, checked_at: 0, serving: None, pending: None, by_base: false }
+        let trusted = Trusted::new(&config);
+        Self {
+            config,
+            clock,
+            trusted,
+            denied: Denied::default(),
+            mark,
+            marked_by: None,
+            checked_at: 0,
+            serving: None,
+            pending: None,
+            by_base: false,
+        }
     }
 
     /// The time now in unix milliseconds. To be asked at the start of each request and after each wait.
@@ -132,6 +158,13 @@ impl<P> Edge<P> {
     /// What it answers from while its head is valid at `now`.
     pub fn serving(&self, now: u64) -> Option<&Serving<P>> {
         self.serving.as_ref().filter(|serving| now < serving.head.valid_until)
+    }
+
+    /// What routes that are open may be answered from while the head is not valid any more: for keys known good, and only
+    /// as long as the head says.
+    pub fn serving_open(&self, now: u64) -> Option<&Serving<P>> {
+        let is_open = |head: &Head| now >= head.valid_until && head.open_until.is_some_and(|until| now < until);
+        self.serving.as_ref().filter(|serving| is_open(&serving.head))
     }
 
     /// What is loaded, valid or not: for reports, never for answers.
@@ -166,17 +199,87 @@ impl<P> Edge<P> {
     /// [`Refusal`] where it is not believed, not of this set, not timely, older than one accepted before, or of a set that
     /// this edge has no room for.
     pub fn offer(&mut self, note: &str, now: u64) -> Result<Offer, Refusal> {
-        let head = Head::open(note, &self.config.verifiers)?;
+        let (head, signer) = match Head::open_by(note, self.trusted.signers()) {
+            Ok((head, signer)) => (head, signer.id()),
+            Err(StatementError::Note(NoteError::UnknownSigner)) if self.trusted.has_roots() => {
+                return Ok(Offer::NeedsTrust);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if head.set == self.config.set && self.trusted.lacks(head.trust) {
+            return Ok(Offer::NeedsTrust);
+        }
         self.judge(&head, now)?;
         if self.is_working() {
             return Ok(Offer::Working);
         }
-        let known = self.serving.as_ref().is_some_and(|serving| serving.head == head);
-        if known && !self.is_damaged() {
-            self.checked_at = now;
+        if !self.is_damaged()
+            && let Some(serving) = self.serving.as_mut().filter(|serving| serving.head == head)
+        {
+            serving.signer = signer;
+            (self.marked_by, self.checked_at) = (Some(signer), now);
             return Ok(Offer::Known);
         }
-        self.plan(head, false).map(Offer::News)
+        self.plan(head, signer, false).map(Offer::News)
+    }
+
+    /// Takes a trust note. True where it is news.
+    ///
+    /// Where it no longer lists the key that signed the head in force, that head and everything behind it is let go: the key
+    /// may be a thief's. What this edge had accepted from it does not count any more either, or a thief could have made it
+    /// refuse every head to come; instead, nothing below the note's floor is accepted.
+    ///
+    /// # Errors
+    /// [`Refusal`] where it is not signed by a root, of another set, or older than one taken before.
+    pub fn take_trust(&mut self, note: &str) -> Result<bool, Refusal> {
+        let Some(removed) = self.trusted.take(note, &self.config)? else { return Ok(false) };
+        let gone = |signer: [u8; 4]| !self.trusted.signers().iter().any(|key| key.id() == signer);
+        if self.serving.as_ref().is_some_and(|serving| gone(serving.signer)) {
+            (self.serving, self.pending) = (None, None);
+        }
+        if self.pending.as_ref().is_some_and(|pending| gone(pending.signer)) {
+            // Half-way to a head that is no longer believed.
+            (self.serving, self.pending) = (None, None);
+        }
+        if removed && self.marked_by.is_none_or(gone) {
+            (self.mark, self.marked_by) = (None, None);
+        }
+        Ok(true)
+    }
+
+    /// The trust note it goes by, to be kept by a durable edge and given back after a restart.
+    pub fn trust_note(&self) -> Option<&str> {
+        self.trusted.note()
+    }
+
+    /// What that note says.
+    pub fn trust(&self) -> Option<&Trust> {
+        self.trusted.trust()
+    }
+
+    /// Whether it is time to look for a deny note, the object `deny` beside the head: nothing has been heard of the control
+    /// plane for more than a quarter of a head's validity. As long as it is heard of, heads say what has ended.
+    pub fn wants_deny(&self, now: u64) -> bool {
+        self.serving
+            .as_ref()
+            .is_none_or(|Serving { head, .. }| now.saturating_sub(head.issued) > (head.valid_until - head.issued) / 4)
+    }
+
+    /// Takes a deny note: the keys it names are revoked here from now on. True where it names new ones.
+    ///
+    /// # Errors
+    /// [`Refusal`] where it is not signed by a root or a signer of heads, or of another set.
+    pub fn take_deny(&mut self, note: &str) -> Result<bool, Refusal> {
+        let news = self.denied.take(note, &self.config.set, self.trusted.all())?;
+        if news && let Some(serving) = &mut self.serving {
+            serving.denied = self.denied.digests().to_vec();
+        }
+        Ok(news)
+    }
+
+    /// The deny note it goes by, to be kept by a durable edge and given back after a restart.
+    pub fn deny_note(&self) -> Option<&str> {
+        self.denied.note()
     }
 
     /// The way by the base to the head of an attempt that needs a file which its source does not have. `None` where that
@@ -185,7 +288,7 @@ impl<P> Edge<P> {
     /// # Errors
     /// [`Refusal::TooLarge`] where this edge has no room for the base.
     pub fn by_base(&self, attempt: Attempt, missing: &FileName) -> Result<Option<Attempt>, Refusal> {
-        let other = self.plan(attempt.head, true)?;
+        let other = self.plan(attempt.head, attempt.signer, true)?;
         let needs_it = other.fetches.iter().any(|fetch| fetch.name == *missing);
         Ok(Some(other).filter(|_| !needs_it))
     }
@@ -214,14 +317,17 @@ impl<P> Edge<P> {
         now: u64,
         decode_policy: impl Fn(&[u8]) -> Result<P, E>,
     ) -> Result<Outcome, Refusal> {
-        let Attempt { head, way, fetches, .. } = attempt;
+        let Attempt { head, signer, way, fetches, .. } = attempt;
+        if !self.trusted.signers().iter().any(|key| key.id() == signer) {
+            return Ok(Outcome::Superseded);
+        }
         match self.judge(&head, now) {
             Err(Refusal::Rollback) => return Ok(Outcome::Superseded),
             other => other?,
         }
         // A base stands for itself; any other way begins where the replica was.
         let by_base = way == Way::Base;
-        let again = self.plan(head, by_base)?;
+        let again = self.plan(head, signer, by_base)?;
         let (small, parts) = (again.small().len(), again.parts().len());
         let enough = files.len() >= small + parts && (parts > 0 || files.len() == small);
         if again.fetches != fetches || !enough || (self.is_working() && !by_base) {
@@ -261,7 +367,7 @@ impl<P> Edge<P> {
             return Err(refused.into());
         }
         let pepper = self.pepper(&pending.head)?.clone();
-        self.put_into_force(pending.head, pepper, pending.policy, now);
+        self.put_into_force(pending.head, pending.signer, pepper, pending.policy, now);
         Ok(Work::Done)
     }
 }
@@ -278,10 +384,10 @@ struct Opened<P> {
 }
 
 impl<P> Edge<P> {
-    fn plan(&self, head: Head, by_base: bool) -> Result<Attempt, Refusal> {
+    fn plan(&self, head: Head, signer: [u8; 4], by_base: bool) -> Result<Attempt, Refusal> {
         let held = self.serving.as_ref().map(|serving| Held { head: &serving.head, replica: &serving.replica });
         let limits = Limits { room: self.config.room, rebase_from: self.config.rebase_from };
-        plan(head, held, by_base || self.by_base || self.is_damaged(), limits)
+        plan(head, signer, held, by_base || self.by_base || self.is_damaged(), limits)
     }
 
     fn open<E: fmt::Display>(
@@ -310,7 +416,7 @@ impl<P> Edge<P> {
                 FileName::BasePart { .. } => {}
                 FileName::Rebase { .. } => record = bytes,
                 FileName::Delta { epoch, .. } => {
-                    let delta = Delta::open(&bytes, &self.config.verifiers).map_err(Refused::Malformed)?;
+                    let delta = Delta::open(&bytes, self.trusted.signers()).map_err(Refused::Malformed)?;
                     if *epoch == attempt.head.epoch { deltas.push(delta) } else { old_deltas.push(delta) }
                 }
             }
@@ -319,7 +425,7 @@ impl<P> Edge<P> {
     }
 
     fn follow(&mut self, attempt: Attempt, opened: Opened<P>, now: u64) -> Result<Outcome, Refusal> {
-        let Attempt { head, way, .. } = attempt;
+        let Attempt { head, signer, way, .. } = attempt;
         let Opened { policy, index, parts, record, old_deltas, deltas } = opened;
         let pepper = self.pepper(&head)?.clone();
         if way == Way::Base {
@@ -330,9 +436,10 @@ impl<P> Edge<P> {
                 return Err(Refusal::Policy("it was not fetched".into()));
             };
             let mark = Mark::of(&head);
-            self.serving = Some(Serving { head, replica, policy, pepper });
+            let denied = self.denied.digests().to_vec();
+            self.serving = Some(Serving { head, signer, replica, policy, pepper, denied });
             self.pending = None;
-            self.accept(mark, now);
+            self.accept(mark, signer, now);
             return Ok(Outcome::InForce);
         }
         let Some(Serving { replica, .. }) = &mut self.serving else {
@@ -340,7 +447,7 @@ impl<P> Edge<P> {
         };
         if way == Way::Deltas {
             replica.advance(&deltas, &head)?;
-            self.put_into_force(head, pepper, policy, now);
+            self.put_into_force(head, signer, pepper, policy, now);
             return Ok(Outcome::InForce);
         }
         // The head signs what its base was made from, so it vouches for the last state of the epoch before.
@@ -350,28 +457,28 @@ impl<P> Edge<P> {
         }
         replica.advance_to(&old_deltas, head.base_version.saturating_sub(1), &commitment)?;
         replica.begin_rebase(&record, &head)?;
-        self.pending = Some(Pending { head, deltas, policy });
+        self.pending = Some(Pending { head, signer, deltas, policy });
         Ok(Outcome::Working)
     }
 
-    fn put_into_force(&mut self, head: Head, pepper: Pepper, policy: Option<P>, now: u64) {
-        self.accept(Mark::of(&head), now);
+    fn put_into_force(&mut self, head: Head, signer: [u8; 4], pepper: Pepper, policy: Option<P>, now: u64) {
+        self.accept(Mark::of(&head), signer, now);
         if let Some(serving) = &mut self.serving {
-            (serving.head, serving.pepper) = (head, pepper);
+            (serving.head, serving.signer, serving.pepper) = (head, signer, pepper);
             if let Some(policy) = policy {
                 serving.policy = policy;
             }
         }
     }
 
-    fn accept(&mut self, mark: Mark, now: u64) {
+    fn accept(&mut self, mark: Mark, signer: [u8; 4], now: u64) {
         self.clock.saw_issued(mark.issued);
-        (self.mark, self.checked_at) = (Some(mark), now);
+        (self.mark, self.marked_by, self.checked_at) = (Some(mark), Some(signer), now);
     }
 
     /// What no head may be behind.
     fn floor(&self) -> Option<Mark> {
-        self.mark.max(self.serving.as_ref().map(Serving::reached))
+        self.mark.max(self.serving.as_ref().map(Serving::reached)).max(self.trusted.floor())
     }
 
     /// Whether a believed head may be relied on now, and follows on what was accepted before.

@@ -12,11 +12,13 @@ extern crate alloc;
 
 mod clock;
 mod copy;
+mod denied;
 mod edge;
 mod mark;
 mod plan;
 mod refusal;
 mod serving;
+mod trusted;
 
 pub use clock::Clock;
 pub use copy::{CopyPlan, implied_files, plan_copy};

@@ -48,6 +48,8 @@ pub(crate) enum Way {
 #[derive(Clone, Debug)]
 pub struct Attempt {
     pub(crate) head: Head,
+    /// The id of the key that signed it.
+    pub(crate) signer: [u8; 4],
     pub(crate) way: Way,
     pub(crate) fetches: Vec<Fetch>,
     /// The new base has no room beside the old one.
@@ -96,7 +98,13 @@ pub(crate) struct Limits {
 }
 
 /// Plans the way from `held` to `head`, through the base wherever `by_base` says so.
-pub(crate) fn plan(head: Head, held: Option<Held<'_>>, by_base: bool, limits: Limits) -> Result<Attempt, Refusal> {
+pub(crate) fn plan(
+    head: Head,
+    signer: [u8; 4],
+    held: Option<Held<'_>>,
+    by_base: bool,
+    limits: Limits,
+) -> Result<Attempt, Refusal> {
     let shorter = held.filter(|_| !by_base).and_then(|held| without_base(&head, held.replica, limits));
     let (way, files) = shorter.unwrap_or((Way::Base, Vec::new()));
     if way != Way::Deltas {
@@ -128,7 +136,7 @@ pub(crate) fn plan(head: Head, held: Option<Held<'_>>, by_base: bool, limits: Li
         let parts = head.part_names().zip(&head.base_parts);
         fetches.extend(parts.map(|(name, len)| Fetch { name, max_len: *len }));
     }
-    Ok(Attempt { head, way, fetches, alone })
+    Ok(Attempt { head, signer, way, fetches, alone })
 }
 
 /// The way that needs no base, where there is one.

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use core::fmt;
 
-use nightlatch_keyset::{HeadError, Refused};
+use nightlatch_keyset::{Refused, StatementError};
 
 /// Why a head or its files are refused. What the edge had before stays in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +20,6 @@ pub enum Refusal {
         /// Milliseconds beyond now.
         by_ms: u64,
     },
-    /// The head itself.
-    Head(HeadError),
     /// Two heads of one version with different histories.
     OtherHistory,
     /// The head of another set.
@@ -33,8 +31,12 @@ pub enum Refusal {
     },
     /// The route policy cannot be read.
     Policy(String),
-    /// An older head than one accepted before.
+    /// An older head, or an older trust note, than one accepted before.
     Rollback,
+    /// The head, trust note or deny note itself.
+    Statement(StatementError),
+    /// Whether the head is to be believed, only a trust note could say that the source does not have.
+    TrustMissing,
     /// More than this edge takes. Nothing of it was fetched, or no more than was allowed.
     TooLarge {
         /// What it is too much of, with its unit.
@@ -53,21 +55,22 @@ impl Refusal {
             Self::Expired { .. } => "head_expired",
             Self::Files(_) => "files_refused",
             Self::FromFuture { .. } => "head_from_future",
-            Self::Head(HeadError::Note(_)) => "head_signature",
-            Self::Head(_) => "head_malformed",
             Self::OtherHistory => "head_contradicts",
             Self::OtherSet => "head_of_other_set",
             Self::PepperMissing { .. } => "pepper_missing",
             Self::Policy(_) => "policy_refused",
             Self::Rollback => "head_rollback",
+            Self::Statement(StatementError::Note(_)) => "note_signature",
+            Self::Statement(_) => "note_malformed",
             Self::TooLarge { .. } => "set_too_large",
+            Self::TrustMissing => "trust_missing",
         }
     }
 }
 
-impl From<HeadError> for Refusal {
-    fn from(error: HeadError) -> Self {
-        Self::Head(error)
+impl From<StatementError> for Refusal {
+    fn from(error: StatementError) -> Self {
+        Self::Statement(error)
     }
 }
 
@@ -83,14 +86,15 @@ impl fmt::Display for Refusal {
             Self::Expired { for_ms } => write!(f, "the head's validity ended {for_ms} ms ago"),
             Self::Files(error) => error.fmt(f),
             Self::FromFuture { by_ms } => write!(f, "the head was issued {by_ms} ms after now: check this clock"),
-            Self::Head(error) => error.fmt(f),
             Self::OtherHistory => f.write_str("the head contradicts one of the same version accepted before"),
             Self::OtherSet => f.write_str("the head is of another set"),
             Self::PepperMissing { id } => {
                 write!(f, "the set needs the pepper {id}, and this edge holds none of that id, or other bytes under it")
             }
             Self::Policy(error) => write!(f, "the route policy cannot be read: {error}"),
-            Self::Rollback => f.write_str("the head is older than one accepted before"),
+            Self::Rollback => f.write_str("it is older than one accepted before"),
+            Self::Statement(error) => error.fmt(f),
+            Self::TrustMissing => f.write_str("no trust note at the source says whose key has signed the head"),
             Self::TooLarge { what, needed, allowed } => {
                 write!(f, "it takes {needed} {what}, and this edge has room for {allowed}")
             }

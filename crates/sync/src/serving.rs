@@ -1,7 +1,9 @@
 //! What an edge answers from.
 
+use alloc::vec::Vec;
+
 use nightlatch_key::Digest;
-use nightlatch_keyset::{Head, Malformed, Pepper, Profile, Record, Replica};
+use nightlatch_keyset::{Head, Malformed, Pepper, Profile, Record, Replica, Status};
 
 use crate::Mark;
 
@@ -11,9 +13,13 @@ use crate::Mark;
 /// on: at the last state of its epoch, which a later head has signed as its past.
 pub struct Serving<P> {
     pub(crate) head: Head,
+    /// The id of the key that signed the head.
+    pub(crate) signer: [u8; 4],
     pub(crate) replica: Replica,
     pub(crate) policy: P,
     pub(crate) pepper: Pepper,
+    /// Keys that a deny note names.
+    pub(crate) denied: Vec<Digest>,
 }
 
 impl<P> Serving<P> {
@@ -42,14 +48,17 @@ impl<P> Serving<P> {
         }
     }
 
-    /// Looks a key up by the digest of its text.
+    /// Looks a key up by the digest of its text. One that a deny note names is found revoked.
     ///
     /// # Errors
     /// [`Malformed`] where the replica holds nonsense and is not fit to answer.
     pub fn find(&self, digest: &Digest) -> Result<Option<(Record, &Profile)>, Malformed> {
-        let Some(record) = self.replica.lookup(&self.pepper.tag(digest))? else {
+        let Some(mut record) = self.replica.lookup(&self.pepper.tag(digest))? else {
             return Ok(None);
         };
+        if self.denied.contains(digest) {
+            record.status = Status::Revoked;
+        }
         let profile = self.replica.profile(record.profile).ok_or(Malformed::Value("row"))?;
         Ok(Some((record, profile)))
     }

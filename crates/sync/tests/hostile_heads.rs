@@ -18,6 +18,7 @@ fn every_head_at_the_wrong_time_is_refused_by_name() {
         let mark = text("before").map(|note| Mark::of(&Head::open(&note, &verifiers).unwrap()));
         let config = EdgeConfig {
             set: "set_0123456789".into(),
+            roots: Vec::new(),
             verifiers,
             peppers: vec![Pepper::new("p1", "set_0123456789", &[5; 32]).unwrap()],
             poll_ms: 1_000,

@@ -66,6 +66,7 @@ impl Instance {
     pub(crate) fn new(config: Config, name: String) -> Self {
         let edge = EdgeConfig {
             set: config.set.clone(),
+            roots: Vec::new(),
             verifiers: vec![config.verifier.clone()],
             peppers: config.peppers.clone(),
             poll_ms: config.poll_ms,

@@ -144,6 +144,7 @@ async fn refresh(env: &JsValue, number: u32) -> Result<bool, Failure> {
             }
         }
         Some(Offer::Working) => return Ok(true),
+        Some(Offer::NeedsTrust) => return Err(Refusal::TrustMissing.into()),
         Some(Offer::Known) | None => {}
     }
     let _ = with(|instance| instance.etag = new_etag);

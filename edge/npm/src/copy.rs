@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use nightlatch_keyset::note::Verifier;
-use nightlatch_keyset::{Delta, Head, HeadError, Pepper, Profile, Refused, Replica};
+use nightlatch_keyset::{Delta, Head, Pepper, Profile, Refused, Replica, StatementError};
 
 use crate::attempt::{Attempt, Start};
 
@@ -36,7 +36,7 @@ pub(crate) struct Copy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// It is not believed.
-    Head(HeadError),
+    Head(StatementError),
     /// It is of another set.
     OtherSet,
     /// It was issued later than now, by more than clocks may differ.

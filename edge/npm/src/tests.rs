@@ -76,6 +76,8 @@ impl Publisher {
             issued: NOW,
             valid_until: NOW + 60_000,
             skew: 5_000,
+            open_until: None,
+            trust: None,
         };
         let replica = Replica::load(base.index.clone(), base.parts.clone(), &head).unwrap();
         let signer = Signer::new(&format!("nightlatch/{SET}"), &[1; 32]).unwrap();

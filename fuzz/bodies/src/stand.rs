@@ -135,6 +135,8 @@ fn first_head() -> Result<Head, Box<dyn std::error::Error>> {
         issued: 1_800_000_000_000,
         valid_until: 1_800_000_060_000,
         skew: 5_000,
+        open_until: None,
+        trust: None,
     })
 }
 

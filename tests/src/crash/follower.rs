@@ -134,6 +134,7 @@ impl Follower {
         let pepper = Pepper::new(id, &set.id, &secret).map_err(|error| anyhow!("the pepper: {error:?}"))?;
         let config = EdgeConfig {
             set: set.id.clone(),
+            roots: Vec::new(),
             verifiers: vec![verifier],
             peppers: vec![pepper],
             poll_ms: 0,

@@ -183,7 +183,7 @@ async fn a_head_that_nobody_trusted_signed_is_not_believed() -> Result<()> {
     let good = stand.set.note();
     stand.source.state().head = Some(good.replace("keys 0", "keys 1"));
     stand.caller.get("/status", "nl_live_x").await?.expect(503, Some("set_stale"))?;
-    stand.worker.logged("head_signature").await?;
+    stand.worker.logged("note_signature").await?;
 
     stand.set.head.issued = now_ms() + 60_000;
     stand.set.head.valid_until = now_ms() + 120_000;

@@ -11,8 +11,8 @@
 //!
 //! An empty `developer_url` stands for none. `environments` is a sum of 1 (live) and 2 (test), `principals` of 1
 //! (user), 2 (service account), 4 (partner) and 8 (gateway), 0 standing for all; `options` is 0 (key) or 1 (pass),
-//! `cache` 0 (bypass) or 1 (by subject). `open` (0: closed) and `max_connection_age` (seconds, 0: none) have their
-//! place only. Sources are 0 (`Authorization: Bearer`), 1 (`X-API-Key`) and 2 (a query parameter).
+//! `cache` 0 (bypass) or 1 (by subject). `open` is 0 (closed) or 1, `max_connection_age` seconds, 0 standing
+//! for none. Sources are 0 (`Authorization: Bearer`), 1 (`X-API-Key`) and 2 (a query parameter).
 //!
 //! The encoding is canonical: routes stand in the order in which they are searched, scopes are sorted, and a reader
 //! refuses anything that it would write otherwise. So a policy has one hash.
@@ -144,10 +144,9 @@ fn encode_route(out: &mut Vec<u8>, route: &Route) {
         Cache::Bypass => 0,
         Cache::BySubject => 1,
     };
-    let open = 0;
+    let open = u8::from(route.open);
     out.extend_from_slice(&[route.environments.bits(), route.principals.bits(), options, cache, open]);
-    let max_connection_age: u32 = 0;
-    out.extend_from_slice(&max_connection_age.to_le_bytes());
+    out.extend_from_slice(&route.max_connection_age.unwrap_or_default().to_le_bytes());
     out.push(route.scopes.len() as u8);
     for scope in &route.scopes {
         text8(out, scope);

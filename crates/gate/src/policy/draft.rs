@@ -11,8 +11,8 @@ use super::error::{Flaw, PolicyError};
 use super::model::{Cache, CredentialSource, Environments, Method, OptionsRule, Policy, Route};
 use super::pattern::Pattern;
 use super::{
-    MAX_PARAMETER_BYTES, MAX_POLICY_BYTES, MAX_REALM_BYTES, MAX_ROUTES, MAX_SCOPES, MAX_SOURCES, MAX_URL_BYTES,
-    is_scope,
+    MAX_CONNECTION_AGE, MAX_PARAMETER_BYTES, MAX_POLICY_BYTES, MAX_REALM_BYTES, MAX_ROUTES, MAX_SCOPES, MAX_SOURCES,
+    MAX_URL_BYTES, is_scope,
 };
 
 /// A policy as somebody wrote it. Fill it in and give it to [`Policy::new`].
@@ -80,9 +80,9 @@ pub struct RouteDraft {
     pub options: OptionsRule,
     /// What shared caches may do with answers.
     pub cache: Cache,
-    /// How long a connection may live, in seconds. Not available yet: must be `None`.
+    /// How long a connection may go on, in seconds: 1 to 86,400.
     pub max_connection_age: Option<u32>,
-    /// Whether keys known good pass while data is missing. Not available yet: must be `false`.
+    /// Whether keys known good pass while data is missing.
     pub open: bool,
 }
 
@@ -163,11 +163,8 @@ impl RouteDraft {
         scopes.sort_unstable();
         scopes.dedup();
         check_sources(&self.credentials)?;
-        if self.open {
-            return Err(Flaw::OpenUnsupported);
-        }
-        if self.max_connection_age.is_some() {
-            return Err(Flaw::ConnectionAgeUnsupported);
+        if self.max_connection_age.is_some_and(|age| !(1..=MAX_CONNECTION_AGE).contains(&age)) {
+            return Err(Flaw::ConnectionAge);
         }
         Ok(Route {
             method,
@@ -178,6 +175,8 @@ impl RouteDraft {
             credentials: self.credentials,
             options: self.options,
             cache: self.cache,
+            max_connection_age: self.max_connection_age,
+            open: self.open,
         })
     }
 }

@@ -5,8 +5,8 @@ use core::fmt;
 
 use super::pattern::PatternError;
 use super::{
-    MAX_METHOD_BYTES, MAX_PARAMETER_BYTES, MAX_POLICY_BYTES, MAX_REALM_BYTES, MAX_ROUTES, MAX_SCOPES, MAX_SOURCES,
-    MAX_URL_BYTES,
+    MAX_CONNECTION_AGE, MAX_METHOD_BYTES, MAX_PARAMETER_BYTES, MAX_POLICY_BYTES, MAX_REALM_BYTES, MAX_ROUTES,
+    MAX_SCOPES, MAX_SOURCES, MAX_URL_BYTES,
 };
 
 /// A policy that cannot be used: where, and why.
@@ -47,10 +47,8 @@ pub enum Flaw {
     RepeatedCredentialSource,
     /// The name of a query parameter has another shape than `[A-Za-z0-9_-]{1,64}`.
     Parameter(String),
-    /// Only routes that close when data is missing exist so far.
-    OpenUnsupported,
-    /// Limits on the age of connections do not exist so far.
-    ConnectionAgeUnsupported,
+    /// The age of connections is out of range.
+    ConnectionAge,
     /// Another route has the same shape and method: neither would be more specific.
     Tie {
         /// The other route's index in the draft.
@@ -82,8 +80,7 @@ impl Flaw {
             | Self::TooManyCredentialSources
             | Self::RepeatedCredentialSource
             | Self::Parameter(_) => "credentials",
-            Self::OpenUnsupported => "open",
-            Self::ConnectionAgeUnsupported => "max_connection_age",
+            Self::ConnectionAge => "max_connection_age",
         }
     }
 }
@@ -112,8 +109,12 @@ impl fmt::Display for Flaw {
             Self::Parameter(name) => {
                 write!(f, "'{name}' cannot name a query parameter ([A-Za-z0-9_-]{{1,{MAX_PARAMETER_BYTES}}})")
             }
-            Self::OpenUnsupported => f.write_str("open routes are not available yet; leave 'open' out"),
-            Self::ConnectionAgeUnsupported => f.write_str("'max_connection_age' is not available yet; leave it out"),
+            Self::ConnectionAge => {
+                write!(
+                    f,
+                    "the age of connections must be 1 to {MAX_CONNECTION_AGE} seconds; without it they are not limited"
+                )
+            }
             Self::Tie { with } => write!(f, "route {with} has the same shape and method: neither is more specific"),
         }
     }

@@ -47,6 +47,8 @@ pub const MAX_URL_BYTES: usize = 1_024;
 pub const MAX_METHOD_BYTES: usize = 32;
 /// The longest name of a query parameter that carries a key.
 pub const MAX_PARAMETER_BYTES: usize = 64;
+/// The longest age of connections, in seconds.
+pub const MAX_CONNECTION_AGE: u32 = 86_400;
 /// The most places one route may read a key from.
 pub const MAX_SOURCES: usize = 8;
 

@@ -50,6 +50,8 @@ pub struct Route {
     pub(super) credentials: Vec<CredentialSource>,
     pub(super) options: OptionsRule,
     pub(super) cache: Cache,
+    pub(super) max_connection_age: Option<u32>,
+    pub(super) open: bool,
 }
 
 impl Route {
@@ -99,6 +101,19 @@ impl Route {
     #[must_use]
     pub const fn cache(&self) -> Cache {
         self.cache
+    }
+
+    /// How long a connection may go on after its request was let through, in seconds: then its bodies, and what it was
+    /// upgraded to, are ended. `None` leaves bodies alone and lets nothing be upgraded.
+    #[must_use]
+    pub const fn max_connection_age(&self) -> Option<u32> {
+        self.max_connection_age
+    }
+
+    /// Whether keys known good pass while the head is not valid any more, as long as it says so.
+    #[must_use]
+    pub const fn open(&self) -> bool {
+        self.open
     }
 
     /// Whether a key is read from `Authorization: Bearer`.

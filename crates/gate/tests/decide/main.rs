@@ -401,6 +401,41 @@ fn preflights_pass_where_the_announced_route_says_so() {
     assert_eq!(code(&decide(&request, &policy, &facts, &world, NOW * 1000)), Some(Code::KeyMissing));
 }
 
+/// Guarantee 2, open routes: past the head's validity a key known good passes where the route is open; a revoked one does
+/// not, and about an unknown one nothing is said.
+#[test]
+fn past_a_heads_validity_only_open_routes_answer() {
+    let (world, policy) = (World { only_open: true, ..world() }, policy());
+    let at = |target, key: &str| {
+        let request = Request { x_api_key: Some(key.as_bytes()), ..Request::new("GET", target) };
+        code(&decide(&request, &policy, &facts(), &world, NOW * 1000))
+    };
+    assert_eq!(at("/open", &live(seed::GOOD)), None);
+    assert_eq!(at("/open", &live(seed::REVOKED)), Some(Code::KeyRevoked));
+    assert_eq!(at("/open", &key_text(Environment::Live, NOW - 1_000, 99)), Some(Code::SetStale));
+    assert_eq!(at("/open", "junk_live_"), Some(Code::SetStale));
+    assert_eq!(at("/open", &damaged(&live(seed::GOOD))), Some(Code::KeyInvalid));
+    for key in [seed::GOOD, seed::REVOKED] {
+        assert_eq!(at("/status", &live(key)), Some(Code::SetStale));
+    }
+}
+
+/// Only where the age of connections is limited they may become something else.
+#[test]
+fn upgrades_pass_where_connections_have_an_age() {
+    let (world, policy, key) = (world(), policy(), live(seed::GOOD));
+    let upgrade = |target| {
+        let request = Request { x_api_key: Some(key.as_bytes()), upgrade: true, ..Request::new("GET", target) };
+        match decide(&request, &policy, &facts(), &world, NOW * 1000) {
+            Verdict::Allow(allow) => Ok(allow.forward.route.max_connection_age()),
+            Verdict::Deny(denial) => Err(denial.code),
+            Verdict::Preflight(_) => panic!("not a preflight"),
+        }
+    };
+    assert_eq!(upgrade("/stream"), Ok(Some(60)));
+    assert_eq!(upgrade("/status"), Err(Code::UpgradeUnsupported));
+}
+
 #[test]
 fn only_keys_newer_than_the_set_are_worth_a_fetch() {
     let (world, policy) = (world(), policy());

@@ -58,6 +58,8 @@ fn published(key: &str, pepper: &Pepper, policy: &Policy) -> (Head, Replica) {
         issued: NOW * 1000,
         valid_until: NOW * 1000 + 60_000,
         skew: 5_000,
+        open_until: None,
+        trust: None,
     };
     let replica = Replica::load(base.index, base.parts, &head).unwrap();
     (head, replica)

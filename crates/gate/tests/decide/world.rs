@@ -14,6 +14,7 @@ pub(crate) const WORKSPACE: &str = "ws_example";
 pub(crate) struct World {
     pub(crate) rows: Vec<(Digest, Record, Profile, &'static str)>,
     pub(crate) unfit: Option<Unfit>,
+    pub(crate) only_open: bool,
 }
 
 impl Keys for World {
@@ -23,6 +24,10 @@ impl Keys for World {
         }
         let row = self.rows.iter().find(|(known, ..)| known == digest);
         Ok(row.map(|&(_, record, ref profile, workspace)| Found { record, profile, workspace }))
+    }
+
+    fn only_open(&self) -> bool {
+        self.only_open
     }
 }
 
@@ -76,6 +81,8 @@ pub(crate) fn policy() -> Policy {
         .route(
             RouteDraft::new("GET", "/sandbox").environments([Environment::Test]).principals([PrincipalKind::Partner]),
         )
+        .route(RouteDraft { open: true, ..RouteDraft::new("GET", "/open") })
+        .route(RouteDraft { max_connection_age: Some(60), ..RouteDraft::new("GET", "/stream") })
         .route(RouteDraft::new("GET", "/playground").environments([Environment::Test]))
         .route(RouteDraft::new("GET", "/download/{file}").credentials([CredentialSource::Bearer, query()]));
     Policy::new(draft).unwrap()

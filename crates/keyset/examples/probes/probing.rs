@@ -177,6 +177,8 @@ fn first_head() -> Result<Head> {
         issued: 0,
         valid_until: 0,
         skew: 0,
+        open_until: None,
+        trust: None,
     })
 }
 

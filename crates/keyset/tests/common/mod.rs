@@ -115,6 +115,8 @@ impl Publisher {
             issued: START,
             valid_until: START + 60_000,
             skew: 5_000,
+            open_until: None,
+            trust: None,
         };
         let mut keys: BTreeMap<u32, Key> = keys.into_iter().map(|key| (key.number, key)).collect();
         let live = keys.values().filter(|key| key.profile.live.is_some());

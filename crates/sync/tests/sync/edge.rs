@@ -82,7 +82,7 @@ fn heads_of_no_right_are_refused() {
     let offer = |head: Head, signer: &Signer| edge(&publisher).offer(&head.sign(signer), START).unwrap_err().code();
     let head = &publisher.head;
     let stranger = Signer::new("nightlatch/set_0123456789", &[2; 32]).unwrap();
-    assert_eq!(offer(head.clone(), &stranger), "head_signature");
+    assert_eq!(offer(head.clone(), &stranger), "note_signature");
     assert_eq!(offer(Head { set: "set_other".into(), ..head.clone() }, &publisher.signer), "head_of_other_set");
     assert_eq!(offer(Head { pepper: "p2".into(), ..head.clone() }, &publisher.signer), "pepper_missing");
     let future = Head { issued: START + 5_001, valid_until: START + 65_001, ..head.clone() };

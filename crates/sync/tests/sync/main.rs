@@ -9,4 +9,5 @@ mod edge;
 mod rebase;
 mod room;
 mod source;
+mod trust;
 mod ways;

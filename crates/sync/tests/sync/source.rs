@@ -14,6 +14,7 @@ pub(crate) type Files = BTreeMap<FileName, Vec<u8>>;
 pub(crate) fn config(publisher: &Publisher) -> EdgeConfig {
     EdgeConfig {
         set: common::SET.into(),
+        roots: Vec::new(),
         verifiers: vec![publisher.verifier()],
         peppers: vec![pepper()],
         poll_ms: 1_000,
@@ -58,6 +59,7 @@ pub(crate) fn settle(edge: &mut Edge<Policy>, now: u64) -> Result<(), Refusal> {
 pub(crate) fn begin(edge: &mut Edge<Policy>, note: &str, files: &Files, now: u64) -> Result<Option<Outcome>, Refusal> {
     let mut attempt = match edge.offer(note, now)? {
         Offer::Known => return Ok(Some(Outcome::InForce)),
+        Offer::NeedsTrust => return Err(Refusal::TrustMissing),
         Offer::Working => return Ok(Some(Outcome::Working)),
         Offer::News(attempt) => attempt,
     };
