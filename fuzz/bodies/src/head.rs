@@ -1,21 +1,40 @@
-//! Heads and the notes around them.
+//! Heads, trust notes and deny notes, and the notes around them.
 
-use nightlatch_keyset::Head;
 use nightlatch_keyset::note::{self, MAX_NOTE_LEN, Verifier};
+use nightlatch_keyset::{Deny, Head, MAX_DENIED, Trust};
 
 use crate::stand::stand;
 
 /// The input is a head's text, and signed here. A head that is taken is signed the same.
 pub fn head(input: &[u8]) {
-    let Ok(text) = std::str::from_utf8(input) else { return };
-    if !text.ends_with('\n') {
-        return;
-    }
-    let note = stand().signer.sign(text);
+    let Some(note) = signed(input) else { return };
     if let Ok(head) = Head::open(&note, &stand().verifiers) {
         assert_eq!(head.sign(&stand().signer), note, "a head with two spellings");
         assert!(head.version >= head.base_version && head.valid_until >= head.issued);
     }
+}
+
+/// The input is a trust note's text, and signed here. What is taken is signed the same.
+pub fn trust(input: &[u8]) {
+    let Some(note) = signed(input) else { return };
+    if let Ok(trust) = Trust::open(&note, &stand().verifiers) {
+        assert_eq!(trust.sign(&stand().signer), note, "a trust note with two spellings");
+        assert!(!trust.roots.is_empty() && !trust.signers.is_empty(), "a trust note that trusts nobody");
+    }
+}
+
+/// The input is a deny note's text, and signed here. What is taken is signed the same.
+pub fn deny(input: &[u8]) {
+    let Some(note) = signed(input) else { return };
+    if let Ok(deny) = Deny::open(&note, &stand().verifiers) {
+        assert_eq!(deny.sign(&stand().signer), note, "a deny note with two spellings");
+        assert!(deny.digests.len() <= MAX_DENIED);
+    }
+}
+
+fn signed(input: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(input).ok().filter(|text| text.ends_with('\n'))?;
+    Some(stand().signer.sign(text))
 }
 
 /// The input is a whole note, signatures and all, or a verifier key. What is believed is what a known signer signed.

@@ -17,7 +17,7 @@ mod texts;
 
 pub use base::{base, rehashed};
 pub use delta::{delta, signed, statement};
-pub use head::{head, note};
+pub use head::{deny, head, note, trust};
 pub use profile::{in_delta, in_index, profile};
 pub use rebase::{named_by_head, rebase};
 pub use texts::{file_name, key_text, policy, report};
@@ -26,9 +26,10 @@ pub use texts::{file_name, key_text, policy, report};
 pub type Body = fn(&[u8]);
 
 /// Every target: its name, which is also that of its corpus, and its body.
-pub const TARGETS: [(&str, Body); 11] = [
+pub const TARGETS: [(&str, Body); 13] = [
     ("base", base),
     ("delta", delta),
+    ("deny", deny),
     ("file_name", file_name),
     ("head", head),
     ("key_text", key_text),
@@ -38,4 +39,5 @@ pub const TARGETS: [(&str, Body); 11] = [
     ("rebase", rebase),
     ("report", report),
     ("statement", statement),
+    ("trust", trust),
 ];

@@ -1,8 +1,8 @@
 //! Inputs that are taken, from which all others are made.
 
 use nightlatch_gate::policy::{CredentialSource, Draft, Policy, RouteDraft};
-use nightlatch_key::{Brand, Environment, mint};
-use nightlatch_keyset::{Author, Replica};
+use nightlatch_key::{Brand, Digest, Environment, mint};
+use nightlatch_keyset::{Author, Deny, Head, Replica, Trust};
 
 use crate::delta::body;
 use crate::stand::{BASE_KEYS, Stand, key, profile, stand};
@@ -13,8 +13,12 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     match target {
         "base" => vec![[&stand.base.index[..], &stand.base.parts.concat()].concat()],
         "delta" => deltas(stand),
+        "deny" => vec![text_of(&denied(stand).sign(&stand.signer))],
         "file_name" => file_names(stand),
-        "head" => vec![text_of(&stand.head.sign(&stand.signer)), text_of(&stand.rebased.sign(&stand.signer))],
+        "head" => {
+            let open = Head { open_until: Some(stand.head.valid_until), trust: Some(2), ..stand.head.clone() };
+            [&stand.head, &stand.rebased, &open].map(|head| text_of(&head.sign(&stand.signer))).into()
+        }
         "key_text" => key_texts(),
         "note" => vec![stand.head.sign(&stand.signer).into_bytes(), stand.verifiers[0].to_vkey().into_bytes()],
         "policy" => policies(),
@@ -24,8 +28,25 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "statement" => {
             vec![text_of(std::str::from_utf8(&stand.delta[4..][..note_len(&stand.delta)]).unwrap_or_default())]
         }
+        "trust" => vec![trusted(stand).to_text().into_bytes()],
         _ => Vec::new(),
     }
+}
+
+fn trusted(stand: &Stand) -> Trust {
+    Trust {
+        set: stand.head.set.clone(),
+        version: 2,
+        issued: stand.head.issued,
+        floor: [0, 1, 3],
+        roots: vec![stand.signer.verifier(); 2],
+        signers: vec![stand.signer.verifier()],
+    }
+}
+
+fn denied(stand: &Stand) -> Deny {
+    let digests = (1..4).map(|byte| Digest::from_bytes([byte; 32])).collect();
+    Deny { set: stand.head.set.clone(), number: 2, issued: stand.head.issued, digests }
 }
 
 fn note_len(file: &[u8]) -> usize {
@@ -109,7 +130,8 @@ fn policies() -> Vec<Vec<u8>> {
     let mut route = RouteDraft::new("GET", "/v1/invoices/{id}");
     route.scopes.push("invoices:read".into());
     draft.routes.push(route);
-    let mut route = RouteDraft::new("POST", "/v1/hooks/*rest");
+    let mut route = RouteDraft::new("POST", "/v1/hooks/{*rest}");
+    (route.open, route.max_connection_age) = (true, Some(60));
     route.credentials.push(CredentialSource::Query("key".into()));
     let mut more = draft.clone();
     more.developer_url = Some("https://example.com/keys".into());
