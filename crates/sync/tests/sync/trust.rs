@@ -3,6 +3,7 @@
 use nightlatch_keyset::note::{Signer, Verifier, cosign};
 use nightlatch_keyset::{Deny, Head, Status, Trust};
 use nightlatch_sync::{Edge, EdgeConfig, Freshness, Offer, Refusal};
+use proptest::prelude::*;
 
 use crate::common::{Key, Publisher, START, digest};
 use crate::source::{Policy, config, take};
@@ -179,4 +180,90 @@ fn open_routes_are_answered_from_for_as_long_as_the_head_says() {
     assert!(edge.serving(until).is_none() && edge.serving_open(until).is_some());
     assert!(edge.serving_open(START + 599_999).is_some());
     assert!(edge.serving_open(START + 600_000).is_none());
+}
+
+/// What may happen to an edge that goes by a root. Keys are numbers: 0 to 3 sign heads, 9 and 10 are roots.
+#[derive(Clone, Debug)]
+enum Event {
+    /// A head of this many milliseconds after the start comes, signed by this key, naming this trust note.
+    Head { issued: u64, signer: u8, names: Option<u64> },
+    /// A trust note comes, signed by this root.
+    Trust { version: u64, roots: Vec<u8>, signers: Vec<u8>, by: u8 },
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let roots = prop::sample::subsequence(vec![9_u8, 10], 1..=2);
+    let signers = prop::sample::subsequence(vec![0_u8, 1, 2, 3], 1..=3);
+    prop_oneof![
+        3 => (0..40_u64, 0..4_u8, prop::option::of(0..6_u64))
+            .prop_map(|(issued, signer, names)| Event::Head { issued, signer, names }),
+        2 => (0..8_u64, roots, signers, 9..=11_u8)
+            .prop_map(|(version, roots, signers, by)| Event::Trust { version, roots, signers, by }),
+    ]
+}
+
+/// The same by the rules of DESIGN §5.3, written down plainly.
+#[derive(Debug, Default)]
+struct Model {
+    /// Version, roots and signers of the note in force.
+    trust: Option<(u64, Vec<u8>, Vec<u8>)>,
+    /// `issued` and signer of the head in force.
+    head: Option<(u64, u8)>,
+    /// The highest `issued` accepted, and from whom.
+    mark: Option<(u64, u8)>,
+}
+
+impl Model {
+    fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Head { issued, signer, names } => {
+                let Some((version, _, signers)) = &self.trust else { return };
+                let believed = signers.contains(signer) && names.is_none_or(|names| names <= *version);
+                if believed && self.mark.is_none_or(|(mark, _)| *issued >= mark) {
+                    self.head = Some((*issued, *signer));
+                    self.mark = self.head;
+                }
+            }
+            Event::Trust { version, roots, signers, by } => {
+                let known = self.trust.as_ref().map_or(vec![9], |(_, roots, _)| roots.clone());
+                if !known.contains(by) || self.trust.as_ref().is_some_and(|(held, ..)| version <= held) {
+                    return;
+                }
+                let removed = self.trust.as_ref().is_some_and(|(.., old)| old.iter().any(|key| !signers.contains(key)));
+                self.head = self.head.filter(|(_, signer)| signers.contains(signer));
+                self.mark = self.mark.filter(|(_, signer)| !removed || signers.contains(signer));
+                self.trust = Some((*version, roots.clone(), signers.clone()));
+            }
+        }
+    }
+}
+
+proptest! {
+    /// Guarantee 4: whatever comes in whatever order, the edge answers from a head that a listed key has signed, or not at
+    /// all, and goes back only where the key is gone that had led it forward.
+    #[test]
+    fn an_edge_goes_by_its_trust_notes(events in prop::collection::vec(event(), 1..40)) {
+        let publisher = Publisher::new([Key::new(1, &[])]);
+        let mut edge = pinned(&publisher, &root(9));
+        let mut model = Model::default();
+        for event in &events {
+            model.apply(event);
+            match event {
+                Event::Head { issued, signer, names } => {
+                    let issued = START + issued;
+                    let head = Head { issued, valid_until: issued + 60_000, trust: *names, ..publisher.head.clone() };
+                    let _ = take(&mut edge, &head.sign(&head_signer(*signer)), &publisher.files, START);
+                }
+                Event::Trust { version, roots, signers, by } => {
+                    let roots: Vec<Signer> = roots.iter().map(|seed| root(*seed)).collect();
+                    let signers: Vec<Signer> = signers.iter().map(|seed| head_signer(*seed)).collect();
+                    let note = trust(*version, &roots.iter().collect::<Vec<_>>(), &signers.iter().collect::<Vec<_>>());
+                    let _ = edge.take_trust(&note.sign(&root(*by)));
+                }
+            }
+            let serving = edge.serving(START).map(|serving| serving.head().issued - START);
+            prop_assert_eq!(serving, model.head.map(|(issued, _)| issued), "{:?}", event);
+            prop_assert_eq!(edge.trust().map(|trust| trust.version), model.trust.as_ref().map(|(version, ..)| *version));
+        }
+    }
 }
