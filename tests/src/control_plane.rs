@@ -258,6 +258,11 @@ impl ControlPlane {
         Ok(config)
     }
 
+    /// The process, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Running::pid)
+    }
+
     /// Ends it at once, as a power cut would.
     ///
     /// # Errors

@@ -88,6 +88,10 @@ impl Running {
         Ok(Self { child: child.with_context(|| format!("running {}", command.get_program().display()))? })
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How it ended, if it has.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)

@@ -17,6 +17,7 @@ mod set;
 mod size;
 mod table;
 mod verdicts;
+mod waiting;
 mod workerd;
 mod wrk;
 
@@ -74,18 +75,20 @@ enum Measure {
     Revoke,
     /// Pages of the list of keys
     List,
+    /// Edges that wait at the control plane for the next head
+    Wait,
     /// The Worker's size
     Size,
 }
 
 impl Measure {
     /// In the order in which they run: what loads the machine's disk comes last.
-    const ALL: [Self; 7] =
-        [Self::Size, Self::Worker, Self::Forward, Self::Publish, Self::Revoke, Self::List, Self::Issue];
+    const ALL: [Self; 8] =
+        [Self::Size, Self::Worker, Self::Forward, Self::Publish, Self::Revoke, Self::List, Self::Wait, Self::Issue];
 
     /// Whether it is measured on the shared control plane with imported keys.
     fn on_scene(self) -> bool {
-        !matches!(self, Self::Size | Self::Issue)
+        !matches!(self, Self::Size | Self::Issue | Self::Wait)
     }
 }
 
@@ -150,6 +153,7 @@ async fn measure_all(args: &Args, programs: &Programs, cores: Cores) -> Result<(
         let start = Instant::now();
         let outcome = match (measure, &scene) {
             (Measure::Size, _) => size::measure(programs),
+            (Measure::Wait, _) => waiting::measure(programs, cores, effort).await,
             (Measure::Issue, _) => issuing::measure(programs, cores, effort).await,
             (Measure::Worker, Some(scene)) => verdicts::measure(scene, effort).await,
             (Measure::Forward, Some(scene)) => forwarding::measure(scene, effort).await,
