@@ -60,6 +60,9 @@ use crate::domain::{Actor, WorkspaceId};
 use tx::Held;
 use writer::Writer;
 
+/// How long a PostgreSQL transaction may do nothing before the server ends it.
+const STALLED: Duration = Duration::from_secs(4);
+
 /// Read connections of SQLite, and all connections of PostgreSQL.
 const POOL_SIZE: u32 = 16;
 /// How long a call waits for a connection, or SQLite for another process's lock.
@@ -145,7 +148,12 @@ impl Store {
     }
 
     async fn open_postgres(url: &str) -> Result<Backend, Error> {
-        let options = PgConnectOptions::from_str(url)?.application_name("nightlatch").statement_cache_capacity(256);
+        let options = PgConnectOptions::from_str(url)?
+            .application_name("nightlatch")
+            .statement_cache_capacity(256)
+            // A process that stalls in the middle of a transaction, or is cut off from the database there, would keep its
+            // locks, and with those of the lease keep every other process from leading.
+            .options([("idle_in_transaction_session_timeout", STALLED.as_millis().to_string())]);
         let pool = PgPoolOptions::new()
             .max_connections(POOL_SIZE)
             .acquire_timeout(PATIENCE)

@@ -111,3 +111,29 @@ async fn a_closed_store_says_so(arena: Arena) {
     // Closing what is closed changes nothing.
     other.close().await;
 }
+
+/// Guarantee 9. A process that stalls in the middle of a transaction loses it, and what it had locked is free again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_ends_a_transaction_that_stalls() {
+    let arena = Arena::postgres().await;
+    let key = arena.issue(request("k")).await.unwrap().key.id;
+    let (store, context, id) = (arena.store.clone(), arena.context.clone(), KeyRef::Id(key.clone()));
+    let (locked, waits) = tokio::sync::oneshot::channel();
+    let (resume, resumed) = tokio::sync::oneshot::channel::<()>();
+    let stalled = tokio::spawn(async move {
+        store
+            .write::<(), Error, _>(move |tx| {
+                Box::pin(async move {
+                    keys::disable(tx, &context, &id, None).await?;
+                    locked.send(()).unwrap();
+                    resumed.await.unwrap();
+                    Ok(())
+                })
+            })
+            .await
+    });
+    waits.await.unwrap();
+    assert!(arena.revoke(&key).await.changed);
+    resume.send(()).unwrap();
+    assert!(stalled.await.unwrap().is_err());
+}
