@@ -157,13 +157,13 @@ impl Leader {
 
     async fn acquire(&self) -> Result<Option<Tenure>, Error> {
         let config = self.config.clone();
-        let ttl_ms = i64::try_from(config.limits.lease.as_millis()).unwrap_or(i64::MAX);
+        let ttl_ms = u64::try_from(config.limits.lease.as_millis()).unwrap_or(u64::MAX >> 1);
         let lease = self
             .store
             .write(move |tx| Box::pin(async move { Lease::acquire(tx, &config.set, &config.holder, ttl_ms).await }));
         let Some(lease) = lease.await? else { return Ok(None) };
         tracing::info!(set = %self.config.set, term = lease.term(), "this process publishes the set");
-        self.status.send_modify(|status| status.role = Role::Leading(lease.term().unsigned_abs()));
+        self.status.send_modify(|status| status.role = Role::Leading(lease.term()));
         self.config.reached(Step::Leading)?;
         Ok(Some(Tenure {
             lease,

@@ -5,8 +5,8 @@
 //! the database, or a history other than the database's, are never overwritten.
 
 use nightlatch_keyset::note::NoteError;
-use nightlatch_keyset::{Author, FileName, Hash, Head, Replica, StatementError};
-use nightlatch_sync::Mark;
+use nightlatch_keyset::{Author, Hash, Head, Replica, StatementError};
+use nightlatch_publish::published::{Standing, is_ahead, standing};
 
 use super::blocking;
 use super::build::Watch;
@@ -102,13 +102,7 @@ async fn refuse_if_ahead(config: &PublisherConfig, stored: Option<&Head>) -> Res
             (Err(error), _) => tracing::warn!(%error, "the published head is damaged and will be written again"),
         }
     }
-    let ahead = files.into_iter().find(|name| match *name {
-        FileName::Base { incarnation, epoch }
-        | FileName::BasePart { incarnation, epoch, .. }
-        | FileName::Rebase { incarnation, epoch } => (incarnation, epoch) > (state.0, state.1),
-        FileName::Delta { incarnation, epoch, to, .. } => (incarnation, epoch, to) > state,
-        FileName::Policy(_) => false,
-    });
+    let ahead = files.into_iter().find(|name| is_ahead(name, state));
     match ahead {
         Some(name) => Err(Error::Ahead { what: name.to_text() }),
         None => Ok(()),
@@ -116,17 +110,14 @@ async fn refuse_if_ahead(config: &PublisherConfig, stored: Option<&Head>) -> Res
 }
 
 fn compare_heads(published: &Head, stored: &Head) -> Result<(), Error> {
-    let (there, here) = (Mark::of(published), Mark::of(stored));
-    if published.set != stored.set {
-        return Err(Error::contradiction("the directory holds another set"));
+    match standing(published, Some(stored)) {
+        Standing::Fine => Ok(()),
+        Standing::Ahead => Err(Error::Ahead { what: describe(published) }),
+        Standing::OtherSet => Err(Error::contradiction("the directory holds another set")),
+        Standing::OtherHistory => {
+            Err(Error::contradiction("the published head has another history at the database's version"))
+        }
     }
-    if there > here {
-        return Err(Error::Ahead { what: describe(published) });
-    }
-    if there.state() == here.state() && published.commitment != stored.commitment {
-        return Err(Error::contradiction("the published head has another history at the database's version"));
-    }
-    Ok(())
 }
 
 fn describe(head: &Head) -> String {

@@ -1,24 +1,21 @@
 //! The transaction in which committed changes get their version and the head is signed.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use nightlatch_keyset::{Author, Authored, FileName, Head, Pepper};
+use nightlatch_keyset::{Author, Authored, FileName, Pepper};
+use nightlatch_publish::head;
+use nightlatch_publish::numbering::{ProfileTexts, batch};
 
 use super::config::{PublisherConfig, Step};
 use super::epoch::Epoch;
 use super::error::Error;
 use super::image::Image;
-use super::signing::{check_state, clock, issued_without_some, policy_file, policy_in_force, save};
+use super::signing::{check_state, clock, issued_without_some, policy_file, policy_in_force, save, terms};
 use crate::store::lease::Lease;
 use crate::store::publication::{self, ChangeRow};
 use crate::store::versions::{self, DeltaRow};
 use crate::store::{self, Tx};
 use nightlatch_keyset::note::Signer;
-
-/// Bytes of different profiles that one version takes, so that its delta, and those of higher levels that it is part of,
-/// stay within what a delta may have.
-const PROFILE_BYTES: usize = 2 << 20;
 
 /// What came of a numbering transaction.
 pub(super) struct Numbered {
@@ -60,41 +57,33 @@ pub(super) async fn number(
     check_state(&state, &epoch.head)?;
 
     let mut rows = Vec::new();
-    let mut more = numbered >= u64::from(limit);
+    let mut more = false;
     if numbered > 0 {
         rows = publication::changes_of(tx, set, version).await?;
-        let fitting = fitting(&rows);
-        if let Some(last) = fitting.checked_sub(1).filter(|_| fitting < rows.len()) {
+        let batch = batch(rows.iter().map(profile_texts), limit);
+        if let Some(last) = batch.takes.checked_sub(1).filter(|_| batch.takes < rows.len()) {
             publication::put_back(tx, set, version, rows[last].position).await?;
-            rows.truncate(fitting);
-            more = true;
+            rows.truncate(batch.takes);
         }
+        more = batch.more;
     }
     let imports_wait = !columns.number && publication::imports_wait(tx, set).await?;
     let issued = if more || imports_wait { issued_without_some(tx, set, now, &state).await? } else { now };
 
     let policy = policy_in_force(&state);
-    // As long as rows have no number, an imported key would have no name.
-    let accepts_foreign = state.accepts_foreign && columns.number;
-    let said_anew = policy != epoch.head.policy || accepts_foreign != epoch.head.accepts_foreign;
+    let said_anew = !terms(&state, epoch.head.policy_len, columns.number).are_said_by(&epoch.head);
     if rows.is_empty() && (!(resign || said_anew) || issued == state.head_issued) {
         return Ok(Numbered { epoch, signed: None, more, imports_wait });
     }
     let policy_bytes = if policy == epoch.head.policy { None } else { Some(policy_file(tx, set, &policy).await?) };
-    let mut head = Head {
-        accepts_foreign,
-        policy,
-        policy_len: policy_bytes.as_ref().map_or(epoch.head.policy_len, |bytes| bytes.len() as u64),
-        issued,
-        valid_until: issued.saturating_add(state.validity_ms),
-        skew: state.skew_ms,
-        ..epoch.head.clone()
-    };
+    let policy_len = policy_bytes.as_ref().map_or(epoch.head.policy_len, |bytes| bytes.len() as u64);
+    let terms = terms(&state, policy_len, columns.number);
+    let mut head = head::resigned(&epoch.head, &terms, issued);
     let mut delta = None;
     if !rows.is_empty() {
         let made = author_next(&mut epoch.author, config.pepper(&epoch.head.pepper)?, &rows, &config.signer)?;
-        (head.version, head.commitment) = (version, made.commitment);
-        head.keys = epoch.author.replica().len() as u64;
+        let keys = epoch.author.replica().len() as u64;
+        head = head::next_version(&epoch.head, &terms, issued, made.commitment, keys);
         let row = DeltaRow {
             incarnation: head.incarnation,
             epoch: head.epoch,
@@ -125,54 +114,12 @@ pub(super) fn author_next(
     Ok(author.next(&changes, &[], signer)?)
 }
 
-/// How many of the rows, from the first, one delta certainly takes.
-fn fitting(rows: &[ChangeRow]) -> usize {
-    let mut profiles = BTreeSet::new();
-    let mut bytes = 0;
-    for (index, row) in rows.iter().enumerate() {
-        let tier = row.tier.as_deref().unwrap_or_default();
-        if profiles.insert((&row.kind, &row.environment, tier, &row.scopes)) {
-            bytes += 64 + tier.len() + row.scopes.len();
-            if bytes > PROFILE_BYTES && index > 0 {
-                return index;
-            }
-        }
-    }
-    rows.len()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(number: i64, scopes: &str) -> ChangeRow {
-        ChangeRow {
-            key_number: number,
-            digest: vec![0; 32],
-            status: 0,
-            imported: 0,
-            deadline: None,
-            kind: "service_account".into(),
-            environment: "live".into(),
-            tier: None,
-            scopes: scopes.into(),
-            subject: 1,
-            created_at: 0,
-            version: 1,
-            position: number,
-        }
-    }
-
-    #[test]
-    fn a_version_takes_as_many_profiles_as_fit_and_at_least_one() {
-        let long = "s".repeat(PROFILE_BYTES / 4);
-        let rows: Vec<_> = (0..9).map(|number| row(number, &format!("{number}{long}"))).collect();
-        assert_eq!(fitting(&rows), 3);
-        assert_eq!(fitting(&rows[..3]), 3);
-        // One profile counts once.
-        let same: Vec<_> = (0..9).map(|number| row(number, &long)).collect();
-        assert_eq!(fitting(&same), 9);
-        assert_eq!(fitting(&[row(0, &"s".repeat(PROFILE_BYTES + 1)), row(1, "a")]), 1);
-        assert_eq!(fitting(&[]), 0);
+/// What makes a row's profile.
+fn profile_texts(row: &ChangeRow) -> ProfileTexts<'_> {
+    ProfileTexts {
+        kind: &row.kind,
+        environment: &row.environment,
+        tier: row.tier.as_deref().unwrap_or_default(),
+        scopes: &row.scopes,
     }
 }

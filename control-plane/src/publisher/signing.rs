@@ -2,6 +2,8 @@
 //! kept.
 
 use nightlatch_keyset::{Hash, Head};
+use nightlatch_publish::head::Terms;
+use nightlatch_publish::issued;
 
 use super::config::{empty_policy, empty_policy_hash};
 use super::error::Error;
@@ -15,24 +17,18 @@ use crate::store::{self, Read, Tx};
 /// [`Error::ClockBehind`] where it is behind the last head.
 pub(super) async fn clock(read: &mut Read, state: &SetState) -> Result<u64, Error> {
     let now = u64::try_from(read.now().await?).map_err(|_| store::Error::Corrupt("clock"))?;
-    if now < state.head_issued {
-        return Err(Error::ClockBehind { by_ms: state.head_issued - now });
-    }
-    Ok(now)
+    issued::reading(now, state.head_issued).map_err(|behind| Error::ClockBehind { by_ms: behind.by_ms })
 }
 
 /// When a head is issued that leaves out committed changes: every change committed before is in it.
-///
-/// A change is committed no earlier than its row was written, so nothing that still waits was committed before the oldest
-/// such row says; and everything from before the last head is in that one already.
 pub(super) async fn issued_without_some(
     read: &mut Read,
     set: &SetId,
     now: u64,
     state: &SetState,
 ) -> Result<u64, Error> {
-    let since = publication::waiting_since(read, set).await?.unwrap_or(now);
-    Ok(since.min(now).max(state.head_issued))
+    let since = publication::waiting_since(read, set).await?;
+    Ok(issued::without_some(now, since, state.head_issued))
 }
 
 /// Refuses where the database's state is not the one that this leader knows.
@@ -58,6 +54,18 @@ pub(super) async fn save(tx: &mut Tx, set: &SetId, head: &Head, note: &str, vali
         validity_ms,
     };
     Ok(publication::save_head(tx, set, &published).await?)
+}
+
+/// What the next head says beside its state. `policy_len` is the length of the policy in force; `numbers` says whether rows
+/// have a column for the numbers of imported keys.
+pub(super) fn terms(state: &SetState, policy_len: u64, numbers: bool) -> Terms {
+    Terms {
+        validity_ms: state.validity_ms,
+        skew_ms: state.skew_ms,
+        policy: policy_in_force(state),
+        policy_len,
+        accepts_foreign: state.accepts_foreign && numbers,
+    }
 }
 
 /// The policy that the next head is to name.

@@ -31,6 +31,14 @@ pub(super) async fn lock_key(tx: &mut Tx, id: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Makes other transactions that ask for this set's lease wait until this one ends.
+pub(super) async fn lock_lease(tx: &mut Tx, set: &str) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        sqlx::query("SELECT 1 FROM leases WHERE set_id = $1 FOR NO KEY UPDATE").bind(set).execute(conn).await?;
+    }
+    Ok(())
+}
+
 /// Makes another mutation with the same slot wait until this one ends, so that it finds the answer.
 pub(super) async fn lock_slot(tx: &mut Tx, slot: i64) -> Result<(), Error> {
     if let Conn::Postgres(conn) = tx.conn() {

@@ -1,10 +1,14 @@
-//! The leader's lease of a set: a row with a term that only grows.
+//! The leader's lease of a set, as a row of the database. The rules are [`nightlatch_publish::lease`]'s.
 //!
-//! Whoever holds the lease may number and sign, in transactions that first [`renew`](Lease::renew) it. Renewing locks the
-//! row, so a rival's takeover waits for the transaction or comes before it and makes it fail: there are never two who sign.
+//! Whoever holds the lease may number and sign, in transactions that first [`renew`](Lease::renew) it. Reading the row
+//! locks it until the transaction ends, so a rival's takeover waits for the transaction or comes before it and makes it
+//! fail: there are never two who sign.
 
+use nightlatch_publish::lease::LeaseRow;
+
+use super::publication::{signed, unsigned};
 use super::tx::sql;
-use super::{Error, Tx};
+use super::{Error, Tx, dialect};
 use crate::domain::SetId;
 
 /// A lease that was acquired; whether it still holds, only [`Lease::renew`] can tell.
@@ -12,8 +16,8 @@ use crate::domain::SetId;
 pub(crate) struct Lease {
     set: SetId,
     holder: String,
-    term: i64,
-    ttl_ms: i64,
+    term: u64,
+    ttl_ms: u64,
 }
 
 impl Lease {
@@ -22,20 +26,21 @@ impl Lease {
     ///
     /// # Errors
     /// [`Error::Database`].
-    pub(crate) async fn acquire(tx: &mut Tx, set: &SetId, holder: &str, ttl_ms: i64) -> Result<Option<Self>, Error> {
-        let now = tx.now().await?;
-        let taken = sql!(
+    pub(crate) async fn acquire(tx: &mut Tx, set: &SetId, holder: &str, ttl_ms: u64) -> Result<Option<Self>, Error> {
+        let vacant = LeaseRow::vacant();
+        sql!(
             tx,
-            "INSERT INTO leases (set_id, term, holder, expires_at) VALUES ($1, 1, $2, $3) \
-             ON CONFLICT (set_id) DO UPDATE SET term = leases.term + 1, holder = $2, expires_at = $3 \
-             WHERE leases.expires_at <= $4 OR leases.holder = $2 RETURNING term",
-            set.as_str(), holder, now.saturating_add(ttl_ms), now => optional (i64,)
+            "INSERT INTO leases (set_id, term, holder, expires_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+            set.as_str(), signed(vacant.term)?, &vacant.holder, signed(vacant.expires_at)? => execute
         )?;
-        Ok(taken.map(|(term,)| Self { set: set.clone(), holder: holder.to_owned(), term, ttl_ms }))
+        let row = locked(tx, set).await?;
+        let Some(row) = row.acquired(holder, clock(tx).await?, ttl_ms) else { return Ok(None) };
+        save(tx, set, &row).await?;
+        Ok(Some(Self { set: set.clone(), holder: row.holder, term: row.term, ttl_ms }))
     }
 
     /// Counts the leaders there have been.
-    pub(crate) fn term(&self) -> i64 {
+    pub(crate) fn term(&self) -> u64 {
         self.term
     }
 
@@ -44,13 +49,13 @@ impl Lease {
     /// # Errors
     /// [`Error::Database`].
     pub(crate) async fn renew(&self, tx: &mut Tx) -> Result<bool, Error> {
-        let expires_at = tx.now().await?.saturating_add(self.ttl_ms);
-        let renewed = sql!(
-            tx,
-            "UPDATE leases SET expires_at = $1 WHERE set_id = $2 AND term = $3 AND holder = $4",
-            expires_at, self.set.as_str(), self.term, &self.holder => execute
-        )?;
-        Ok(renewed == 1)
+        let row = locked(tx, &self.set).await?;
+        let renewed = row.renewed(self.term, &self.holder, clock(tx).await?, self.ttl_ms);
+        match &renewed {
+            Some(row) => save(tx, &self.set, row).await?,
+            None => return Ok(false),
+        }
+        Ok(true)
     }
 
     /// Gives the lease up, so that another need not wait for it to run out.
@@ -58,11 +63,35 @@ impl Lease {
     /// # Errors
     /// [`Error::Database`].
     pub(crate) async fn release(&self, tx: &mut Tx) -> Result<(), Error> {
-        sql!(
-            tx,
-            "UPDATE leases SET expires_at = 0 WHERE set_id = $1 AND term = $2 AND holder = $3",
-            self.set.as_str(), self.term, &self.holder => execute
-        )?;
-        Ok(())
+        match locked(tx, &self.set).await?.released(self.term, &self.holder) {
+            Some(row) => save(tx, &self.set, &row).await,
+            None => Ok(()),
+        }
     }
+}
+
+/// The row, which nobody else reads here until the transaction ends.
+async fn locked(tx: &mut Tx, set: &SetId) -> Result<LeaseRow, Error> {
+    dialect::lock_lease(tx, set.as_str()).await?;
+    let row = sql!(
+        tx,
+        "SELECT term, holder, expires_at FROM leases WHERE set_id = $1",
+        set.as_str() => optional (i64, String, i64)
+    )?;
+    let Some((term, holder, expires_at)) = row else { return Ok(LeaseRow::vacant()) };
+    Ok(LeaseRow { term: unsigned(term)?, holder, expires_at: unsigned(expires_at)? })
+}
+
+/// Read after the lock: it may have been waited for.
+async fn clock(tx: &mut Tx) -> Result<u64, Error> {
+    unsigned(tx.now().await?)
+}
+
+async fn save(tx: &mut Tx, set: &SetId, row: &LeaseRow) -> Result<(), Error> {
+    sql!(
+        tx,
+        "UPDATE leases SET term = $1, holder = $2, expires_at = $3 WHERE set_id = $4",
+        signed(row.term)?, &row.holder, signed(row.expires_at)?, set.as_str() => execute
+    )?;
+    Ok(())
 }
