@@ -52,8 +52,10 @@ pub struct SetGauges {
     pub head_age: Option<f64>,
     /// How much older the head is than a heartbeat allows, in seconds; 0 when it is in time.
     pub heartbeat_lag: Option<f64>,
-    /// The lease's fencing term; 0 before the first.
+    /// The lease's fencing term, whoever holds it; 0 before the first.
     pub lease_term: i64,
+    /// Whether this process leads.
+    pub leading: bool,
     /// Keys added since the current base.
     pub overlay: u64,
     /// Bytes of the current epoch's deltas of level 0.
@@ -72,6 +74,7 @@ pub struct Metrics {
     head_age: Family<OfSet, Gauge<f64, AtomicU64>>,
     heartbeat_lag: Family<OfSet, Gauge<f64, AtomicU64>>,
     lease_term: Family<OfSet, Gauge>,
+    leading: Family<OfSet, Gauge>,
     overlay: Family<OfSet, Gauge>,
     delta_bytes: Family<OfSet, Gauge>,
     build_rows: Family<OfSet, Gauge>,
@@ -98,6 +101,7 @@ impl Metrics {
             head_age: Family::default(),
             heartbeat_lag: Family::default(),
             lease_term: Family::default(),
+            leading: Family::default(),
             overlay: Family::default(),
             delta_bytes: Family::default(),
             build_rows: Family::default(),
@@ -123,6 +127,7 @@ impl Metrics {
             metrics.heartbeat_lag.clone(),
         );
         registry.register("lease_term", "Fencing term of the publisher's lease", metrics.lease_term.clone());
+        registry.register("leading", "Whether this process numbers and signs: 1 or 0", metrics.leading.clone());
         registry.register_with_unit(
             "publish_duration",
             "From numbering a version to its head in place",
@@ -176,6 +181,7 @@ impl Metrics {
         let set = OfSet { set: gauges.set.clone() };
         self.unpublished.get_or_create(&set).set(i64::try_from(gauges.unpublished).unwrap_or(i64::MAX));
         self.lease_term.get_or_create(&set).set(gauges.lease_term);
+        self.leading.get_or_create(&set).set(i64::from(gauges.leading));
         let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.overlay.get_or_create(&set).set(whole(gauges.overlay));
         self.delta_bytes.get_or_create(&set).set(whole(gauges.delta_bytes));

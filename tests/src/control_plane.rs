@@ -176,6 +176,53 @@ impl ControlPlane {
         Ok(Self { config, port, data_dir, token, client, set, process, database, scratch, _port: reserved })
     }
 
+    /// Starts another control plane on the database of one that runs, with a data directory of its own.
+    ///
+    /// # Errors
+    /// When it does not start; with its log.
+    pub async fn join(first: &Self, config: ControlPlaneConfig) -> Result<Self> {
+        let database = first.database.as_ref().context("only PostgreSQL can be shared")?;
+        let config = config.environment("DATABASE_URL", database.url());
+        let scratch = TempDir::with_prefix("nightlatch-control-plane-")?;
+        let data_dir = scratch.path().join("data");
+        let reserved = Port::reserve()?;
+        let port = reserved.number();
+        let mut process = launch(&config, &data_dir, scratch.path(), port, None)?;
+        wait_until_ready(&mut process, scratch.path()).await?;
+        let token = first.token.clone();
+        let client = Client::new(&format!("http://127.0.0.1:{port}"))?.with_token(token.expose().to_owned());
+        let (set, process, reserved) = (first.set.clone(), Some(process), Some(reserved));
+        Ok(Self { config, port, data_dir, token, client, set, process, database: None, scratch, _port: reserved })
+    }
+
+    /// Its database's URL; `None` for a file in the data directory.
+    #[must_use]
+    pub fn database_url(&self) -> Option<&str> {
+        self.database.as_ref().map(ScratchDatabase::url)
+    }
+
+    /// Makes a `nightlatch` command that works on this control plane's database, secrets and files, beside it.
+    ///
+    /// # Errors
+    /// When the program does not build.
+    pub fn host_command(&self) -> Result<Command> {
+        let mut command = nightlatch()?;
+        command.env("NIGHTLATCH_DATA_DIR", &self.data_dir);
+        command.envs(self.config.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(url) = self.database_url() {
+            command.env("DATABASE_URL", url);
+        }
+        Ok(command)
+    }
+
+    /// Stops the process where it is, or lets it go on.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn pause(&self, paused: bool) -> Result<()> {
+        self.process.as_ref().context("the control plane is not running")?.pause(paused)
+    }
+
     /// Its base URL, without a trailing slash.
     #[must_use]
     pub fn url(&self) -> String {

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod control_plane;
 pub mod crash;
 pub mod file;
+pub mod follower;
 pub mod import;
 pub mod load;
 pub mod moto;

@@ -104,6 +104,12 @@ impl Running {
         Ok(())
     }
 
+    /// Stops it where it is, or lets it go on.
+    pub(crate) fn pause(&self, paused: bool) -> Result<()> {
+        let signal = if paused { Signal::STOP } else { Signal::CONT };
+        Ok(kill_process(Pid::from_child(&self.child), signal)?)
+    }
+
     /// Asks it to stop and waits for it to do so.
     ///
     /// # Errors

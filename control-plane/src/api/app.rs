@@ -87,9 +87,4 @@ impl App {
     pub(super) fn verify_limit(&self) -> &VerifyLimit {
         &self.0.verify_limit
     }
-
-    /// The public half of the key that signs the heads of a set, as edges pin it.
-    pub(super) fn verifier(&self, set: &str) -> Option<String> {
-        Some(self.0.parts.secrets.head_signer(set).ok()?.verifier().to_vkey())
-    }
 }

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::App;
 use crate::metrics::SetGauges;
-use crate::publisher::Role;
+use crate::publisher::{PublisherStatus, Role};
 use crate::store::workspaces;
 
 /// How long the database may take to say what time it is.
@@ -29,6 +29,10 @@ pub(super) struct Alive {
 pub(super) struct Readiness {
     /// Whether every check passes.
     ready: bool,
+    /// What this process is to the set: `leading` (it numbers and signs), `standby`, `starting` or `stopped`.
+    role: &'static str,
+    /// The fencing term of the publisher's lease, whoever holds it.
+    lease_term: u64,
     /// What was looked at.
     checks: Vec<Check>,
 }
@@ -74,7 +78,8 @@ pub(super) async fn readyz(State(app): State<App>) -> Response {
     let checks = vec![Check::new("database", now.map(drop)), Check::new("publisher", publisher)];
     let ready = checks.iter().all(|check| check.ok);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, axum::Json(Readiness { ready, checks })).into_response()
+    let PublisherStatus { role, term, .. } = app.publisher();
+    (status, axum::Json(Readiness { ready, role: role.as_str(), lease_term: term, checks })).into_response()
 }
 
 async fn database_clock(app: &App) -> Result<i64, String> {
@@ -111,10 +116,8 @@ async fn observe_set(app: &App) {
         unpublished: status.unpublished,
         head_age: age.map(seconds),
         heartbeat_lag: age.map(|age| seconds(age - set.heartbeat_ms)),
-        lease_term: match status.role {
-            Role::Leading(term) => i64::try_from(term).unwrap_or(i64::MAX),
-            _ => 0,
-        },
+        lease_term: i64::try_from(status.term).unwrap_or(i64::MAX),
+        leading: matches!(status.role, Role::Leading(_)),
         overlay: status.overlay,
         delta_bytes: status.delta_bytes,
         build: status.build.map_or((0, 0), |build| (build.rows, build.expected)),

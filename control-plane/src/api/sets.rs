@@ -37,7 +37,7 @@ pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<axum:
     let now = read.now().await?;
     let sets = workspaces::all_sets(&mut read).await?;
     let own = sets.iter().filter(|set| set.workspace == *caller.workspace());
-    Ok(axum::Json(Page { items: own.map(|set| show(&app, set, now)).collect(), next_cursor: None }))
+    Ok(axum::Json(Page { items: own.map(|set| show(set, now)).collect(), next_cursor: None }))
 }
 
 /// Reads a set: its timing, its verifier, how far it has come.
@@ -56,7 +56,7 @@ pub(super) async fn read(
     Id(id): Id<SetId>,
 ) -> Result<axum::Json<api::Set>, Refused> {
     let set = own(&app, &caller, &id).await?;
-    Ok(axum::Json(show(&app, &set, app.store().now().await?)))
+    Ok(axum::Json(show(&set, app.store().now().await?)))
 }
 
 /// Reads the head of a set: a small signed note that says which files are current.
@@ -157,7 +157,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn show(app: &App, set: &Set, now: i64) -> api::Set {
+fn show(set: &Set, now: i64) -> api::Set {
     let count = |number: i64| u64::try_from(number).unwrap_or_default();
     let small = |number: i64| u32::try_from(number).unwrap_or_default();
     api::Set {
@@ -172,7 +172,7 @@ fn show(app: &App, set: &Set, now: i64) -> api::Set {
         epoch: small(set.epoch),
         version: count(set.version),
         keys: count(set.key_count),
-        verifier: app.verifier(set.id.as_str()).unwrap_or_default(),
+        verifier: set.signer.clone().unwrap_or_default(),
         pepper: set.pepper_id.clone(),
         accepts_foreign: set.accepts_foreign,
         published: set.head_issued.map(|issued| PublishedHead {

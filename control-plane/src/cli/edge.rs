@@ -6,9 +6,10 @@ use clap::{Subcommand, ValueEnum};
 use nightlatch_api::{CreateToken, TokenKind};
 
 use super::exit::Failure;
+use super::home::secrets_of;
 use super::output;
 use super::remote::Remote;
-use crate::secrets::{Secrets, write_private};
+use crate::secrets::write_private;
 
 const EXAMPLE: &str = "\
 Example, on the server's machine:
@@ -84,13 +85,11 @@ impl EdgeConfig {
                 }
             }
         };
-        let secrets = Secrets::open(&self.data_dir)?;
-        if secrets.pepper().id != set.pepper {
-            let (held, wanted) = (&secrets.pepper().id, &set.pepper);
-            return Err(Failure::other(format!(
-                "{} holds pepper {held}, the set uses {wanted}",
-                self.data_dir.display()
-            )));
+        let secrets = secrets_of(&self.data_dir).await?;
+        let peppers: Vec<_> = secrets.peppers().iter().map(|pepper| pepper.to_text()).collect();
+        if secrets.peppers().iter().all(|pepper| pepper.id != set.pepper) {
+            let place = self.data_dir.display();
+            return Err(Failure::other(format!("{place} does not hold pepper {}, which the set uses", set.pepper)));
         }
         let token = match self.mint_token {
             Some(name) => {
@@ -109,7 +108,10 @@ impl EdgeConfig {
             "NIGHTLATCH_VERIFIER": set.verifier,
         });
         let mut hidden = serde_json::Map::new();
-        hidden.insert("NIGHTLATCH_PEPPERS".to_owned(), secrets.pepper().to_text().as_str().into());
+        hidden.insert(
+            "NIGHTLATCH_PEPPERS".to_owned(),
+            peppers.iter().map(|text| text.as_str()).collect::<Vec<_>>().join(",").into(),
+        );
         if let Some(token) = &token {
             hidden.insert("NIGHTLATCH_TOKEN".to_owned(), token.secret.expose().into());
         }

@@ -3,11 +3,17 @@
 mod audit;
 mod config;
 mod edge;
+mod emergency_deny;
 mod enrol;
+mod enrolment_token;
 mod exit;
+mod home;
 mod import;
 mod keys;
 mod output;
+mod pepper;
+mod progress;
+mod recover;
 mod remote;
 mod rotations;
 mod routes;
@@ -18,6 +24,7 @@ mod sets;
 mod settings;
 mod time;
 mod tokens;
+mod trust;
 
 use std::process::ExitCode;
 
@@ -70,6 +77,8 @@ enum Command {
     Config(config::Config),
     /// Trade the one-time enrolment token for a management token.
     Enrol(enrol::Enrol),
+    /// Make a new one-time enrolment token, where the management token is lost.
+    EnrolmentToken(enrolment_token::EnrolmentToken),
     /// Issue, list, change, import, verify and revoke keys.
     Keys(keys::Keys),
     /// Replace keys by others while both work.
@@ -87,6 +96,16 @@ enum Command {
     /// Print what an edge needs to run.
     #[command(subcommand)]
     Edge(edge::Edge),
+    /// Take over what was published, after the database was restored from a backup.
+    Recover(recover::Recover),
+    /// Say which keys sign a set's heads, and replace them.
+    Trust(trust::Trust),
+    /// Replace the root key that edges pin.
+    Root(trust::Root),
+    /// Replace the pepper, which edges need to find keys in the published set.
+    Pepper(pepper::Pepper),
+    /// Have edges refuse keys while no head can be signed.
+    EmergencyDeny(Box<emergency_deny::EmergencyDeny>),
     /// Copy a set's published files to where edges read them.
     Sync(Box<SyncArgs>),
     /// Print the API's OpenAPI document.
@@ -110,6 +129,7 @@ impl Command {
             Self::Serve(command) => command.run().await,
             Self::Config(command) => command.run().await,
             Self::Enrol(command) => command.run().await,
+            Self::EnrolmentToken(command) => command.run().await,
             Self::Keys(command) => command.run().await,
             Self::Rotations(command) => command.run().await,
             Self::Tokens(command) => command.run().await,
@@ -118,6 +138,11 @@ impl Command {
             Self::Sets(command) => command.run().await,
             Self::Audit(command) => command.run().await,
             Self::Edge(command) => command.run().await,
+            Self::Recover(command) => command.run().await,
+            Self::Trust(command) => command.run().await,
+            Self::Root(command) => command.run().await,
+            Self::Pepper(command) => command.run().await,
+            Self::EmergencyDeny(command) => command.run().await,
             Self::Sync(command) => return command.run().await,
             Self::Openapi => output::text(&crate::api::openapi_document()),
         };

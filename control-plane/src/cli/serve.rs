@@ -18,6 +18,11 @@ With no settings at all, everything lives in ./nightlatch-data:
 With PostgreSQL, for other machines to reach, logging for machines:
   DATABASE_URL=postgres://nightlatch@db/nightlatch nightlatch serve --listen 0.0.0.0:8717 --log-format json
 
+Several on one database, of which one publishes and another takes over within seconds when it is gone:
+  openssl rand -base64 32 > master.key && chmod 600 master.key
+  DATABASE_URL=postgres://nightlatch@db/nightlatch nightlatch serve --master-key-file master.key --sets-dir /mnt/sets
+The first one started puts its secrets, sealed, into the database; its secrets/root.key stays a file: keep a copy offline.
+
 Two settings have no flag: the variable DATABASE_URL (database_url in the file), because it may hold a password, and
 sync.targets in the file (a list such as [\"s3://bucket/edge\"]), against which the set's timing is checked.
 

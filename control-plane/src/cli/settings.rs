@@ -16,6 +16,12 @@ pub(super) struct Settings {
     /// Where database, secrets and published files live [env: NIGHTLATCH_DATA_DIR] [default: ./nightlatch-data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
+    /// Where published files live: give all replicas on one database the same [env: NIGHTLATCH_SETS_DIR] [default: `sets` in the data directory]
+    #[arg(long, value_name = "DIR")]
+    sets_dir: Option<String>,
+    /// A file of mode 0600 with the key under which replicas share secrets through the database: 32 bytes in base64 [env: NIGHTLATCH_MASTER_KEY_FILE, or the key itself in NIGHTLATCH_MASTER_KEY]
+    #[arg(long, value_name = "FILE")]
+    master_key_file: Option<String>,
     /// The address to listen on; port 0 takes a free one [env: NIGHTLATCH_LISTEN] [default: 127.0.0.1:8717]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
@@ -43,6 +49,9 @@ pub(super) struct Settings {
     /// Whether imported keys of any shape are looked up [env: NIGHTLATCH_SET_ACCEPTS_FOREIGN] [default: true]
     #[arg(long, value_name = "BOOL", help_heading = "Read at the first start only")]
     set_accepts_foreign: Option<String>,
+    /// How long after a head was issued routes marked open may be answered, such as 30m; not at all when absent [env: NIGHTLATCH_SET_OPEN]
+    #[arg(long, value_name = "DURATION", help_heading = "Read at the first start only")]
+    set_open: Option<String>,
 }
 
 impl Settings {
@@ -50,6 +59,8 @@ impl Settings {
     pub(super) fn load(&self) -> Result<Config, Failure> {
         let flags = [
             ("data_dir", &self.data_dir),
+            ("sets_dir", &self.sets_dir),
+            ("master_key_file", &self.master_key_file),
             ("listen", &self.listen),
             ("log", &self.log),
             ("log_format", &self.log_format),
@@ -59,6 +70,7 @@ impl Settings {
             ("set.validity_seconds", &self.set_validity_seconds),
             ("set.skew_seconds", &self.set_skew_seconds),
             ("set.accepts_foreign", &self.set_accepts_foreign),
+            ("set.open", &self.set_open),
         ];
         let sources = Sources {
             flags: flags.into_iter().filter_map(|(key, text)| Some((key, text.clone()?))).collect(),

@@ -14,6 +14,8 @@ use crate::secrets::{Secrets, check_private};
 
 /// The shortest validity of a set that is copied to a KV store, which may show a write a minute late.
 const MIN_KV_VALIDITY: Duration = Duration::from_secs(120);
+/// The longest time that open routes may be answered without news.
+const MAX_OPEN: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long a database may take to answer a check.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -29,6 +31,13 @@ pub enum Finding {
 /// Whether a text is a log filter.
 pub(super) fn is_log_filter(text: &str) -> bool {
     EnvFilter::try_new(text).is_ok()
+}
+
+/// A duration such as `30m`, of at most a week.
+pub(super) fn duration(text: &str) -> Option<Duration> {
+    let span: jiff::Span = text.parse().ok()?;
+    let duration = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok()?;
+    Duration::try_from(duration).ok().filter(|duration| !duration.is_zero() && *duration <= MAX_OPEN)
 }
 
 /// Settings that contradict each other.
@@ -47,6 +56,11 @@ pub(super) fn relations(config: &Config) -> Vec<Fault> {
                 set.heartbeat.as_secs() * 2
             ),
         ));
+    }
+    if set.open.is_some_and(|open| open <= set.validity) {
+        let advice =
+            "open routes are answered longer than others: give more than set.validity_seconds, or leave it out";
+        faults.push(fault("set.open", advice.to_owned()));
     }
     for target in config.targets.iter().filter(|target| target.starts_with("kv:")) {
         if set.validity < MIN_KV_VALIDITY {
@@ -94,8 +108,9 @@ fn check_secrets(data_dir: &Path) -> Vec<Finding> {
     if !directory.exists() {
         return Vec::new();
     }
-    let files = ["root.key", "head.key", "pepper", "server.key"];
-    let paths = std::iter::once((directory.clone(), 0o700)).chain(files.map(|name| (directory.join(name), 0o600)));
+    let entries = std::fs::read_dir(&directory).into_iter().flatten().flatten();
+    let files = entries.map(|entry| (entry.path(), 0o600));
+    let paths = std::iter::once((directory.clone(), 0o700)).chain(files);
     let wrong = paths.filter_map(|(path, mode)| {
         check_private(&path, mode).err().map(|error| fault("secrets", path.display().to_string(), error.to_string()))
     });

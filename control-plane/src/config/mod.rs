@@ -20,6 +20,8 @@ use serde::de::DeserializeOwned;
 pub use check::{Finding, check};
 use layer::Layer;
 
+use crate::secrets::{MasterKey, SecretsError, read_private};
+
 /// One setting: its name in the file, its environment variable, its default.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
@@ -35,6 +37,9 @@ pub struct Setting {
 pub const SETTINGS: &[Setting] = &[
     setting("data_dir", "NIGHTLATCH_DATA_DIR", Some("./nightlatch-data")),
     setting("database_url", "DATABASE_URL", None),
+    setting("sets_dir", "NIGHTLATCH_SETS_DIR", None),
+    setting("master_key", "NIGHTLATCH_MASTER_KEY", None),
+    setting("master_key_file", "NIGHTLATCH_MASTER_KEY_FILE", None),
     setting("listen", "NIGHTLATCH_LISTEN", Some("127.0.0.1:8717")),
     setting("log", "NIGHTLATCH_LOG", Some("info")),
     setting("log_format", "NIGHTLATCH_LOG_FORMAT", Some("text")),
@@ -44,6 +49,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("set.validity_seconds", "NIGHTLATCH_SET_VALIDITY_SECONDS", Some("60")),
     setting("set.skew_seconds", "NIGHTLATCH_SET_SKEW_SECONDS", Some("5")),
     setting("set.accepts_foreign", "NIGHTLATCH_SET_ACCEPTS_FOREIGN", Some("true")),
+    setting("set.open", "NIGHTLATCH_SET_OPEN", None),
     setting("sync.targets", "NIGHTLATCH_SYNC_TARGETS", Some("[]")),
 ];
 
@@ -72,6 +78,8 @@ pub struct SetConfig {
     pub skew: Duration,
     /// Whether imported keys of any shape are looked up.
     pub accepts_foreign: bool,
+    /// How long after a head was issued routes that are open may be answered; none where they may not beyond its validity.
+    pub open: Option<Duration>,
 }
 
 /// A whole configuration, each value checked by itself.
@@ -81,6 +89,12 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// PostgreSQL, or SQLite in the data directory when absent. May hold a password.
     pub database_url: Option<SecretString>,
+    /// Where published files live: a directory that all replicas share. `sets` in the data directory when absent.
+    pub sets_dir: Option<PathBuf>,
+    /// The key that seals what several processes share through the database, where it is given as a text.
+    pub master_key: Option<SecretString>,
+    /// The file with that key.
+    pub master_key_file: Option<PathBuf>,
     /// The address to listen on.
     pub listen: SocketAddr,
     /// The log filter.
@@ -170,6 +184,23 @@ impl Config {
         Err(reader.faults)
     }
 
+    /// The directory of the sets' published files.
+    pub fn sets(&self) -> PathBuf {
+        self.sets_dir.clone().unwrap_or_else(|| self.data_dir.join("sets"))
+    }
+
+    /// The master key, where one is given.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is none.
+    pub fn master(&self) -> Result<Option<MasterKey>, SecretsError> {
+        if let Some(text) = &self.master_key {
+            return MasterKey::parse(text.expose_secret()).map(Some);
+        }
+        let Some(file) = &self.master_key_file else { return Ok(None) };
+        MasterKey::parse(&read_private(file)?).map(Some)
+    }
+
     /// The database's URL as the store takes it.
     pub fn store_url(&self) -> SecretString {
         match &self.database_url {
@@ -200,6 +231,9 @@ impl Reader<'_> {
     fn config(&mut self) -> Option<Config> {
         let data_dir = self.take::<PathBuf>("data_dir", "give a path");
         let database_url = self.database_url();
+        let sets_dir = self.optional::<PathBuf>("sets_dir", "give a path");
+        let master_key = self.optional::<String>("master_key", "give 32 bytes in base64");
+        let master_key_file = self.optional::<PathBuf>("master_key_file", "give a path");
         let listen = self.take_parsed(
             "listen",
             |text| text.parse::<SocketAddr>().ok(),
@@ -221,10 +255,15 @@ impl Reader<'_> {
         let validity = self.seconds("set.validity_seconds", 2..=86_400);
         let skew = self.seconds("set.skew_seconds", 0..=300);
         let accepts_foreign = self.take::<bool>("set.accepts_foreign", "give true or false");
+        let open =
+            self.optional_parsed("set.open", check::duration, "give a duration of at most 7d, such as 30m or 1h");
         let targets = self.take::<Vec<String>>("sync.targets", "give a list of texts");
         Some(Config {
             data_dir: data_dir?,
             database_url: database_url?,
+            sets_dir: sets_dir?,
+            master_key: master_key?.map(SecretString::from),
+            master_key_file: master_key_file?,
             listen: listen?,
             log: log?,
             log_format: log_format?,
@@ -235,6 +274,7 @@ impl Reader<'_> {
                 validity: validity?,
                 skew: skew?,
                 accepts_foreign: accepts_foreign?,
+                open: open?,
             },
             targets: targets?,
         })
@@ -254,6 +294,27 @@ impl Reader<'_> {
             self.fault(key, advice);
         }
         value
+    }
+
+    /// `None` when it is wrong, `Some(None)` when it is absent.
+    fn optional<T: DeserializeOwned>(&mut self, key: &'static str, advice: &str) -> Option<Option<T>> {
+        if self.figment.find_value(key).is_err() {
+            return Some(None);
+        }
+        self.take(key, advice).map(Some)
+    }
+
+    /// As [`optional`](Self::optional), of a text that has a meaning.
+    fn optional_parsed<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Option<T>,
+        advice: &str,
+    ) -> Option<Option<T>> {
+        if self.figment.find_value(key).is_err() {
+            return Some(None);
+        }
+        self.take_parsed(key, parse, advice).map(Some)
     }
 
     fn seconds(&mut self, key: &'static str, range: std::ops::RangeInclusive<u64>) -> Option<Duration> {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use nightlatch_gate::policy::{Draft, Policy};
 use nightlatch_keyset::note::{Signer, Verifier};
 use nightlatch_keyset::{Hash, Pepper};
@@ -11,6 +12,7 @@ use nightlatch_keyset::{Hash, Pepper};
 use super::directory::SetDirectory;
 use super::error::Error;
 use crate::domain::SetId;
+use crate::secrets::{Keyring, SecretsError};
 
 /// Which set to publish, with what, and where to.
 pub struct PublisherConfig {
@@ -19,10 +21,12 @@ pub struct PublisherConfig {
     /// This process's name as holder of the lease: the instance id of its locked data directory, so that there is one
     /// process of that name.
     pub holder: String,
-    /// Signs heads and deltas.
-    pub signer: Signer,
-    /// The peppers this process holds; the set says which is in force.
-    pub peppers: Vec<Pepper>,
+    /// Signs heads and deltas: the key that the current epoch is signed with.
+    pub signer: Arc<Signer>,
+    /// All keys that this process holds; the set says which signs, and which pepper is in force.
+    pub keys: Keyring,
+    /// Where to look for keys that the set names and this process does not hold yet; `None` where there are no others.
+    pub key_source: Option<KeySource>,
     /// Where the files go.
     pub directory: SetDirectory,
     /// When to cut, how often to look.
@@ -37,10 +41,14 @@ impl fmt::Debug for PublisherConfig {
     }
 }
 
+/// Reads the keys anew.
+pub type KeySource = Arc<dyn Fn() -> BoxFuture<'static, Result<Keyring, SecretsError>> + Send + Sync>;
+
 /// When a publisher does what.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How long the lease lasts without being renewed.
+    /// How long the lease lasts without being renewed: with a quarter of it, in which others look, the longest time
+    /// without a leader.
     pub lease: Duration,
     /// The most change rows that one version takes; the rest follow in later ones, so that no transaction is long.
     pub max_changes: u32,
@@ -73,7 +81,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            lease: Duration::from_secs(10),
+            lease: Duration::from_secs(6),
             max_changes: 32_768,
             min_overlay: 65_536,
             edge_memory: 100 << 20,
@@ -166,12 +174,28 @@ impl PublisherConfig {
         }
     }
 
-    pub(super) fn pepper(&self, id: &str) -> Result<&Pepper, Error> {
-        self.peppers.iter().find(|p| p.id() == id).ok_or_else(|| Error::PepperMissing { id: id.to_owned() })
+    /// The same with other keys.
+    pub(super) fn with_keys(&self, signer: Arc<Signer>, keys: Keyring) -> Self {
+        Self {
+            set: self.set.clone(),
+            holder: self.holder.clone(),
+            signer,
+            keys,
+            key_source: self.key_source.clone(),
+            directory: self.directory.clone(),
+            limits: self.limits,
+            probe: self.probe.clone(),
+        }
     }
 
-    pub(super) fn verifiers(&self) -> [Verifier; 1] {
-        [self.signer.verifier()]
+    pub(super) fn pepper(&self, id: &str) -> Result<&Pepper, Error> {
+        self.keys.peppers.iter().find(|p| p.id() == id).ok_or_else(|| Error::PepperMissing { id: id.to_owned() })
+    }
+
+    /// Those who may have signed what this process finds published.
+    pub(super) fn verifiers(&self) -> Vec<Verifier> {
+        let held = self.keys.signers.iter().filter(|signer| !Arc::ptr_eq(signer, &self.signer));
+        std::iter::once(&self.signer).chain(held).map(|signer| signer.verifier()).collect()
     }
 }
 

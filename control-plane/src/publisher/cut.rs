@@ -11,6 +11,7 @@ use super::signing::{clock, issued_without_some, policy_file, policy_in_force, s
 use crate::store::Tx;
 use crate::store::lease::Lease;
 use crate::store::publication;
+use crate::store::trust;
 use crate::store::versions::{self, EpochRow};
 
 /// A base that has been made and not been published.
@@ -117,8 +118,8 @@ pub(super) async fn conclude(
         issued,
         valid_until: issued.saturating_add(state.validity_ms),
         skew: state.skew_ms,
-        open_until: None,
-        trust: None,
+        open_until: (state.open_ms > 0).then(|| issued.saturating_add(state.open_ms)),
+        trust: state.trust,
     };
     let row = EpochRow {
         incarnation: info.incarnation,
@@ -137,5 +138,6 @@ pub(super) async fn conclude(
     versions::insert_epoch(tx, set, &row, issued, base.reason.as_str()).await?;
     let note = head.sign(&config.signer);
     save(tx, set, &head, &note, state.validity_ms).await?;
+    trust::signs_from_now(tx, set, &config.signer.verifier().to_vkey(), now).await?;
     Ok(Concluded { head, note, policy: policy_bytes, begun: now })
 }

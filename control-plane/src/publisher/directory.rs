@@ -7,13 +7,20 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nightlatch_keyset::FileName;
 use nightlatch_keyset::note::MAX_NOTE_LEN;
 
+use crate::store::os_random;
+
 /// The name of the head.
 pub const HEAD: &str = "head";
+/// The name of the note that lists the keys that sign.
+pub const TRUST: &str = "trust";
+/// The name of the note that ends keys while no head can be signed.
+pub const DENY: &str = "deny";
 /// The directory of all other files, beside the head.
 pub const FILES: &str = "files";
 
@@ -79,8 +86,24 @@ impl SetDirectory {
     /// # Errors
     /// [`DirectoryError`].
     pub fn head(&self) -> Result<Option<String>, DirectoryError> {
-        let bytes = read(&self.head_path(), MAX_NOTE_LEN as u64)?;
+        self.note(HEAD)
+    }
+
+    /// The text of a note beside the head: [`TRUST`] or [`DENY`]. As [`head`](Self::head).
+    ///
+    /// # Errors
+    /// [`DirectoryError`].
+    pub fn note(&self, name: &str) -> Result<Option<String>, DirectoryError> {
+        let bytes = read(&self.root.join(name), MAX_NOTE_LEN as u64)?;
         Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// Replaces a note beside the head.
+    ///
+    /// # Errors
+    /// [`DirectoryError`]; then it is as it was before.
+    pub fn put_note(&self, name: &str, note: &str) -> Result<(), DirectoryError> {
+        write(&self.root, name, note.as_bytes())
     }
 
     /// A file's bytes, at most `limit` and one more; `None` where it is not there.
@@ -151,8 +174,14 @@ fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, DirectoryError> {
 fn write(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), DirectoryError> {
     // A name of its own for every write: a task that was given up may still be at the one before.
     static WRITES: AtomicU64 = AtomicU64::new(0);
+    // And for every process: one that was deposed may still be at it, in a directory that both share.
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| {
+        let mut random = [0; 8];
+        os_random(&mut random);
+        u64::from_le_bytes(random)
+    });
     let number = WRITES.fetch_add(1, Ordering::Relaxed);
-    let unfinished = directory.join(format!("{UNFINISHED}{name}.{number}"));
+    let unfinished = directory.join(format!("{UNFINISHED}{name}.{}.{number}", *PROCESS));
     let finished = directory.join(name);
     let written = OpenOptions::new().write(true).create(true).truncate(true).open(&unfinished).and_then(|mut file| {
         file.write_all(bytes)?;

@@ -4,6 +4,7 @@ use nightlatch_keyset::{FileName, Malformed, Refused, StatementError};
 
 use super::Step;
 use super::directory::DirectoryError;
+use crate::secrets::SecretsError;
 use crate::store;
 
 /// Why a publisher could not go on. Nothing half-done is visible to edges: the head is written last.
@@ -19,6 +20,12 @@ pub enum Error {
     /// Another process has become leader.
     #[error("another process has taken over the set")]
     Deposed,
+    /// A newer head has appeared in the directory: another process has taken over, and this one has not noticed yet.
+    #[error("{what} has been published meanwhile")]
+    Overtaken {
+        /// That head.
+        what: String,
+    },
     /// Files of a later state than the database's have been published: the database was restored from a backup.
     #[error(
         "{what} is ahead of the database, which was probably restored from a backup: nothing is signed until the \
@@ -46,6 +53,21 @@ pub enum Error {
         /// The pepper's id.
         id: String,
     },
+    /// The set's heads are to be signed with a key that this process does not hold.
+    #[error(
+        "heads are signed with key {vkey} now, which this process does not hold: restore the secrets that belong to this \
+         database, or, where several processes share it, give all of them the same master key"
+    )]
+    SignerMissing {
+        /// Its verifier key.
+        vkey: String,
+    },
+    /// The list of keys that sign.
+    #[error(transparent)]
+    Trust(#[from] crate::trust::Error),
+    /// The keys cannot be read.
+    #[error("the keys cannot be read: {0}")]
+    Secrets(#[from] SecretsError),
     /// The stored head cannot be read with this process's signing key.
     #[error("the stored head is not one this process has signed: {0}")]
     StoredHead(StatementError),
@@ -76,6 +98,7 @@ impl Error {
             Self::Ahead { .. }
                 | Self::Contradiction { .. }
                 | Self::PepperMissing { .. }
+                | Self::SignerMissing { .. }
                 | Self::StoredHead(_)
                 | Self::Malformed(_)
                 | Self::Inapplicable(_)

@@ -14,6 +14,7 @@ use super::config::{PublisherConfig, Step};
 use super::epoch::Epoch;
 use super::error::Error;
 use super::load::{Loaded, load};
+use super::notes::Notes;
 use super::signing::policy_in_force;
 use super::status::{PublisherStatus, Role};
 use crate::store::Store;
@@ -22,6 +23,9 @@ use crate::store::publication::{self, SetState};
 
 /// Between attempts after a failure: at first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How often the lease is renewed while one piece of work takes long.
+const RENEWAL: Duration = Duration::from_secs(2);
 
 /// What the task owns.
 pub(super) struct Leader {
@@ -33,6 +37,10 @@ pub(super) struct Leader {
     /// A build in the background has come to its end.
     pub(super) built: Arc<Notify>,
     pub(super) stop: CancellationToken,
+    /// The next epoch is signed with these keys.
+    pub(super) next: Option<Arc<PublisherConfig>>,
+    /// The notes beside the head.
+    pub(super) notes: Notes,
 }
 
 /// The lease and what is known under it.
@@ -76,7 +84,8 @@ impl Leader {
                         () = self.stop.cancelled() => {}
                         () = sleep_until(wake_at) => {}
                         // These fail only when the other side is gone; then the clock wakes.
-                        Ok(()) = commits.changed() => {}
+                        // Who stands by has nothing to do for a commit.
+                        Ok(()) = commits.changed(), if tenure.is_some() => {}
                         Ok(()) = self.wanted.changed() => {}
                         () = self.built.notified() => {}
                     }
@@ -112,11 +121,12 @@ impl Leader {
             *slot = self.acquire().await?;
         }
         let Some(tenure) = slot else {
-            self.status.send_modify(|status| {
-                status.role = Role::Standby;
-                status.error = None;
-                status.refused = false;
-            });
+            let (state, term) = {
+                let mut read = self.store.read().await?;
+                let term = publication::lease_term(&mut read, &self.config.set).await?;
+                (publication::state(&mut read, &self.config.set).await?, term)
+            };
+            self.status.send_modify(|status| status.stand_by(term, &state));
             return Ok(Instant::now() + limits.lease / 4);
         };
         if matches!(tenure.state, Known::Nothing) {
@@ -124,8 +134,10 @@ impl Leader {
         }
         let state = self.look().await?;
         let heartbeat = Duration::from_millis(state.heartbeat_ms);
-        // A pepper that this process does not hold is refused before anything is signed under the old one.
-        self.config.pepper(&state.pepper_id)?;
+        // Keys that this process does not hold are refused before anything is signed with the old ones.
+        self.take_keys(&state).await?;
+        self.retire_keys(tenure, &state).await?;
+        self.take_denied(tenure, &state).await?;
         if matches!(tenure.state, Known::Published(None)) {
             self.first_epoch(tenure, &state).await?;
         }
@@ -163,7 +175,10 @@ impl Leader {
             .write(move |tx| Box::pin(async move { Lease::acquire(tx, &config.set, &config.holder, ttl_ms).await }));
         let Some(lease) = lease.await? else { return Ok(None) };
         tracing::info!(set = %self.config.set, term = lease.term(), "this process publishes the set");
-        self.status.send_modify(|status| status.role = Role::Leading(lease.term()));
+        self.status.send_modify(|status| {
+            status.term = lease.term();
+            status.role = Role::Leading(status.term);
+        });
         self.config.reached(Step::Leading)?;
         Ok(Some(Tenure {
             lease,
@@ -187,13 +202,17 @@ impl Leader {
             return Err(Error::Deposed);
         }
         tenure.building = None;
+        self.sign_as_before().await?;
+        self.notes = Notes::default();
         let show = |progress| self.status.send_modify(|status| status.build = progress);
         let watch = Watch { lease: Some(&tenure.lease), progress: &show };
-        let Loaded { epoch, mended } = load(&self.store, &self.config, &watch).await?;
+        let loading = load(&self.store, &self.config, &watch);
+        let Loaded { epoch, mended } = keep(&self.store, &tenure.lease, loading).await?;
         if !mended.is_empty() {
             tracing::warn!(files = ?mended, "published files were missing or damaged and have been written again");
         }
         self.config.reached(Step::Loaded)?;
+        self.next = None;
         tenure.chores = Chores::default();
         if let Some(epoch) = &epoch {
             self.status.send_modify(|status| status.show(epoch));
@@ -275,6 +294,30 @@ impl Leader {
     async fn count_unpublished(&self) -> Option<u64> {
         let mut read = self.store.read().await.ok()?;
         publication::unnumbered(&mut read, &self.config.set).await.ok()
+    }
+}
+
+/// Does long work under the lease, which is renewed meanwhile.
+///
+/// # Errors
+/// Those of the work; [`Error::Deposed`] where the lease has passed to another process.
+pub(super) async fn keep<T>(
+    store: &Store,
+    lease: &Lease,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let renewing = async {
+        loop {
+            sleep(RENEWAL).await;
+            let lease = lease.clone();
+            if !store.write(move |tx| Box::pin(async move { lease.renew(tx).await })).await? {
+                return Err(Error::Deposed);
+            }
+        }
+    };
+    tokio::select! {
+        done = work => done,
+        lost = renewing => lost,
     }
 }
 

@@ -14,10 +14,11 @@ use super::config::PublisherConfig;
 use super::epoch::Epoch;
 use super::error::Error;
 use super::mend::Mender;
+use super::notes::put_trust;
 use super::signing::policy_file;
 use crate::store::publication::{self, SetState};
 use crate::store::versions::{self, EpochRow};
-use crate::store::{self, Store};
+use crate::store::{self, Store, trust};
 
 /// What was found.
 pub(super) struct Loaded {
@@ -36,7 +37,7 @@ pub(super) async fn load(store: &Store, config: &PublisherConfig, watch: &Watch<
     let directory = config.directory.clone();
     blocking(move || Ok(directory.create()?)).await?;
     let stored = stored_head(&state, config)?;
-    refuse_if_ahead(config, stored.as_ref().map(|(head, _)| head)).await?;
+    refuse_if_ahead(config, &state, stored.as_ref().map(|(head, _)| head)).await?;
     let Some((head, note)) = stored else {
         return Ok(Loaded { epoch: None, mended: Vec::new() });
     };
@@ -55,13 +56,15 @@ pub(super) async fn load(store: &Store, config: &PublisherConfig, watch: &Watch<
         return Err(Error::contradiction("the stored versions do not lead to the stored head's commitment"));
     }
     let epoch = Epoch::new(head, note, author, row.cutoff, row.created_at)?;
+    trust_file(&mut mender, epoch.head.trust).await?;
     head_file(&mut mender, &epoch.note).await?;
     Ok(Loaded { epoch: Some(epoch), mended: mender.mended })
 }
 
 fn stored_head(state: &SetState, config: &PublisherConfig) -> Result<Option<(Head, String)>, Error> {
     let Some(note) = &state.head else {
-        if state.version != 0 {
+        // A recovery has taken the head away and raised the incarnation: the base is to be made anew.
+        if state.version != 0 && state.incarnation == 0 {
             return Err(store::Error::Corrupt("head").into());
         }
         return Ok(None);
@@ -88,16 +91,22 @@ fn rows_of<'a>(head: &Head, epochs: &'a [EpochRow]) -> Result<(&'a EpochRow, Opt
 
 /// Refuses to go on from a database that is older than what has been published. A file is written only after the
 /// transaction it belongs to is committed, so any file of a later state says so.
-async fn refuse_if_ahead(config: &PublisherConfig, stored: Option<&Head>) -> Result<(), Error> {
+async fn refuse_if_ahead(config: &PublisherConfig, state: &SetState, stored: Option<&Head>) -> Result<(), Error> {
     let directory = config.directory.clone();
     let (note, files) = blocking(move || Ok((directory.head()?, directory.list()?))).await?;
-    let state = stored.map_or((0, 0, 0), |head| (head.incarnation, head.epoch, head.version));
+    let state = (state.incarnation, state.epoch, state.version);
     if let Some(note) = note {
         match (Head::open(&note, &config.verifiers()), stored) {
-            (Ok(published), None) => return Err(Error::Ahead { what: describe(&published) }),
+            (Ok(published), None) if (published.incarnation, published.epoch, published.version) > state => {
+                return Err(Error::Ahead { what: describe(&published) });
+            }
+            // What the recovery was made from: the first head of the new incarnation takes its place.
+            (Ok(_), None) => {}
             (Ok(published), Some(stored)) => compare_heads(&published, stored)?,
             (Err(StatementError::Note(NoteError::UnknownSigner)), _) => {
-                return Err(Error::contradiction("the published head was signed with another key than this process's"));
+                return Err(Error::contradiction(
+                    "the published head was signed with a key that this process does not hold",
+                ));
             }
             (Err(error), _) => tracing::warn!(%error, "the published head is damaged and will be written again"),
         }
@@ -120,7 +129,7 @@ fn compare_heads(published: &Head, stored: &Head) -> Result<(), Error> {
     }
 }
 
-fn describe(head: &Head) -> String {
+pub(super) fn describe(head: &Head) -> String {
     format!(
         "the published head (incarnation {}, epoch {}, version {}, issued {})",
         head.incarnation, head.epoch, head.version, head.issued
@@ -133,6 +142,17 @@ async fn policy(mender: &mut Mender<'_>, head: &Head) -> Result<(), Error> {
     if there.is_none_or(|bytes| Hash::of(&bytes) != head.policy) {
         let bytes = policy_file(&mut mender.store.read().await?, &mender.config.set, &head.policy).await?;
         mender.write(&name, bytes).await?;
+    }
+    Ok(())
+}
+
+/// The note that the head names comes before it.
+async fn trust_file(mender: &mut Mender<'_>, version: Option<u64>) -> Result<(), Error> {
+    let Some(version) = version else { return Ok(()) };
+    let note = trust::note(&mut mender.store.read().await?, &mender.config.set, version).await?;
+    let note = note.ok_or(store::Error::Corrupt("trust note"))?;
+    if put_trust(mender.config, note).await? {
+        mender.mended.push(super::directory::TRUST.to_owned());
     }
     Ok(())
 }

@@ -25,9 +25,11 @@ mod epoch;
 mod error;
 mod fold;
 mod image;
+mod keys;
 mod leader;
 mod load;
 mod mend;
+mod notes;
 mod numbering;
 mod publish;
 mod reason;
@@ -42,7 +44,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{Limits, Probe, PublisherConfig, Step, empty_policy};
+pub use config::{KeySource, Limits, Probe, PublisherConfig, Step, empty_policy};
 pub use directory::SetDirectory;
 pub use error::Error;
 pub use reason::CutReason;
@@ -76,6 +78,8 @@ impl Publisher {
             wanted: wishes,
             built: Arc::default(),
             stop: stop.clone(),
+            next: None,
+            notes: Default::default(),
         };
         Self { store, config, status: watched, wanted, stop, task: tokio::spawn(leader.run()) }
     }

@@ -48,7 +48,7 @@ pub(super) async fn number(
     if !lease.renew(tx).await? {
         return Err(Error::Deposed);
     }
-    let state = publication::state(tx, set).await?;
+    let state = publication::state(tx, set).await?.named_by(&config.signer, &epoch.head);
     // The clock first, then the changes: one committed after this instant may be missing, none before it is.
     let now = clock(tx, &state).await?;
     let (version, limit, columns) = (state.version + 1, config.limits.max_changes, epoch.columns());

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use nightlatch_keyset::{FileName, Hash};
+use nightlatch_keyset::{FileName, Hash, Head};
+use nightlatch_sync::Mark;
 use tokio::time::Instant;
 
 use super::blocking;
@@ -10,6 +11,7 @@ use super::config::Step;
 use super::epoch::Epoch;
 use super::error::Error;
 use super::leader::{Known, Leader, Tenure};
+use super::load::describe;
 use super::numbering::{Numbered, Signed, number};
 use super::reason::CutReason;
 
@@ -78,13 +80,23 @@ impl Leader {
 
     /// Replaces the head: everything it implies is in place. `cut` says why it begins an epoch, if it does.
     pub(super) async fn write_head(
-        &self,
+        &mut self,
         epoch: &Epoch,
         started: Instant,
         cut: Option<CutReason>,
     ) -> Result<(), Error> {
         let (directory, note) = (self.config.directory.clone(), epoch.note.clone());
-        blocking(move || Ok(directory.put_head(&note)?)).await?;
+        self.write_trust(epoch.head.trust).await?;
+        let (verifiers, mark) = (self.config.verifiers(), Mark::of(&epoch.head));
+        blocking(move || {
+            // The directory may be shared with the process that has taken over meanwhile.
+            let there = directory.head()?.and_then(|there| Head::open(&there, &verifiers).ok());
+            match there.filter(|there| Mark::of(there) > mark) {
+                Some(there) => Err(Error::Overtaken { what: describe(&there) }),
+                None => Ok(directory.put_head(&note)?),
+            }
+        })
+        .await?;
         self.status.send_modify(|status| {
             status.show(epoch);
             status.heads += 1;

@@ -22,6 +22,10 @@ pub enum CutReason {
     Pepper,
     /// Rows are to have other columns.
     Columns,
+    /// Heads are to be signed with another key.
+    Signer,
+    /// The set was recovered: it is made anew from the database.
+    Recovery,
     /// Too many keys beside the base: lookups and memory suffer.
     Overlay,
     /// Base and changes together are more than the smallest edge holds.
@@ -41,6 +45,8 @@ impl CutReason {
             Self::First => "first",
             Self::Pepper => "pepper",
             Self::Columns => "columns",
+            Self::Signer => "signer",
+            Self::Recovery => "recovery",
             Self::Overlay => "overlay",
             Self::Memory => "memory",
             Self::DeltaBytes => "delta_bytes",

@@ -9,7 +9,7 @@ use super::config::{empty_policy, empty_policy_hash};
 use super::error::Error;
 use crate::domain::SetId;
 use crate::store::publication::{self, Published, SetState};
-use crate::store::{self, Read, Tx};
+use crate::store::{self, Read, Tx, trust};
 
 /// The database clock, to be read before the snapshot of the changes that a head is to include.
 ///
@@ -53,6 +53,7 @@ pub(super) async fn save(tx: &mut Tx, set: &SetId, head: &Head, note: &str, vali
         issued: head.issued,
         validity_ms,
     };
+    trust::note_open(tx, set, head.open_until.map_or(0, |until| until - head.issued)).await?;
     Ok(publication::save_head(tx, set, &published).await?)
 }
 
@@ -65,6 +66,8 @@ pub(super) fn terms(state: &SetState, policy_len: u64, numbers: bool) -> Terms {
         policy: policy_in_force(state),
         policy_len,
         accepts_foreign: state.accepts_foreign && numbers,
+        open_ms: (state.open_ms > 0).then_some(state.open_ms),
+        trust: state.trust,
     }
 }
 

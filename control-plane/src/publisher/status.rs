@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::epoch::Epoch;
 use super::reason::CutReason;
+use crate::store::publication::SetState;
 
 /// Whether this process is the one that numbers and signs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +19,18 @@ pub enum Role {
     Standby,
     /// It has stopped.
     Stopped,
+}
+
+impl Role {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Leading(_) => "leading",
+            Self::Standby => "standby",
+            Self::Stopped => "stopped",
+        }
+    }
 }
 
 /// What a build from the database is at.
@@ -64,6 +77,8 @@ impl fmt::Display for Progress {
 pub struct PublisherStatus {
     /// Whether this process publishes.
     pub role: Role,
+    /// The lease's term, whoever leads: a leader whose term is lower has been deposed.
+    pub term: u64,
     /// Recovery count of the published head.
     pub incarnation: u64,
     /// Base number of the published head.
@@ -99,6 +114,15 @@ pub struct PublisherStatus {
 }
 
 impl PublisherStatus {
+    /// Takes over what another process has published, as the database has it.
+    pub(super) fn stand_by(&mut self, term: u64, state: &SetState) {
+        (self.role, self.term) = (Role::Standby, term);
+        (self.error, self.refused, self.build) = (None, false, None);
+        (self.incarnation, self.epoch, self.version) = (state.incarnation, state.epoch, state.version);
+        self.issued = state.head.as_ref().map(|_| state.head_issued);
+        self.valid_until = self.issued.map(|issued| issued.saturating_add(state.validity_ms));
+    }
+
     /// Takes over what has been published.
     pub(super) fn show(&mut self, epoch: &Epoch) {
         let head = &epoch.head;

@@ -9,19 +9,25 @@ use tokio::time::Instant;
 
 use super::background::{Building, Built, Plan, Target, catch_up};
 use super::blocking;
+use super::build::{Watch, build};
 use super::chores::Chores;
 use super::config::Step;
 use super::cut::{Made, conclude};
 use super::epoch::Epoch;
 use super::error::Error;
 use super::fold::{self, Next, Since, fold};
-use super::leader::{Known, Leader, Tenure};
+use super::leader::{Known, Leader, Tenure, keep};
 use super::reason::CutReason;
-use crate::store::publication::SetState;
+use crate::store::publication::{self, SetState};
+use crate::store::{self, versions};
 
 impl Leader {
-    /// Begins the first epoch, with an empty base: what is committed already follows as its versions.
+    /// Begins the first epoch, with an empty base: what is committed already follows as its versions. After a recovery, the
+    /// first of the new incarnation, with everything that has a version.
     pub(super) async fn first_epoch(&mut self, tenure: &mut Tenure, state: &SetState) -> Result<(), Error> {
+        if state.version > 0 {
+            return self.recovered(tenure, state).await;
+        }
         let started = Instant::now();
         let info = BaseInfo {
             set: self.config.set.as_str().to_owned(),
@@ -37,6 +43,42 @@ impl Leader {
         self.begin(tenure, started, Made::new(info, layout, CutReason::First, files, None), None).await
     }
 
+    /// Builds the base of a new incarnation from the database. No epoch goes on meanwhile.
+    async fn recovered(&mut self, tenure: &mut Tenure, state: &SetState) -> Result<(), Error> {
+        let started = Instant::now();
+        let (now, keys, earlier) = {
+            let mut read = self.store.read().await?;
+            let epochs = versions::epochs(&mut read, &self.config.set).await?;
+            let now = u64::try_from(read.now().await?).map_err(|_| store::Error::Corrupt("clock"))?;
+            let keys = publication::count_keys(&mut read, &self.config.set).await?;
+            (now, keys, epochs.first().map_or(0, |row| row.cutoff))
+        };
+        let cutoff = fold::cutoff(&self.config, now, earlier);
+        let mut columns = Columns { subject: true, number: state.accepts_foreign || tenure.imports };
+        loop {
+            let info = BaseInfo {
+                set: self.config.set.as_str().to_owned(),
+                workspace: state.workspace.clone(),
+                pepper: state.pepper_id.clone(),
+                incarnation: state.incarnation,
+                epoch: state.epoch + 1,
+                version: state.version + 1,
+                cutoff,
+            };
+            let layout = Layout::for_keys(keys, columns);
+            let show = |progress| self.status.send_modify(|status| status.build = progress);
+            let watch = Watch { lease: Some(&tenure.lease), progress: &show };
+            match build(&self.store, &self.config, info.clone(), layout, keys, &watch).await? {
+                Some(files) => {
+                    let made = Made::new(info, layout, CutReason::Recovery, files, None);
+                    return self.begin(tenure, started, made, None).await;
+                }
+                // Imported keys are still in a set that no longer takes any.
+                None => (tenure.imports, columns.number) = (true, true),
+            }
+        }
+    }
+
     /// Ends the epoch, if that is due: by what has become of it, or because the set is to be made otherwise.
     pub(super) async fn next_epoch(&mut self, tenure: &mut Tenure, state: &SetState) -> Result<(), Error> {
         let Known::Published(Some(epoch)) = &tenure.state else { return Ok(()) };
@@ -49,7 +91,8 @@ impl Leader {
         } else if epoch.columns() != target.columns {
             CutReason::Columns
         } else {
-            let reason = epoch.cut_reason(&self.config.limits);
+            let reason =
+                self.next.as_ref().map(|_| CutReason::Signer).or_else(|| epoch.cut_reason(&self.config.limits));
             if let (Some(reason), Some(layout)) = (reason, fold::layout(&epoch.author)) {
                 return self.rebase(tenure, reason, layout).await;
             }
@@ -92,7 +135,8 @@ impl Leader {
         let next = Next { layout, cutoff: fold::cutoff(&self.config, head.issued, cutoff), reason };
         tenure.building = None;
         // The old base is let go as soon as the new one is there.
-        let made = fold(&self.store, &self.config, author, &head.pepper, since, next).await?;
+        let folding = fold(&self.store, &self.config, author, &head.pepper, since, next);
+        let made = keep(&self.store, &tenure.lease, folding).await?;
         self.begin(tenure, started, made, Some(&head)).await
     }
 
@@ -116,7 +160,8 @@ impl Leader {
         tenure.state = Known::Nothing;
         // However many keys there have come to be: more bits of their tags are not at hand.
         let next = Next { layout: author.replica().layout(), cutoff: since.cutoff, reason };
-        let folded = fold(&self.store, &self.config, author, &target.pepper, since, next).await?;
+        let folding = fold(&self.store, &self.config, author, &target.pepper, since, next);
+        let folded = keep(&self.store, &tenure.lease, folding).await?;
         // Replicas of the epoch before have other tags or columns: the record would lead them nowhere.
         let made = folded.without_record();
         self.begin(tenure, started, made, Some(&head)).await
@@ -131,6 +176,9 @@ impl Leader {
         before: Option<&nightlatch_keyset::Head>,
     ) -> Result<(), Error> {
         self.config.reached(Step::BaseBuilt)?;
+        if let Some(next) = self.next.take() {
+            self.config = next;
+        }
         let Made { files, record, facts } = made;
         let (config, lease, base) = (self.config.clone(), tenure.lease.clone(), facts.clone());
         let before = before.map(|head| head.commitment);

@@ -1,18 +1,22 @@
-//! The secrets of a control plane: files of their own beside the database, readable by their owner only.
+//! The secrets of a control plane: files of their own beside the database, readable by their owner only, or, where several
+//! processes share them, sealed in the database under a master key ([`Vault`]).
 //!
 //! | file | holds |
 //! |---|---|
-//! | `root.key` | the seed of the root key, which will sign the list of head-signing keys; keep it offline |
-//! | `head.key` | the seed of the key that signs heads |
-//! | `pepper` | `id:base64`, as edges take it in `NIGHTLATCH_PEPPERS` |
+//! | `root.key`, `root-….key` | the seed of a root key, which signs the list of head-signing keys; keep it offline |
+//! | `head.key`, `head-….key` | the seed of a key that signs heads; the database says which one does |
+//! | `pepper`, `pepper-…` | `id:base64`, as edges take it in `NIGHTLATCH_PEPPERS` |
 //! | `server.key` | what cursors and kept answers are sealed with |
 //!
 //! The directory exists whole or not at all: it is filled under another name and then renamed, so that a first start
 //! that was cut short leaves nothing half-made. A file that is missing later is an error and never made anew, because
-//! edges would then refuse what is published.
+//! edges would then refuse what is published. Only root keys may be taken away: they are used where they are put.
 
 mod file;
+mod keyring;
+mod master_key;
 mod server_key;
+mod vault;
 
 use std::fmt;
 use std::fs;
@@ -24,8 +28,11 @@ use nightlatch_keyset::note::{Signer, VerifierError};
 use zeroize::Zeroizing;
 
 pub use file::{check_private, read_private, write_private};
+pub use keyring::Keyring;
+pub use master_key::MasterKey;
 pub use server_key::ServerKey;
 pub(crate) use server_key::{open, seal};
+pub use vault::Vault;
 
 /// Bytes of every secret.
 const LEN: usize = 32;
@@ -63,27 +70,54 @@ pub enum SecretsError {
     /// A file of an established control plane is gone.
     #[error("{} is missing; restore it from a backup: a new one would shut out every edge", .0.display())]
     Missing(PathBuf),
+    /// Another process made this database's workspace, and its secrets are not shared.
+    #[error(
+        "the secrets of this database are not in {}: they are another installation's. To run several on one database, give \
+         all of them the same master key (32 bytes in base64, in NIGHTLATCH_MASTER_KEY or the file that \
+         --master-key-file names) and start the one that has the secrets first; it puts them, sealed, into the database. \
+         Otherwise restore the directory from a backup", .0.display()
+    )]
+    Elsewhere(PathBuf),
+    /// The secrets are sealed in the database, and there is no master key.
+    #[error(
+        "the secrets of this database are sealed in it: give this process the master key of the others, in \
+         NIGHTLATCH_MASTER_KEY or the file that --master-key-file names"
+    )]
+    NoMasterKey,
+    /// The master key does not open what is sealed.
+    #[error("the master key is not the one that sealed the secrets in the database; give the key that the others have")]
+    WrongMasterKey,
+    /// The master key cannot be read as one.
+    #[error("the master key must be 32 bytes in base64; make one with: openssl rand -base64 32")]
+    BadMasterKey,
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
 }
 
-/// Everything secret that a control plane holds in files.
+/// The seed of a key.
+pub(crate) type Seed = Zeroizing<[u8; LEN]>;
+
+/// Everything secret that a control plane holds.
 pub struct Secrets {
-    root: Zeroizing<[u8; LEN]>,
-    head: Zeroizing<[u8; LEN]>,
-    pepper: PepperFile,
+    roots: Vec<Seed>,
+    heads: Vec<Seed>,
+    peppers: Vec<PepperFile>,
+    server_seed: Seed,
     server: ServerKey,
 }
 
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Secrets").field("pepper", &self.pepper.id).finish_non_exhaustive()
+        f.debug_struct("Secrets").field("peppers", &self.peppers).finish_non_exhaustive()
     }
 }
 
-/// The pepper of the set and its id.
+/// A pepper and its id.
 pub struct PepperFile {
     /// The name under which heads and bases refer to it.
     pub id: String,
-    secret: Zeroizing<[u8; LEN]>,
+    secret: Seed,
 }
 
 impl fmt::Debug for PepperFile {
@@ -93,6 +127,14 @@ impl fmt::Debug for PepperFile {
 }
 
 impl PepperFile {
+    /// Draws a new one.
+    pub fn generate(random: &mut dyn FnMut(&mut [u8])) -> Self {
+        let secret = fresh(random);
+        let mut id = [0; 4];
+        random(&mut id);
+        Self { id: format!("p{}", u32::from_le_bytes(id)), secret }
+    }
+
     /// The bytes themselves. Whoever calls this answers for where they go.
     pub fn expose(&self) -> &[u8; LEN] {
         &self.secret
@@ -102,6 +144,11 @@ impl PepperFile {
     pub fn to_text(&self) -> Zeroizing<String> {
         Zeroizing::new(format!("{}:{}", self.id, Base64::encode_string(self.secret.as_slice())))
     }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (id, encoded) = text.split_once(':').filter(|(id, _)| !id.is_empty())?;
+        Some(Self { id: id.to_owned(), secret: decode(encoded)? })
+    }
 }
 
 impl Secrets {
@@ -110,35 +157,27 @@ impl Secrets {
         data_dir.join("secrets")
     }
 
+    /// Draws every secret anew.
+    fn generate(random: &mut dyn FnMut(&mut [u8])) -> Self {
+        let (root, head, server_seed) = (fresh(random), fresh(random), fresh(random));
+        let peppers = vec![PepperFile::generate(random)];
+        let server = ServerKey::new(&server_seed);
+        Self { roots: vec![root], heads: vec![head], peppers, server_seed, server }
+    }
+
     /// Makes the directory and every secret in it.
     ///
     /// # Errors
     /// When the directory exists or cannot be written.
     pub fn create(data_dir: &Path, random: &mut dyn FnMut(&mut [u8])) -> Result<Self, SecretsError> {
-        let directory = Self::directory(data_dir);
-        let draft = data_dir.join("secrets.new");
-        if draft.exists() {
-            fs::remove_dir_all(&draft).map_err(|source| io(&draft, source))?;
-        }
-        file::create_private_dir(&draft)?;
-        let mut fresh = || {
-            let mut bytes = Zeroizing::new([0; LEN]);
-            random(bytes.as_mut_slice());
-            bytes
-        };
-        let (root, head, pepper, server) = (fresh(), fresh(), fresh(), fresh());
-        let mut id = [0; 4];
-        random(&mut id);
-        let pepper = PepperFile { id: format!("p{}", u32::from_le_bytes(id)), secret: pepper };
-        for (name, bytes) in [("root.key", &root), ("head.key", &head), ("server.key", &server)] {
-            let text = Zeroizing::new(Base64::encode_string(bytes.as_slice()));
-            write_private(&draft.join(name), text.as_bytes())?;
-        }
-        write_private(&draft.join("pepper"), pepper.to_text().as_bytes())?;
-        file::sync_dir(&draft)?;
-        fs::rename(&draft, &directory).map_err(|source| io(&directory, source))?;
-        file::sync_dir(data_dir)?;
-        Ok(Self { root, head, pepper, server: ServerKey::new(&server) })
+        let made = Self::generate(random);
+        create_directory(data_dir, |draft| {
+            write_seed(&draft.join(ROOT), &made.roots[0])?;
+            write_seed(&draft.join(HEAD), &made.heads[0])?;
+            write_seed(&draft.join(SERVER), &made.server_seed)?;
+            write_private(&draft.join(PEPPER), made.peppers[0].to_text().as_bytes())
+        })?;
+        Ok(made)
     }
 
     /// Reads the secrets.
@@ -152,12 +191,17 @@ impl Secrets {
         }
         check_private(&directory, 0o700)?;
         let read = || {
-            Ok(Self {
-                root: read_seed(&directory.join("root.key"))?,
-                head: read_seed(&directory.join("head.key"))?,
-                pepper: read_pepper(&directory.join("pepper"))?,
-                server: ServerKey::new(&*read_seed(&directory.join("server.key"))?),
-            })
+            let mut heads = vec![read_seed(&directory.join(HEAD))?];
+            for path in further(&directory, "head-", ".key")? {
+                heads.push(read_seed(&path)?);
+            }
+            let mut peppers = vec![read_pepper(&directory.join(PEPPER))?];
+            for path in further(&directory, "pepper-", "")? {
+                peppers.push(read_pepper(&path)?);
+            }
+            let server_seed = read_seed(&directory.join(SERVER))?;
+            let server = ServerKey::new(&server_seed);
+            Ok(Self { roots: read_roots(data_dir)?, heads, peppers, server_seed, server })
         };
         read().map_err(|error| match error {
             SecretsError::Io { path, source } if source.kind() == ErrorKind::NotFound => SecretsError::Missing(path),
@@ -165,22 +209,25 @@ impl Secrets {
         })
     }
 
-    /// The seed of the root key.
-    pub fn root_seed(&self) -> &[u8; LEN] {
-        &self.root
-    }
-
-    /// The signer of a set's heads. Its name tells edges of other sets that the head is not theirs.
+    /// The signers of a set's heads, the first start's first. Their name tells edges of other sets that a head is not theirs.
     ///
     /// # Errors
     /// [`VerifierError`] where the id cannot be part of a signer's name.
-    pub fn head_signer(&self, set: &str) -> Result<Signer, VerifierError> {
-        Signer::new(&format!("nightlatch/{set}"), &self.head)
+    pub fn head_signers(&self, set: &str) -> Result<Vec<Signer>, VerifierError> {
+        self.heads.iter().map(|seed| head_signer(set, seed)).collect()
     }
 
-    /// The pepper.
-    pub fn pepper(&self) -> &PepperFile {
-        &self.pepper
+    /// The root keys that are at hand. None where they are kept elsewhere.
+    ///
+    /// # Errors
+    /// [`VerifierError`] where the id cannot be part of a signer's name.
+    pub fn root_signers(&self, set: &str) -> Result<Vec<Signer>, VerifierError> {
+        self.roots.iter().map(|seed| root_signer(set, seed)).collect()
+    }
+
+    /// The peppers, the first start's first.
+    pub fn peppers(&self) -> &[PepperFile] {
+        &self.peppers
     }
 
     /// What cursors and kept answers are sealed with.
@@ -189,22 +236,105 @@ impl Secrets {
     }
 }
 
-fn read_seed(path: &Path) -> Result<Zeroizing<[u8; LEN]>, SecretsError> {
+/// A key that signs a set's heads.
+///
+/// # Errors
+/// [`VerifierError`] where the id cannot be part of a signer's name.
+pub(crate) fn head_signer(set: &str, seed: &[u8; LEN]) -> Result<Signer, VerifierError> {
+    Signer::new(&format!("nightlatch/{set}"), seed)
+}
+
+/// A key that signs the list of those.
+///
+/// # Errors
+/// [`VerifierError`] where the id cannot be part of a signer's name.
+pub(crate) fn root_signer(set: &str, seed: &[u8; LEN]) -> Result<Signer, VerifierError> {
+    Signer::new(&format!("nightlatch/{set}/root"), seed)
+}
+
+/// Reads a file that holds a key's seed.
+///
+/// # Errors
+/// When it is missing, malformed or open to others.
+pub(crate) fn read_seed(path: &Path) -> Result<Seed, SecretsError> {
     let text = read_private(path)?;
     decode(text.trim_end())
         .ok_or_else(|| SecretsError::Malformed { path: path.to_owned(), wanted: "32 bytes in base64" })
 }
 
+/// Writes a key's seed into a new file.
+///
+/// # Errors
+/// When the file exists or cannot be written.
+pub(crate) fn write_seed(path: &Path, seed: &[u8; LEN]) -> Result<(), SecretsError> {
+    write_private(path, Zeroizing::new(Base64::encode_string(seed)).as_bytes())
+}
+
+/// Draws a seed.
+pub(crate) fn fresh(random: &mut dyn FnMut(&mut [u8])) -> Seed {
+    let mut bytes = Zeroizing::new([0; LEN]);
+    random(bytes.as_mut_slice());
+    bytes
+}
+
+const ROOT: &str = "root.key";
+const HEAD: &str = "head.key";
+const PEPPER: &str = "pepper";
+const SERVER: &str = "server.key";
+
+/// Makes the directory of the secrets with what `fill` writes, all of it or none.
+fn create_directory(data_dir: &Path, fill: impl FnOnce(&Path) -> Result<(), SecretsError>) -> Result<(), SecretsError> {
+    let directory = Secrets::directory(data_dir);
+    let draft = data_dir.join("secrets.new");
+    if draft.exists() {
+        fs::remove_dir_all(&draft).map_err(|source| io(&draft, source))?;
+    }
+    file::create_private_dir(&draft)?;
+    fill(&draft)?;
+    file::sync_dir(&draft)?;
+    fs::rename(&draft, &directory).map_err(|source| io(&directory, source))?;
+    file::sync_dir(data_dir)
+}
+
+/// The root keys in the directory; none where it or they are not there.
+fn read_roots(data_dir: &Path) -> Result<Vec<Seed>, SecretsError> {
+    let directory = Secrets::directory(data_dir);
+    let mut roots = Vec::new();
+    if directory.join(ROOT).exists() {
+        roots.push(read_seed(&directory.join(ROOT))?);
+    }
+    for path in further(&directory, "root-", ".key")? {
+        roots.push(read_seed(&path)?);
+    }
+    Ok(roots)
+}
+
+/// Later files of a kind, by name.
+fn further(directory: &Path, prefix: &str, suffix: &str) -> Result<Vec<PathBuf>, SecretsError> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(io(directory, error)),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| io(directory, error))?;
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|name| name.starts_with(prefix) && name.ends_with(suffix)) {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
 fn read_pepper(path: &Path) -> Result<PepperFile, SecretsError> {
     let text = read_private(path)?;
-    text.trim_end()
-        .split_once(':')
-        .filter(|(id, _)| !id.is_empty())
-        .and_then(|(id, encoded)| Some(PepperFile { id: id.to_owned(), secret: decode(encoded)? }))
+    PepperFile::parse(text.trim_end())
         .ok_or_else(|| SecretsError::Malformed { path: path.to_owned(), wanted: "`id:` and 32 bytes in base64" })
 }
 
-fn decode(text: &str) -> Option<Zeroizing<[u8; LEN]>> {
+fn decode(text: &str) -> Option<Seed> {
     let mut bytes = Zeroizing::new([0; LEN]);
     let length = Base64::decode(text, bytes.as_mut_slice()).ok()?.len();
     (length == LEN).then_some(bytes)
@@ -226,11 +356,11 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let made = Secrets::create(data.path(), &mut os_random).unwrap();
         let read = Secrets::open(data.path()).unwrap();
-        assert_eq!(made.root_seed(), read.root_seed());
-        let vkey = |secrets: &Secrets| secrets.head_signer("set_a").unwrap().verifier().to_vkey();
-        assert_eq!(vkey(&made), vkey(&read));
-        assert_eq!(made.pepper().to_text(), read.pepper().to_text());
-        assert_ne!(*made.root, *made.head);
+        let vkeys = |signers: Vec<Signer>| signers.iter().map(|one| one.verifier().to_vkey()).collect::<Vec<_>>();
+        assert_eq!(vkeys(made.root_signers("set_a").unwrap()), vkeys(read.root_signers("set_a").unwrap()));
+        assert_eq!(vkeys(made.head_signers("set_a").unwrap()), vkeys(read.head_signers("set_a").unwrap()));
+        assert_eq!(made.peppers()[0].to_text(), read.peppers()[0].to_text());
+        assert_ne!(*made.roots[0], *made.heads[0]);
         let mode = |name: &str| fs::metadata(data.path().join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode("secrets"), 0o700);
         for name in ["root.key", "head.key", "pepper", "server.key"] {
@@ -245,6 +375,14 @@ mod tests {
         drop(Secrets::create(data.path(), &mut os_random).unwrap());
         fs::remove_file(data.path().join("secrets/pepper")).unwrap();
         assert!(matches!(Secrets::open(data.path()), Err(SecretsError::Missing(_))));
+    }
+
+    #[test]
+    fn the_root_key_may_be_taken_away() {
+        let data = tempfile::tempdir().unwrap();
+        drop(Secrets::create(data.path(), &mut os_random).unwrap());
+        fs::remove_file(data.path().join("secrets/root.key")).unwrap();
+        assert!(Secrets::open(data.path()).unwrap().root_signers("set_a").unwrap().is_empty());
     }
 
     #[test]

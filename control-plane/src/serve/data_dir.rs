@@ -29,7 +29,7 @@ pub enum DataDirError {
 
 /// A data directory that is this process's own until it is dropped.
 #[derive(Debug)]
-pub(super) struct DataDir {
+pub(crate) struct DataDir {
     path: PathBuf,
     instance: String,
     // The lock ends with the file handle, also when the process is killed.
@@ -38,7 +38,7 @@ pub(super) struct DataDir {
 
 impl DataDir {
     /// Makes the directory where it is missing, and locks it.
-    pub(super) fn open(path: &Path) -> Result<Self, DataDirError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, DataDirError> {
         let at = |path: &Path| {
             let path = path.to_owned();
             move |source| DataDirError::Io { path, source }
@@ -67,12 +67,8 @@ impl DataDir {
     }
 
     /// This installation's name as holder of leases.
-    pub(super) fn instance(&self) -> &str {
+    pub(crate) fn instance(&self) -> &str {
         &self.instance
-    }
-
-    pub(super) fn sets(&self) -> PathBuf {
-        self.path.join("sets")
     }
 
     pub(super) fn enrolment_token(&self) -> PathBuf {

@@ -4,14 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nightlatch_key::KeyText;
+
 use super::data_dir::DataDir;
 use super::{Enrolment, ServeError};
 use crate::api::mint_enrolment;
 use crate::config::Config;
 use crate::domain::WorkspaceId;
-use crate::secrets::{Secrets, SecretsError, write_private};
+use crate::secrets::{Keyring, Secrets, SecretsError, Vault, write_private};
 use crate::store::workspaces::{self, Bootstrap, Set, Workspace};
-use crate::store::{Error, Store, enrolment, os_random, tokens};
+use crate::store::{Error, Store, enrolment, os_random, tokens, trust};
 
 /// How long an enrolment token is good.
 const ENROLMENT_LIFETIME: Duration = Duration::from_secs(3600);
@@ -19,7 +21,11 @@ const ENROLMENT_LIFETIME: Duration = Duration::from_secs(3600);
 const WORKSPACE_NAME: &str = "default";
 
 pub(super) struct FirstStart {
+    pub(super) vault: Vault,
     pub(super) secrets: Arc<Secrets>,
+    pub(super) keys: Keyring,
+    /// The verifier key of the key that signs.
+    pub(super) signer: String,
     pub(super) set: Set,
     pub(super) enrolment: Option<Enrolment>,
 }
@@ -27,25 +33,36 @@ pub(super) struct FirstStart {
 /// Brings the data directory and the database to where a server can start from.
 pub(super) async fn run(store: &Store, config: &Config, data_dir: &DataDir) -> Result<FirstStart, ServeError> {
     let established = workspaces::first(&mut store.read().await?).await?;
-    let secrets = secrets(data_dir.path(), established.is_some())?;
+    let vault = Vault::new(data_dir.path(), store.clone(), config.master()?);
+    let secrets = vault.establish(established.is_some()).await?;
     let (workspace, set) = match established {
         Some(found) => found,
         None => found_workspace(store, config, &secrets).await?,
     };
-    if set.pepper_id != secrets.pepper().id {
-        return Err(ServeError::Unfit(set.id.to_string()));
+    let unfit = || ServeError::Unfit(set.id.to_string());
+    let keys = Keyring::of(&secrets, set.id.as_str()).ok_or_else(unfit)?;
+    if !keys.holds_pepper(&set.pepper_id) {
+        return Err(unfit());
+    }
+    let signer = keys.signers.first().ok_or_else(unfit)?.verifier().to_vkey();
+    let signer = name_signer(store, &set, signer).await?;
+    if keys.signer(&signer).is_none() {
+        return Err(unfit());
+    }
+    if crate::trust::establish(store, &workspace.id, &set.id, &keys).await?.is_none() {
+        tracing::warn!(
+            "the set has no trust note, because no root key is here: its head-signing key can be replaced only by telling \
+             every edge; start once with secrets/root.key in place"
+        );
     }
     let enrolment = open_enrolment(store, &workspace.id, &data_dir.enrolment_token()).await?;
-    Ok(FirstStart { secrets: Arc::new(secrets), set, enrolment })
+    Ok(FirstStart { vault, secrets: Arc::new(secrets), keys, signer, set, enrolment })
 }
 
-/// Only a start that finds no workspace may make secrets: others would make every edge refuse what is published.
-fn secrets(data_dir: &Path, established: bool) -> Result<Secrets, SecretsError> {
-    if established || Secrets::directory(data_dir).exists() {
-        Secrets::open(data_dir)
-    } else {
-        Secrets::create(data_dir, &mut os_random)
-    }
+/// Says which key signs the set's heads, where nobody has said so yet; returns the one that does.
+async fn name_signer(store: &Store, set: &Set, vkey: String) -> Result<String, Error> {
+    let set = set.id.clone();
+    store.write(move |tx| Box::pin(async move { trust::name_signer(tx, &set, &vkey).await })).await
 }
 
 async fn found_workspace(store: &Store, config: &Config, secrets: &Secrets) -> Result<(Workspace, Set), Error> {
@@ -56,10 +73,19 @@ async fn found_workspace(store: &Store, config: &Config, secrets: &Secrets) -> R
         heartbeat_ms: ms(config.set.heartbeat),
         validity_ms: ms(config.set.validity),
         skew_ms: ms(config.set.skew),
-        pepper_id: secrets.pepper().id.clone(),
+        pepper_id: secrets.peppers().first().map(|pepper| pepper.id.clone()).unwrap_or_default(),
         accepts_foreign: config.set.accepts_foreign,
     };
-    store.write(|tx| Box::pin(async move { workspaces::bootstrap(tx, &wanted, &mut os_random).await })).await
+    let open = config.set.open.map_or(0, ms);
+    store
+        .write(move |tx| {
+            Box::pin(async move {
+                let made = workspaces::bootstrap(tx, &wanted, &mut os_random).await?;
+                trust::open_routes_for(tx, &made.1.id, open).await?;
+                Ok(made)
+            })
+        })
+        .await
 }
 
 /// Makes an enrolment token where nobody can administer the workspace and no earlier token would do.
@@ -72,6 +98,12 @@ async fn open_enrolment(store: &Store, workspace: &WorkspaceId, file: &Path) -> 
         return Ok(Some(Enrolment { file: file.to_owned(), fresh: None }));
     }
     drop(read);
+    let text = make_enrolment(store, workspace, file).await?;
+    Ok(Some(Enrolment { file: file.to_owned(), fresh: Some(text) }))
+}
+
+/// Makes a new enrolment token and writes it into the file. Those made before end.
+pub(crate) async fn make_enrolment(store: &Store, workspace: &WorkspaceId, file: &Path) -> Result<KeyText, ServeError> {
     let text = mint_enrolment(store.now().await?);
     if let Err(error) = std::fs::remove_file(file)
         && error.kind() != std::io::ErrorKind::NotFound
@@ -86,5 +118,5 @@ async fn open_enrolment(store: &Store, workspace: &WorkspaceId, file: &Path) -> 
             Box::pin(async move { enrolment::open(tx, &workspace, digest, lifetime).await })
         })
         .await?;
-    Ok(Some(Enrolment { file: file.to_owned(), fresh: Some(text) }))
+    Ok(text)
 }

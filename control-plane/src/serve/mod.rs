@@ -11,18 +11,20 @@ use std::sync::Arc;
 
 use axum::serve::ListenerExt as _;
 use nightlatch_key::KeyText;
-use nightlatch_keyset::Pepper;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, App, Parts};
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::publisher::{Limits, Publisher, PublisherConfig, SetDirectory};
-use crate::secrets::{Secrets, SecretsError};
+use crate::publisher::{KeySource, Limits, Publisher, PublisherConfig, SetDirectory};
+use crate::secrets::{Keyring, SecretsError};
 use crate::store::{self, Store};
 use chores::Chores;
-use data_dir::DataDir;
+use first_start::FirstStart;
+
+pub(crate) use data_dir::DataDir;
+pub(crate) use first_start::make_enrolment;
 
 pub use data_dir::DataDirError;
 pub use signals::{Signals, SignalsError};
@@ -40,6 +42,9 @@ pub enum ServeError {
     /// The database.
     #[error("the database cannot be used: {0}")]
     Store(#[from] store::Error),
+    /// The list of head-signing keys.
+    #[error(transparent)]
+    Trust(#[from] crate::trust::Error),
     /// The address.
     #[error("{address} cannot be listened on: {source}")]
     Listen {
@@ -90,12 +95,12 @@ impl Server {
             .map_err(|source| ServeError::Listen { address: config.listen, source })?;
         let address = listener.local_addr().map_err(|source| ServeError::Listen { address: config.listen, source })?;
         let metrics = Arc::new(Metrics::new());
-        let publisher = Publisher::spawn(store.clone(), publisher_config(&data_dir, &first.secrets, &first.set)?);
+        let publisher = Publisher::spawn(store.clone(), publisher_config(config, &data_dir, &first)?);
         let chores = Chores::spawn(store.clone(), publisher.status(), Arc::clone(&metrics));
         let app = App::new(Parts {
             store: store.clone(),
             secrets: first.secrets,
-            sets_dir: data_dir.sets(),
+            sets_dir: config.sets(),
             enrolment_file: data_dir.enrolment_token(),
             metrics,
             publisher: publisher.status(),
@@ -147,19 +152,24 @@ async fn connect(config: &Config) -> Result<Store, store::Error> {
     Store::connect(config.store_url().expose_secret()).await
 }
 
-fn publisher_config(
-    data_dir: &DataDir,
-    secrets: &Secrets,
-    set: &store::workspaces::Set,
-) -> Result<PublisherConfig, ServeError> {
-    let unfit = || ServeError::Unfit(set.id.to_string());
-    let pepper = secrets.pepper();
+fn publisher_config(config: &Config, data_dir: &DataDir, first: &FirstStart) -> Result<PublisherConfig, ServeError> {
+    let set = &first.set.id;
+    let signer = first.keys.signer(&first.signer).ok_or_else(|| ServeError::Unfit(set.to_string()))?;
+    let (vault, id) = (first.vault.clone(), set.clone());
+    let key_source: KeySource = Arc::new(move || {
+        let (vault, id) = (vault.clone(), id.clone());
+        Box::pin(async move {
+            let secrets = vault.open().await?;
+            Keyring::of(&secrets, id.as_str()).ok_or(SecretsError::Store(store::Error::Corrupt("set id")))
+        })
+    });
     Ok(PublisherConfig {
-        set: set.id.clone(),
+        set: set.clone(),
         holder: data_dir.instance().to_owned(),
-        signer: secrets.head_signer(set.id.as_str()).map_err(|_| unfit())?,
-        peppers: vec![Pepper::new(&pepper.id, set.id.as_str(), pepper.expose()).map_err(|_| unfit())?],
-        directory: SetDirectory::new(data_dir.sets().join(set.id.as_str())),
+        signer: Arc::clone(signer),
+        keys: first.keys.clone(),
+        key_source: Some(key_source),
+        directory: SetDirectory::new(config.sets().join(set.as_str())),
         limits: Limits::default(),
         probe: None,
     })

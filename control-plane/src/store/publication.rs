@@ -3,8 +3,10 @@
 //! A change row is written without a version. Once numbered it never changes, so everything published from rows up to a
 //! version can be made again, byte for byte, until [`delete_changes`] removes what two later epochs have superseded.
 
+use nightlatch_gate::policy::{Policy, Route};
 use nightlatch_key::Brand;
-use nightlatch_keyset::{Commitment, Hash};
+use nightlatch_keyset::note::Signer;
+use nightlatch_keyset::{Commitment, Hash, Head};
 
 use super::tx::sql;
 use super::{Error, Read, Tx};
@@ -38,6 +40,21 @@ pub(crate) struct SetState {
     pub(crate) head: Option<String>,
     /// The database clock it was signed over.
     pub(crate) head_issued: u64,
+    /// The verifier key of the key that is to sign; `None` until that has been said.
+    pub(crate) signer: Option<String>,
+    /// The version of the trust note in force.
+    pub(crate) trust: Option<u64>,
+    /// Milliseconds that open routes may be answered after a head was issued; 0 where they may not, or there are none.
+    pub(crate) open_ms: u64,
+}
+
+impl SetState {
+    /// As a head has to say it that `signer` signs after the head `before`: one that another key is to take the place of
+    /// goes on naming the trust note that still lists it.
+    pub(crate) fn named_by(self, signer: &Signer, before: &Head) -> Self {
+        let replaced = self.signer.as_ref().is_some_and(|vkey| *vkey != signer.verifier().to_vkey());
+        if replaced { Self { trust: before.trust, ..self } } else { self }
+    }
 }
 
 /// Reads a set's state.
@@ -62,11 +79,16 @@ pub(crate) async fn state(read: &mut Read, set: &SetId) -> Result<SetState, Erro
         policy_hash: Option<Vec<u8>>,
         head: Option<String>,
         head_issued: Option<i64>,
+        signer: Option<String>,
+        trust: Option<i64>,
+        open_ms: i64,
+        open_policy: Option<Vec<u8>>,
     }
     let row = sql!(
         read,
         "SELECT s.workspace_id, w.brand, s.heartbeat_ms, s.validity_ms, s.skew_ms, s.largest_validity_ms, s.pepper_id, \
-         s.accepts_foreign, s.incarnation, s.epoch, s.version, s.commitment, r.policy_hash, s.head, s.head_issued \
+         s.accepts_foreign, s.incarnation, s.epoch, s.version, s.commitment, r.policy_hash, s.head, s.head_issued, \
+         s.signer, s.open_ms, CASE WHEN s.open_ms > 0 THEN r.policy END AS open_policy, (SELECT MAX(t.version) FROM trust_notes t WHERE t.set_id = s.id) AS trust \
          FROM sets s JOIN workspaces w ON w.id = s.workspace_id LEFT JOIN routes r ON r.set_id = s.id AND r.revision = s.routes_revision WHERE s.id = $1",
         set.as_str() => optional Row
     )?
@@ -87,7 +109,16 @@ pub(crate) async fn state(read: &mut Read, set: &SetId) -> Result<SetState, Erro
         policy: row.policy_hash.as_deref().map(hash).transpose()?,
         head: row.head,
         head_issued: unsigned(row.head_issued.unwrap_or_default())?,
+        signer: row.signer,
+        trust: row.trust.map(unsigned).transpose()?,
+        open_ms: if has_open_route(row.open_policy)? { unsigned(row.open_ms)? } else { 0 },
     })
+}
+
+fn has_open_route(policy: Option<Vec<u8>>) -> Result<bool, Error> {
+    let Some(bytes) = policy else { return Ok(false) };
+    let policy = Policy::decode(&bytes).map_err(|_| Error::Corrupt("route policy"))?;
+    Ok(policy.routes().iter().any(Route::open))
 }
 
 /// The bytes of the set's policy with this hash; `None` where the set has none such.
@@ -264,6 +295,28 @@ pub(crate) async fn count_changes(read: &mut Read, set: &SetId, through: u64) ->
         set.as_str(), signed(through)? => one (i64,)
     )?;
     unsigned(count)
+}
+
+/// How many keys have rows: at most so many are in a base.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn count_keys(read: &mut Read, set: &SetId) -> Result<u64, Error> {
+    let (count,) = sql!(
+        read,
+        "SELECT COUNT(DISTINCT key_number) FROM changes WHERE set_id = $1 AND version IS NOT NULL",
+        set.as_str() => one (i64,)
+    )?;
+    unsigned(count)
+}
+
+/// The fencing term of the set's lease: how many leaders there have been.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn lease_term(read: &mut Read, set: &SetId) -> Result<u64, Error> {
+    let row = sql!(read, "SELECT term FROM leases WHERE set_id = $1", set.as_str() => optional (i64,))?;
+    unsigned(row.map_or(0, |(term,)| term))
 }
 
 /// The digests of keys whose last change up to version `through` is a revocation from before `cutoff` that the base at

@@ -14,7 +14,7 @@ pub const DEFAULT_SUBJECT: u32 = 1;
 macro_rules! set_columns {
     () => {
         "id, workspace_id, name, heartbeat_ms, validity_ms, skew_ms, largest_validity_ms, pepper_id, accepts_foreign, \
-         incarnation, epoch, version, commitment, key_count, routes_revision, head, head_issued"
+         incarnation, epoch, version, commitment, key_count, routes_revision, head, head_issued, signer"
     };
 }
 
@@ -68,6 +68,8 @@ pub struct Set {
     pub head: Option<String>,
     /// The database clock it was signed over, unix milliseconds.
     pub head_issued: Option<i64>,
+    /// The verifier key of the key that signs its heads; `None` before the first start has said so.
+    pub signer: Option<String>,
 }
 
 /// For whom a key acts.
@@ -286,6 +288,7 @@ struct SetRow {
     routes_revision: i64,
     head: Option<String>,
     head_issued: Option<i64>,
+    signer: Option<String>,
 }
 
 impl From<SetRow> for Set {
@@ -308,6 +311,7 @@ impl From<SetRow> for Set {
             routes_revision: row.routes_revision,
             head: row.head,
             head_issued: row.head_issued,
+            signer: row.signer,
         }
     }
 }

@@ -3,6 +3,7 @@
 mod background;
 mod crash;
 mod cuts;
+mod denying;
 mod folding;
 mod gate;
 mod heads;
@@ -11,7 +12,9 @@ mod leadership;
 mod numbering;
 mod reader;
 mod rebuilding;
+mod recovering;
 mod retention;
+mod signers;
 mod world;
 
 /// Runs an `async fn(World)` on SQLite and on PostgreSQL, as two tests.

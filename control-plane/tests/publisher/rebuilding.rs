@@ -186,7 +186,9 @@ async fn a_foreign_head_is_not_overwritten(world: World) {
     published(&world).await;
     let good = snapshot(&world.directory);
     let stranger = Signer::new("nightlatch/tests", &[8; 32]).unwrap();
-    let error = rebuild(&world.store, &PublisherConfig { signer: stranger, ..world.config() }).await.unwrap_err();
+    let error = rebuild(&world.store, &PublisherConfig { signer: std::sync::Arc::new(stranger), ..world.config() })
+        .await
+        .unwrap_err();
     assert!(error.is_refusal() && matches!(error, Error::StoredHead(_)), "{error}");
     let stranger = Signer::new("nightlatch/tests", &[8; 32]).unwrap();
     let foreign = load(&world.directory).head.sign(&stranger);

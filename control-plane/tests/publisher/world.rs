@@ -1,13 +1,14 @@
 //! A store with a workspace and a set, and publishers of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nightlatch::domain::import::ImportLine;
 use nightlatch::domain::{
     Actor, ActorType, Issue, Key, KeyPatch, KeyRef, Labels, Name, Scopes, SetId, Status, Tier, WorkspaceId,
 };
-use nightlatch::publisher::{Limits, Probe, Publisher, PublisherConfig, SetDirectory, Step};
+use nightlatch::publisher::{KeySource, Limits, Probe, Publisher, PublisherConfig, SetDirectory, Step};
+use nightlatch::secrets::Keyring;
 use nightlatch::store::import::{self, Import};
 use nightlatch::store::keys::KeyFilter;
 use nightlatch::store::workspaces::{self, Bootstrap};
@@ -39,6 +40,8 @@ pub(crate) struct World {
     pub(crate) set: SetId,
     pub(crate) directory: SetDirectory,
     pub(crate) limits: Limits,
+    /// The keys that its processes hold.
+    pub(crate) keys_held: Arc<Mutex<Keyring>>,
     pub(crate) temp: TempDir,
 }
 
@@ -70,7 +73,47 @@ impl World {
             .await;
         let (workspace, set) = made.unwrap();
         let directory = SetDirectory::new(temp.path().join("sets").join(set.id.as_str()));
-        Self { store, url, workspace: workspace.id, set: set.id, directory, limits: small_limits(), temp }
+        let pepper = |id: &str| Pepper::new(id, set.id.as_str(), &[id.as_bytes()[1]; 32]).unwrap();
+        let keys_held = Keyring {
+            signers: vec![Arc::new(Self::signer())],
+            roots: Vec::new(),
+            peppers: vec![pepper("p1"), pepper("p2")],
+        };
+        Self {
+            store,
+            url,
+            workspace: workspace.id,
+            set: set.id,
+            directory,
+            limits: small_limits(),
+            keys_held: Arc::new(Mutex::new(keys_held)),
+            temp,
+        }
+    }
+
+    /// Copies the database as it is now. No publisher may run. Returns the copy's URL.
+    pub(crate) async fn back_up(&mut self) -> String {
+        if let Some(path) = self.url.strip_prefix("sqlite:") {
+            let copy = format!("{path}.backup");
+            self.execute(&format!("VACUUM INTO '{copy}'")).await;
+            return format!("sqlite:{copy}");
+        }
+        // A template must not be in use.
+        self.store.close().await;
+        let name = self.url.rsplit('/').next().unwrap().to_owned();
+        let copy = format!("{name}_backup");
+        let server = format!("{}/postgres", self.url.strip_suffix(&format!("/{name}")).unwrap());
+        let mut connection = PgConnection::connect(&server).await.unwrap();
+        connection.execute(AssertSqlSafe(format!("CREATE DATABASE {copy} TEMPLATE {name}"))).await.unwrap();
+        self.store = Store::connect(&self.url).await.unwrap();
+        format!("{}/{copy}", self.url.strip_suffix(&format!("/{name}")).unwrap())
+    }
+
+    /// Goes on with that database in place of the one there was.
+    pub(crate) async fn restore(&mut self, url: String) {
+        self.store.close().await;
+        self.store = Store::connect(&url).await.unwrap();
+        self.url = url;
     }
 
     /// Where another process would keep its files.
@@ -94,12 +137,21 @@ impl World {
         PublisherConfig {
             set: self.set.clone(),
             holder: "instance-one".into(),
-            signer: Self::signer(),
-            peppers: vec![self.pepper("p1"), self.pepper("p2")],
+            signer: Arc::new(Self::signer()),
+            keys: self.keys_held.lock().unwrap().clone(),
+            key_source: Some(self.key_source()),
             directory: self.directory.clone(),
             limits: self.limits,
             probe: None,
         }
+    }
+
+    fn key_source(&self) -> KeySource {
+        let held = Arc::clone(&self.keys_held);
+        Arc::new(move || {
+            let keys = held.lock().unwrap().clone();
+            Box::pin(async move { Ok(keys) })
+        })
     }
 
     /// Another process with its own files.

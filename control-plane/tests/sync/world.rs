@@ -1,10 +1,12 @@
 //! A publisher of a set and jobs that copy it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nightlatch::domain::{Actor, ActorType, Issue, Labels, Name, Scopes, SetId};
 use nightlatch::publisher::{Limits, Publisher, PublisherConfig, SetDirectory};
+use nightlatch::secrets::Keyring;
 use nightlatch::store::workspaces::{self, Bootstrap};
 use nightlatch::store::{Context, Store, keys, os_random};
 use nightlatch::sync_job::{S3Options, Source, SyncJob, SyncOptions, Target};
@@ -94,8 +96,12 @@ impl World {
         let config = PublisherConfig {
             set: self.set.clone(),
             holder: "instance".into(),
-            signer: Signer::new("nightlatch/tests", &[7; 32]).unwrap(),
-            peppers: vec![Pepper::new("p1", self.set.as_str(), &[1; 32]).unwrap()],
+            signer: Arc::new(Signer::new("nightlatch/tests", &[7; 32]).unwrap()),
+            keys: Keyring {
+                peppers: vec![Pepper::new("p1", self.set.as_str(), &[1; 32]).unwrap()],
+                ..Keyring::default()
+            },
+            key_source: None,
             directory: self.directory.clone(),
             limits,
             probe: None,

@@ -16,12 +16,20 @@ pub struct Terms {
     /// Whether texts that were not minted here can be keys. As long as rows have no number, an imported key would have no
     /// name: then it is not said, whatever the set's row says.
     pub accepts_foreign: bool,
+    /// Milliseconds that open routes may be answered after a head was issued; none where the policy has no such route, or
+    /// the set does not let them.
+    pub open_ms: Option<u64>,
+    /// The version of the trust note in force.
+    pub trust: Option<u64>,
 }
 
 impl Terms {
     /// Whether a head says them already; if not, a new one is due although nothing else has changed.
     pub fn are_said_by(&self, head: &Head) -> bool {
-        self.policy == head.policy && self.accepts_foreign == head.accepts_foreign
+        self.policy == head.policy
+            && self.accepts_foreign == head.accepts_foreign
+            && self.open_ms.is_some() == head.open_until.is_some()
+            && self.trust == head.trust
     }
 }
 
@@ -62,6 +70,8 @@ pub fn resigned(head: &Head, terms: &Terms, issued: u64) -> Head {
         issued,
         valid_until: issued.saturating_add(terms.validity_ms),
         skew: terms.skew_ms,
+        open_until: terms.open_ms.map(|open| issued.saturating_add(open)),
+        trust: terms.trust,
         ..head.clone()
     }
 }

@@ -1,0 +1,123 @@
+//! Where a control plane keeps its things, for commands that work on them beside it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use secrecy::ExposeSecret as _;
+
+use super::exit::{Failure, Kind};
+use crate::config::{Config, Sources};
+use crate::domain::{SetId, WorkspaceId};
+use crate::publisher::{Limits, PublisherConfig, SetDirectory};
+use crate::recover::find_set;
+use crate::secrets::{Keyring, Secrets, Vault};
+use crate::store::{Store, trust};
+
+/// Where the control plane's database, secrets and files are. The variables and the file are those of `nightlatch serve`;
+/// DATABASE_URL names a PostgreSQL database.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Home {
+    /// The server's TOML file of settings.
+    #[arg(long, env = "NIGHTLATCH_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The server's data directory [env: NIGHTLATCH_DATA_DIR] [default: ./nightlatch-data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Where the server's published files live, if not there [env: NIGHTLATCH_SETS_DIR]
+    #[arg(long, value_name = "DIR")]
+    sets_dir: Option<String>,
+    /// The file with the master key, where replicas share secrets [env: NIGHTLATCH_MASTER_KEY_FILE]
+    #[arg(long, value_name = "FILE")]
+    master_key_file: Option<String>,
+}
+
+impl Home {
+    pub(super) fn config(&self) -> Result<Config, Failure> {
+        let flags =
+            [("data_dir", &self.data_dir), ("sets_dir", &self.sets_dir), ("master_key_file", &self.master_key_file)];
+        let sources = Sources {
+            flags: flags.into_iter().filter_map(|(key, text)| Some((key, text.clone()?))).collect(),
+            file: self.config.as_deref(),
+            environment: Sources::process_environment(),
+        };
+        load(&sources)
+    }
+
+    /// Opens the database and the secrets.
+    pub(super) async fn open(&self) -> Result<Opened, Failure> {
+        let config = self.config()?;
+        let store = store(&config).await?;
+        let (workspace, set) = find_set(&store).await.map_err(|error| Failure::other(error.to_string()))?;
+        let vault = Vault::new(&config.data_dir, store.clone(), config.master()?);
+        Ok(Opened { config, store, workspace, set, vault })
+    }
+}
+
+/// A control plane's things.
+pub(super) struct Opened {
+    pub(super) config: Config,
+    pub(super) store: Store,
+    pub(super) workspace: WorkspaceId,
+    pub(super) set: SetId,
+    pub(super) vault: Vault,
+}
+
+impl Opened {
+    /// The keys of the set.
+    pub(super) async fn keys(&self) -> Result<Keyring, Failure> {
+        keyring(&self.vault.open().await?, &self.set)
+    }
+
+    /// The directory of the set's published files.
+    pub(super) fn directory(&self) -> SetDirectory {
+        SetDirectory::new(self.config.sets().join(self.set.as_str()))
+    }
+
+    /// As the server of this data directory would publish.
+    pub(super) async fn publisher(&self, holder: &str) -> Result<PublisherConfig, Failure> {
+        let keys = self.keys().await?;
+        let named = match self.store.read().await {
+            Ok(mut read) => trust::signing(&mut read, &self.set).await.ok(),
+            Err(error) => return Err(Failure::other(error.to_string())),
+        };
+        let signer = named.and_then(|named| keys.signer(&named.signer?)).or_else(|| keys.signers.first());
+        let signer = Arc::clone(signer.ok_or_else(|| Failure::other("there is no key that signs heads"))?);
+        Ok(PublisherConfig {
+            set: self.set.clone(),
+            holder: holder.to_owned(),
+            signer,
+            keys,
+            key_source: None,
+            directory: self.directory(),
+            limits: Limits::default(),
+            probe: None,
+        })
+    }
+}
+
+/// The keys of a set.
+pub(super) fn keyring(secrets: &Secrets, set: &SetId) -> Result<Keyring, Failure> {
+    Keyring::of(secrets, set.as_str()).ok_or_else(|| Failure::other("the secrets do not fit the set"))
+}
+
+/// The secrets that belong to a data directory; with a master key in the environment, those in the database.
+pub(super) async fn secrets_of(data_dir: &std::path::Path) -> Result<Secrets, Failure> {
+    let flags = vec![("data_dir", data_dir.display().to_string())];
+    let config = load(&Sources { flags, file: None, environment: Sources::process_environment() })?;
+    let Some(master) = config.master()? else { return Ok(Secrets::open(data_dir)?) };
+    Ok(Vault::new(data_dir, store(&config).await?, Some(master)).open().await?)
+}
+
+fn load(sources: &Sources<'_>) -> Result<Config, Failure> {
+    Config::load(sources).map_err(|faults| {
+        let faults: Vec<_> = faults.iter().map(|fault| format!("  {fault}")).collect();
+        Failure::new(Kind::Configuration, format!("the configuration is faulty:\n{}", faults.join("\n")))
+    })
+}
+
+/// The database that a configuration names.
+async fn store(config: &Config) -> Result<Store, Failure> {
+    let store = Store::connect(config.store_url().expose_secret()).await;
+    store.map_err(|error| Failure::new(Kind::Unavailable, format!("the database cannot be used: {error}")))
+}

@@ -1,0 +1,156 @@
+//! What a published set says of keys that the restored database says otherwise.
+
+use std::collections::HashSet;
+
+use nightlatch_key::Digest;
+use nightlatch_keyset::{Deny, Pepper, Status, Tag};
+use serde::Serialize;
+
+use super::published::Published;
+use super::{Error, Progress};
+use crate::domain::{SetId, State, WorkspaceId};
+use crate::store::recovery::{self, KeyRow};
+use crate::store::{self, Store, keys};
+
+/// Keys looked at in one go.
+const PAGE: u32 = 1000;
+
+/// Why a key is revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// It was published as revoked.
+    Revoked,
+    /// It was published with a deadline or an expiry that has passed.
+    Ended,
+    /// It was published, and had left the set when its retention was over.
+    Left,
+    /// A deny note names it.
+    Denied,
+}
+
+/// A key that is to be changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Found {
+    /// `key_…`
+    pub key: String,
+    /// Its number.
+    #[serde(skip)]
+    pub(super) number: u32,
+    /// Why.
+    pub why: Why,
+}
+
+/// What a comparison came to.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Findings {
+    /// Keys compared.
+    pub compared: u64,
+    /// To be revoked.
+    pub revoked: Vec<Found>,
+    /// To be disabled: published as disabled, and enabled here. Ids.
+    pub disabled: Vec<String>,
+    /// Published with an end that is still to come and that the database does not know of, as after a rotation whose
+    /// successor is lost: id and unix second. Nothing is changed; somebody should look.
+    pub ends_unknown: Vec<(String, u64)>,
+    /// Tags of published keys that the database does not know: issued after the backup. They end with the incarnation.
+    pub unknown: Vec<String>,
+    /// The highest key number and subject that the published set uses.
+    #[serde(skip)]
+    pub(super) highest: (u32, u32),
+    #[serde(skip)]
+    pub(super) to_disable: Vec<u32>,
+}
+
+impl Findings {
+    /// Adds the keys that a deny note names.
+    pub(super) async fn deny(
+        &mut self,
+        store: &Store,
+        workspace: &WorkspaceId,
+        deny: Option<&Deny>,
+    ) -> Result<(), Error> {
+        let mut read = store.read().await?;
+        for digest in deny.iter().flat_map(|deny| &deny.digests) {
+            let Some(view) = keys::by_digest(&mut read, workspace, digest).await? else { continue };
+            let (key, number) = (view.key.id.to_string(), view.key.number);
+            if view.key.state(view.now) != State::Revoked && self.revoked.iter().all(|found| found.key != key) {
+                self.revoked.push(Found { key, number, why: Why::Denied });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Compares the database with the published set, all keys.
+pub(super) async fn compare(
+    store: &Store,
+    workspace: &WorkspaceId,
+    set: &SetId,
+    published: &Published,
+    pepper: &Pepper,
+    progress: Progress<'_>,
+) -> Result<Findings, Error> {
+    let mut findings = Findings::default();
+    let mut known = HashSet::new();
+    let (total, now) = {
+        let mut read = store.read().await?;
+        (recovery::count_keys(&mut read, workspace).await?, read.now().await?.div_euclid(1000))
+    };
+    let mut after = 0;
+    loop {
+        let page = recovery::keys_page(&mut store.read().await?, workspace, set, after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = last.number;
+        for row in &page {
+            let digest: [u8; 32] = row.digest.as_slice().try_into().map_err(|_| store::Error::Corrupt("digest"))?;
+            let tag = pepper.tag(&Digest::from_bytes(digest));
+            judge(&mut findings, published, row, &tag, now)?;
+            known.insert(published.cut(&tag));
+        }
+        findings.compared += page.len() as u64;
+        progress("comparing keys", findings.compared, total);
+    }
+    for one in published.replica.iter() {
+        let (tag, record) = one.map_err(|error| Error::Damaged(error.to_string()))?;
+        findings.highest = (findings.highest.0.max(record.number), findings.highest.1.max(record.subject));
+        if !known.contains(&published.cut(&tag)) {
+            findings.unknown.push(tag.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect());
+        }
+    }
+    Ok(findings)
+}
+
+fn judge(findings: &mut Findings, published: &Published, row: &KeyRow, tag: &Tag, now: i64) -> Result<(), Error> {
+    if !row.lives(now) {
+        return Ok(());
+    }
+    let number = u32::try_from(row.number).map_err(|_| store::Error::Corrupt("key number"))?;
+    let mut revoke = |why| findings.revoked.push(Found { key: row.id.clone(), number, why });
+    let record = published.replica.lookup(tag).map_err(|error| Error::Damaged(error.to_string()))?;
+    let Some(record) = record else {
+        // Who has a version was published with it, and stays until long after its end.
+        let through = published.replica.version();
+        if row.version.is_some_and(|version| u64::try_from(version).is_ok_and(|version| version <= through)) {
+            revoke(Why::Left);
+        }
+        return Ok(());
+    };
+    let end = record.deadline.and_then(|end| i64::try_from(end).ok());
+    if record.status == Status::Revoked {
+        revoke(Why::Revoked);
+    } else if end.is_some_and(|end| end <= now) {
+        revoke(Why::Ended);
+    } else {
+        if record.status == Status::Disabled && !row.is_disabled() {
+            findings.disabled.push(row.id.clone());
+            findings.to_disable.push(number);
+        }
+        if let Some(end) = record.deadline
+            && row.end().is_none_or(|ours| u64::try_from(ours).is_ok_and(|ours| ours > end))
+        {
+            findings.ends_unknown.push((row.id.clone(), end));
+        }
+    }
+    Ok(())
+}

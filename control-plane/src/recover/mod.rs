@@ -1,0 +1,300 @@
+//! Recovery: a database that was restored from a backup takes over what was published since.
+//!
+//! What edges were told is final, whatever the database remembers: keys that were published as revoked are revoked again,
+//! in the database, before anything is signed. Then the incarnation is raised, so that everything published from here on
+//! is newer than everything published before, and the set is made anew from the database.
+
+mod findings;
+mod notes;
+mod published;
+
+use nightlatch_keyset::{FileName, Head, StatementError};
+use serde::Serialize;
+
+use crate::domain::{Actor, KeyRef, Reason, SetId, WorkspaceId};
+use crate::publisher::{Publisher, PublisherConfig, PublisherStatus, SetDirectory};
+use crate::store::lease::Lease;
+use crate::store::recovery::{self, Above};
+use crate::store::{self, Context, Store, keys, publication};
+use crate::sync_job::{Source, SyncError};
+use crate::trust::put_into_force;
+
+pub use findings::{Findings, Found, Why};
+use published::Published;
+
+/// Keys changed in one transaction.
+const BATCH: usize = 100;
+
+/// Hears what is being done, how much of it is, and how much there is.
+pub type Progress<'a> = &'a (dyn Fn(&'static str, u64, u64) + Sync);
+
+/// Why a recovery does not come to its end. What it has revoked stays revoked; it can be run again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The published set cannot be read.
+    #[error(transparent)]
+    Source(#[from] SyncError),
+    /// A note beside the head cannot be read.
+    #[error("{0}")]
+    Notes(String),
+    /// There is no head.
+    #[error("nothing is published there: give --from the directory or address that edges read")]
+    NothingPublished,
+    /// The head is not one of this set's signers.
+    #[error(
+        "the published head is not to be believed: {0}. If it was written by a stranger, read the set from another of its \
+         copies with --from"
+    )]
+    Head(StatementError),
+    /// It is another set's.
+    #[error("what is published there is set {0}, which is not this database's")]
+    OtherSet(String),
+    /// A file is missing or not what was signed.
+    #[error("{0} {1}; read the set from another of its copies with --from")]
+    Broken(FileName, String),
+    /// The set is not what was signed.
+    #[error("the published set is damaged: {0}; read it from another of its copies with --from")]
+    Damaged(String),
+    /// The tags cannot be compared.
+    #[error("the published set is made with pepper {0}, which this process does not hold: restore the secrets too")]
+    Pepper(String),
+    /// The list of keys that sign.
+    #[error(transparent)]
+    Trust(#[from] crate::trust::Error),
+    /// A server runs.
+    #[error(
+        "another process publishes the set: stop every control plane on this database first (a killed one's lease runs out \
+         by itself within seconds)"
+    )]
+    Led,
+    /// Publishing what was recovered is refused.
+    #[error("the set was recovered and cannot be published yet: {0}")]
+    Refused(String),
+}
+
+/// Where a set is, in the order in which states follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct At {
+    /// Recovery count.
+    pub incarnation: u64,
+    /// Base number.
+    pub epoch: u64,
+    /// Change counter.
+    pub version: u64,
+}
+
+/// What a recovery did, or would do.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The set.
+    pub set: String,
+    /// Nothing was changed.
+    pub dry_run: bool,
+    /// What was published.
+    pub published: At,
+    /// What the database had.
+    pub database: At,
+    /// Whether the published set is ahead: otherwise there is nothing to recover.
+    pub ahead: bool,
+    /// What the published set says that the database did not.
+    #[serde(flatten)]
+    pub findings: Findings,
+    /// What is published now; none where nothing was changed.
+    pub now: Option<At>,
+}
+
+/// A set, the database it was restored in, and the keys of its publisher.
+pub struct Recovery<'a> {
+    /// The database.
+    pub store: &'a Store,
+    /// Its workspace.
+    pub workspace: &'a WorkspaceId,
+    /// How the set is published.
+    pub config: PublisherConfig,
+    /// Where the notes beside the head are, if that is a directory.
+    pub beside: Option<SetDirectory>,
+    /// Hears how far it is.
+    pub progress: Progress<'a>,
+}
+
+impl Recovery<'_> {
+    /// Compares, and, unless `dry_run` says otherwise, revokes, raises the incarnation, and publishes the set anew.
+    ///
+    /// # Errors
+    /// [`Error`] says what is in the way. What was done so far is not undone; running it again goes on.
+    pub async fn run(self, source: Source, dry_run: bool) -> Result<Report, Error> {
+        let set = self.config.set.clone();
+        let lease = if dry_run { None } else { Some(self.lead().await?) };
+        let notes = notes::read(self.store, &self.config, self.beside.as_ref()).await?;
+        let reading = |bytes| (self.progress)("reading the published set", bytes, 0);
+        let published = Published::read(source, &notes.verifiers, &reading).await?;
+        let head = &published.head;
+        if head.set != set.as_str() {
+            return Err(Error::OtherSet(head.set.clone()));
+        }
+        let peppers = &self.config.keys.peppers;
+        let pepper = peppers.iter().find(|one| one.id() == head.pepper && one.check() == head.pepper_check);
+        let pepper = pepper.ok_or_else(|| Error::Pepper(head.pepper.clone()))?;
+        let mut findings =
+            findings::compare(self.store, self.workspace, &set, &published, pepper, self.progress).await?;
+        findings.deny(self.store, self.workspace, notes.deny.as_ref()).await?;
+        let state = publication::state(&mut self.store.read().await?, &set).await?;
+        let database = At { incarnation: state.incarnation, epoch: state.epoch, version: state.version };
+        let there = At { incarnation: head.incarnation, epoch: head.epoch, version: published.replica.version() };
+        let newer = there == database && head.issued > state.head_issued;
+        let mut report = Report {
+            set: set.to_string(),
+            dry_run,
+            published: there,
+            database,
+            ahead: there > database || newer,
+            findings,
+            now: None,
+        };
+        let (Some(lease), true) = (lease, report.ahead) else { return Ok(report) };
+        if let Some(note) = notes.newer_trust {
+            self.take_trust(note).await?;
+        }
+        self.change(&report.findings, &lease).await?;
+        self.raise(&published, &report, &lease).await?;
+        report.now = Some(self.publish().await?);
+        Ok(report)
+    }
+
+    async fn lead(&self) -> Result<Lease, Error> {
+        let (set, holder) = (self.config.set.clone(), self.config.holder.clone());
+        let ttl = u64::try_from(self.config.limits.lease.as_millis()).unwrap_or(u64::MAX >> 1);
+        let acquire = self.store.write::<_, store::Error, _>(move |tx| {
+            Box::pin(async move { Lease::acquire(tx, &set, &holder, ttl).await })
+        });
+        acquire.await?.ok_or(Error::Led)
+    }
+
+    async fn take_trust(&self, note: String) -> Result<(), Error> {
+        let (workspace, set, keys) = (self.workspace.clone(), self.config.set.clone(), self.config.keys.clone());
+        let put = self.store.write(move |tx| {
+            Box::pin(async move {
+                put_into_force(tx, &workspace, &set, note, &keys, "published before the database was restored").await
+            })
+        });
+        Ok(put.await.map(drop)?)
+    }
+
+    async fn change(&self, findings: &Findings, lease: &Lease) -> Result<(), Error> {
+        let revoke = findings.revoked.iter().map(|found| (found.number, Some(found.why)));
+        let disable = findings.to_disable.iter().map(|number| (*number, None));
+        let mut all: Vec<_> = revoke.chain(disable).collect();
+        // Keys are locked in this order everywhere.
+        all.sort_unstable_by_key(|(number, _)| *number);
+        let total = all.len() as u64;
+        let mut done = 0;
+        for batch in all.chunks(BATCH) {
+            let (batch, lease, context) = (batch.to_vec(), lease.clone(), context(self.workspace));
+            let count = batch.len() as u64;
+            self.store
+                .write(move |tx| {
+                    Box::pin(async move {
+                        if !lease.renew(tx).await? {
+                            return Err(Error::Led);
+                        }
+                        for (number, why) in batch {
+                            let key = KeyRef::Number(number);
+                            match why {
+                                Some(why) => keys::revoke(tx, &context, &key, Some(reason(why))).await?,
+                                None => keys::disable(tx, &context, &key, Some(published_as("disabled"))).await?,
+                            };
+                        }
+                        Ok(())
+                    })
+                })
+                .await?;
+            done += count;
+            (self.progress)("revoking what was published as revoked", done, total);
+        }
+        Ok(())
+    }
+
+    async fn raise(&self, published: &Published, report: &Report, lease: &Lease) -> Result<(), Error> {
+        let Head { issued, valid_until, open_until, pepper, .. } = &published.head;
+        let above = Above {
+            incarnation: report.published.incarnation,
+            epoch: report.published.epoch,
+            version: report.published.version,
+            issued: *issued,
+            validity_ms: valid_until.saturating_sub(*issued),
+            open_ms: open_until.map_or(0, |until| until.saturating_sub(*issued)),
+            pepper: pepper.clone(),
+            signer: self.config.keys.signer(&published.signer).map(|_| published.signer.clone()),
+            key_number: report.findings.highest.0,
+            subject: report.findings.highest.1,
+        };
+        let (set, lease, context) = (self.config.set.clone(), lease.clone(), context(self.workspace));
+        let raised = self.store.write(move |tx| {
+            Box::pin(async move {
+                if !lease.renew(tx).await? {
+                    return Err(Error::Led);
+                }
+                Ok::<_, Error>(recovery::raise(tx, &context, &set, &above).await?)
+            })
+        });
+        raised.await.map(drop)
+    }
+
+    /// Has the set made anew. A server that is started instead would do the same.
+    async fn publish(self) -> Result<At, Error> {
+        let state = publication::state(&mut self.store.read().await?, &self.config.set).await?;
+        let publisher = Publisher::spawn(self.store.clone(), self.config);
+        let mut status = publisher.status();
+        let outcome = loop {
+            let PublisherStatus { incarnation, epoch, version, issued, refused, error, build, .. } =
+                status.borrow_and_update().clone();
+            if incarnation == state.incarnation && issued.is_some() && version > 0 {
+                break Ok(At { incarnation, epoch, version });
+            }
+            if let Some(error) = error.filter(|_| refused) {
+                break Err(Error::Refused(error));
+            }
+            if let Some(build) = build {
+                (self.progress)("making the set anew", build.rows, build.expected);
+            }
+            if status.changed().await.is_err() {
+                break Err(store::Error::Closed.into());
+            }
+        };
+        publisher.stop().await;
+        outcome
+    }
+}
+
+/// As whom a recovery changes keys.
+fn context(workspace: &WorkspaceId) -> Context {
+    Context { workspace: workspace.clone(), actor: Actor::system(), request_id: "recover".to_owned(), source: None }
+}
+
+fn reason(why: Why) -> Reason {
+    published_as(match why {
+        Why::Revoked => "revoked",
+        Why::Ended => "ended",
+        Why::Left => "ended long ago",
+        Why::Denied => "denied",
+    })
+}
+
+fn published_as(what: &str) -> Reason {
+    Reason::new(format!("recovered: published as {what} before the database was restored"))
+        .expect("a short text is a reason")
+}
+
+/// The set of a restored database, or what is missing.
+///
+/// # Errors
+/// [`store::Error::NotFound`] where the database is empty.
+pub async fn find_set(store: &Store) -> Result<(WorkspaceId, SetId), Error> {
+    let found = store::workspaces::first(&mut store.read().await?).await?;
+    let (workspace, set) = found.ok_or(store::Error::NotFound("workspace: restore the database first"))?;
+    Ok((workspace.id, set.id))
+}

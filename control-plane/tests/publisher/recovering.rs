@@ -1,0 +1,149 @@
+//! A database restored from a backup, on both: nothing is signed from it until it has taken over what was published.
+
+use nightlatch::publisher::{Publisher, PublisherConfig, Step};
+use nightlatch::recover::{Error, Recovery, Report, Why};
+use nightlatch::sync_job::Source;
+use nightlatch_keyset::Status;
+use nightlatch_keyset::note::Verifier;
+
+use nightlatch_tests::follower::Follower;
+
+use crate::on_both;
+use crate::world::{Change, World};
+
+on_both! {
+    /// Guarantees 6 and 9. SECURITY.md: the database restored from a backup.
+    a_restored_database_takes_over_what_was_published
+    a_recovery_that_is_cut_short_is_finished_by_the_next_start
+    nothing_is_recovered_beside_a_leader_or_without_need
+}
+
+async fn recover(world: &World, config: PublisherConfig, dry_run: bool) -> Result<Report, Error> {
+    let place = world.directory.path().display().to_string();
+    let recovery = Recovery {
+        store: &world.store,
+        workspace: &world.workspace,
+        config,
+        beside: Some(world.directory.clone()),
+        progress: &|_, _, _| {},
+    };
+    recovery.run(Source::open(&place, None).unwrap(), dry_run).await
+}
+
+fn follower(world: &World) -> Follower {
+    let verifiers: Vec<Verifier> = World::verifiers().to_vec();
+    Follower::new(world.set.as_str(), Vec::new(), verifiers, vec![world.pepper("p1")])
+}
+
+async fn a_restored_database_takes_over_what_was_published(mut world: World) {
+    let publisher = world.publisher();
+    let [kept, revoked, disabled] = [world.issue(&["a:read"]).await, world.issue(&[]).await, world.issue(&[]).await];
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let backup = world.back_up().await;
+
+    // Life goes on after the backup, over several epochs, and an edge follows.
+    let publisher = world.publisher();
+    let mut edge = follower(&world);
+    let lost = world.issue(&[]).await;
+    world.change(&revoked, Change::Revoke).await;
+    world.change(&disabled, Change::Disable).await;
+    for _ in 0..6 {
+        world.change(&kept, Change::Disable).await;
+        publisher.flush().await.unwrap();
+        world.change(&kept, Change::Enable).await;
+        publisher.flush().await.unwrap();
+        edge.poll(world.directory.path()).unwrap();
+    }
+    publisher.stop().await;
+    let published = world.directory.head().unwrap();
+
+    // The restored database does not know of it, and nothing is signed.
+    world.restore(backup).await;
+    let publisher = world.publisher();
+    let status = publisher.wait(|status| status.refused).await.unwrap();
+    assert!(status.error.unwrap().contains("nightlatch recover"));
+    publisher.stop().await;
+    assert_eq!(world.directory.head().unwrap(), published);
+
+    let planned = recover(&world, world.config(), true).await.unwrap();
+    assert!(planned.ahead && planned.now.is_none());
+    let found: Vec<_> = planned.findings.revoked.iter().map(|found| (found.key.clone(), found.why)).collect();
+    assert_eq!(found, [(revoked.id.to_string(), Why::Revoked)]);
+    assert_eq!(planned.findings.disabled, [disabled.id.to_string()]);
+    assert_eq!(planned.findings.unknown.len(), 1);
+    assert_eq!(world.directory.head().unwrap(), published);
+    assert!(world.keys().await.iter().all(|key| key.edge_image().status == Status::Active));
+
+    let done = recover(&world, world.config(), false).await.unwrap();
+    let (before, now) = (done.published, done.now.unwrap());
+    assert_eq!(now.incarnation, before.incarnation + 1);
+    assert!(now.epoch > before.epoch && now.version > before.version);
+    // What was published as final is final; who was issued since is gone.
+    edge.poll(world.directory.path()).unwrap();
+    assert_eq!(edge.edge.mark().unwrap().state(), (now.incarnation, now.epoch, now.version));
+    assert_eq!(edge.status(&kept.digest), Some(Status::Active));
+    assert_eq!(edge.status(&revoked.digest), Some(Status::Revoked));
+    assert_eq!(edge.status(&disabled.digest), Some(Status::Disabled));
+    assert_eq!(edge.status(&lost.digest), None);
+    let audited = "SELECT COUNT(*) FROM audit WHERE request_id = 'recover' AND actor_type = 'system'";
+    assert_eq!(world.count(audited).await, 3);
+
+    // And the set goes on from there.
+    let publisher = world.publisher();
+    let fresh = world.issue(&["b:read"]).await;
+    assert!(fresh.number > lost.number, "a lost key's number is not given again");
+    world.change(&kept, Change::Revoke).await;
+    publisher.flush().await.unwrap();
+    edge.poll(world.directory.path()).unwrap();
+    assert_eq!(edge.status(&fresh.digest), Some(Status::Active));
+    assert_eq!(edge.status(&kept.digest), Some(Status::Revoked));
+    assert_eq!(edge.status(&revoked.digest), Some(Status::Revoked));
+    publisher.stop().await;
+    let mut cold = follower(&world);
+    cold.poll(world.directory.path()).unwrap();
+    assert_eq!(cold.status(&revoked.digest), Some(Status::Revoked));
+    // A second recovery finds nothing to do.
+    assert!(!recover(&world, world.config(), false).await.unwrap().ahead);
+}
+
+async fn a_recovery_that_is_cut_short_is_finished_by_the_next_start(mut world: World) {
+    for step in [Step::BaseBuilt, Step::CutConcluded, Step::IndexWritten] {
+        let publisher = world.publisher();
+        let key = world.issue(&[]).await;
+        publisher.flush().await.unwrap();
+        publisher.stop().await;
+        let backup = world.back_up().await;
+        let publisher = world.publisher();
+        world.change(&key, Change::Revoke).await;
+        publisher.flush().await.unwrap();
+        publisher.stop().await;
+        world.restore(backup).await;
+
+        let probe: nightlatch::publisher::Probe = std::sync::Arc::new(move |at| at != step);
+        let cut = recover(&world, PublisherConfig { probe: Some(probe), ..world.config() }, false).await;
+        assert!(cut.is_err(), "{step:?}");
+        let publisher = world.publisher();
+        publisher.flush().await.unwrap();
+        let mut edge = follower(&world);
+        edge.poll(world.directory.path()).unwrap();
+        assert_eq!(edge.status(&key.digest), Some(Status::Revoked), "{step:?}");
+        publisher.stop().await;
+    }
+}
+
+async fn nothing_is_recovered_beside_a_leader_or_without_need(world: World) {
+    let publisher = Publisher::spawn(world.store.clone(), world.other_config());
+    world.issue(&[]).await;
+    publisher.flush().await.unwrap();
+    assert!(matches!(recover(&world, world.config(), false).await, Err(Error::Led)));
+    publisher.stop().await;
+    assert!(matches!(recover(&world, world.config(), false).await, Err(Error::Source(_))));
+    let publisher = world.publisher();
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let head = world.directory.head().unwrap();
+    let report = recover(&world, world.config(), false).await.unwrap();
+    assert!(!report.ahead && report.now.is_none());
+    assert_eq!(world.directory.head().unwrap(), head);
+}

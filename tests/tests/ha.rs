@@ -1,0 +1,242 @@
+//! Several control planes on one PostgreSQL database: one leads, another takes over, and none that was deposed publishes.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use futures::future::join_all;
+use nightlatch_key::Digest;
+use nightlatch_keyset::note::Verifier;
+use nightlatch_keyset::{Head, Pepper, Status, Trust};
+use nightlatch_tests::clock::{between, now};
+use nightlatch_tests::control_plane::{ControlPlane, ControlPlaneConfig, Database, Timing};
+use nightlatch_tests::follower::Follower;
+use nightlatch_tests::wait::eventually;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const MASTER_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+const OTHER_KEY: &str = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
+const TIMING: Timing = Timing { heartbeat: 1, validity: 60, skew: 5 };
+/// Far longer than a takeover takes.
+const SOON: Duration = Duration::from_secs(60);
+
+fn config(sets: &Path) -> ControlPlaneConfig {
+    let config = ControlPlaneConfig::new(Database::Postgres).timing(TIMING);
+    config.environment("NIGHTLATCH_MASTER_KEY", MASTER_KEY).argument("--sets-dir").argument(sets.display().to_string())
+}
+
+/// Two control planes that share everything; the first leads.
+async fn pair() -> Result<(ControlPlane, ControlPlane, TempDir)> {
+    let sets = TempDir::with_prefix("nightlatch-sets-")?;
+    let first = ControlPlane::start(config(sets.path())).await?;
+    let second = ControlPlane::join(&first, config(sets.path())).await?;
+    await_role(&first, "leading").await?;
+    await_role(&second, "standby").await?;
+    Ok((first, second, sets))
+}
+
+/// Its role and the lease's term.
+async fn role(control_plane: &ControlPlane) -> Result<(String, u64)> {
+    let answer = reqwest::get(format!("{}/readyz", control_plane.url())).await?;
+    let ready: Value = serde_json::from_slice(&answer.bytes().await?)?;
+    let term = ready["lease_term"].as_u64().context("a term")?;
+    Ok((ready["role"].as_str().context("a role")?.to_owned(), term))
+}
+
+async fn await_role(control_plane: &ControlPlane, wanted: &str) -> Result<u64> {
+    eventually("its role", SOON, async || {
+        let (role, term) = role(control_plane).await?;
+        ensure!(role == wanted, "it is {role}");
+        Ok(term)
+    })
+    .await
+}
+
+/// An edge that pins the root, and reads what the two share.
+fn follower(control_plane: &ControlPlane, sets: &TempDir) -> Result<(Follower, PathBuf)> {
+    let directory = sets.path().join(&control_plane.set().id);
+    let mut command = control_plane.command()?;
+    command.args(["edge", "config", "--json", "--runtime", "cloudflare", "--data-dir"]).arg(control_plane.data_dir());
+    command.env("NIGHTLATCH_MASTER_KEY", MASTER_KEY);
+    command.env("DATABASE_URL", control_plane.database_url().context("a database")?);
+    let output = command.output()?;
+    ensure!(output.status.success(), "edge config: {}", String::from_utf8_lossy(&output.stderr));
+    let printed: Value = serde_json::from_slice(&output.stdout)?;
+    let text = printed["secrets"]["NIGHTLATCH_PEPPERS"].as_str().context("peppers")?;
+    let (id, encoded) = text.split_once(':').context("a pepper is id:base64")?;
+    let bytes = <base64ct::Base64 as base64ct::Encoding>::decode_vec(encoded).map_err(|_| anyhow::anyhow!("base64"))?;
+    let secret: [u8; Pepper::LEN] = bytes.as_slice().try_into()?;
+    let pepper = Pepper::new(id, &control_plane.set().id, &secret).map_err(|_| anyhow::anyhow!("a pepper"))?;
+    let trust = std::fs::read_to_string(directory.join("trust"))?;
+    let end = trust.rfind("\n\n").context("a note")?;
+    let roots = Trust::parse(&trust[..=end]).map_err(|error| anyhow::anyhow!("{error}"))?.roots;
+    Ok((Follower::new(&control_plane.set().id, roots, Vec::new(), vec![pepper]), directory))
+}
+
+/// Calls the API with the management token.
+async fn post(url: &str, token: &str, path: &str, body: Value) -> Result<Value> {
+    let request = reqwest::Client::new().post(format!("{url}{path}")).bearer_auth(token);
+    let answer = request.header("content-type", "application/json").body(body.to_string()).send().await?;
+    ensure!(answer.status().is_success(), "{path}: {}", answer.status());
+    Ok(serde_json::from_slice(&answer.bytes().await?)?)
+}
+
+/// Issues a key: its id and its text's digest.
+async fn issue(url: &str, token: &str) -> Result<(String, Digest)> {
+    let issued = post(url, token, "/v1/keys", json!({"name": "a key", "environment": "live"})).await?;
+    let secret = issued["secret"].as_str().context("a secret")?;
+    Ok((issued["key"]["id"].as_str().context("an id")?.to_owned(), Digest::of(secret.as_bytes())))
+}
+
+/// S3-10, guarantee 9: the leader is killed while keys are issued at both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s3_10_a_killed_leader_is_replaced_and_nothing_acknowledged_is_lost() -> Result<()> {
+    let (mut first, second, sets) = pair().await?;
+    let (mut edge, directory) = follower(&first, &sets)?;
+    let term = await_role(&first, "leading").await?;
+    // At the first until it is gone, at the second for as long as there is no leader.
+    let (urls, token) = ([first.url(), second.url()], first.token().to_owned());
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let writers = urls.map(|url| {
+        let (stopped, token) = (stopped.clone(), token.clone());
+        tokio::spawn(async move {
+            let mut acknowledged = Vec::new();
+            while !*stopped.borrow() {
+                match issue(&url, &token).await {
+                    Ok((_, digest)) => acknowledged.push(digest),
+                    Err(_) => break,
+                }
+            }
+            acknowledged
+        })
+    });
+    eventually("keys are published", SOON, async || {
+        edge.poll(&directory)?;
+        ensure!(edge.edge.loaded().is_some_and(|serving| serving.head().keys > 20));
+        Ok(())
+    })
+    .await?;
+    let killed = now();
+    first.kill()?;
+    let next = await_role(&second, "leading").await?;
+    println!("another leads {} ms after the leader was killed", between(killed, now()).as_millis());
+    assert!(next > term);
+    let head = std::fs::read_to_string(directory.join("head"))?;
+    stop.send(true)?;
+    let mut acknowledged = Vec::new();
+    for written in join_all(writers).await {
+        acknowledged.extend(written?);
+    }
+    assert!(acknowledged.len() > 20);
+    eventually("everything acknowledged is published", SOON, async || {
+        edge.poll(&directory)?;
+        for digest in &acknowledged {
+            ensure!(edge.status(digest) == Some(Status::Active), "a key is missing");
+        }
+        ensure!(std::fs::read_to_string(directory.join("head"))? != head, "no head of the new leader");
+        Ok(())
+    })
+    .await?;
+    // The one that was killed comes back, and stands by.
+    first.restart().await?;
+    await_role(&first, "standby").await?;
+    assert_eq!(await_role(&second, "leading").await?, next);
+    Ok(())
+}
+
+/// S2-14, S3-12: the leader stands still across a revoke, and goes on later as if nothing had been.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s2_14_a_leader_that_stalls_across_a_revoke_is_deposed() -> Result<()> {
+    let (first, second, sets) = pair().await?;
+    let (mut edge, directory) = follower(&first, &sets)?;
+    let (leaked, digest) = issue(&second.url(), second.token()).await?;
+    eventually("the key works", SOON, async || {
+        edge.poll(&directory)?;
+        ensure!(edge.edge.loaded().is_some() && edge.status(&digest) == Some(Status::Active));
+        Ok(())
+    })
+    .await?;
+    let term = await_role(&first, "leading").await?;
+
+    first.pause(true)?;
+    let paused = now();
+    post(&second.url(), second.token(), &format!("/v1/keys/{leaked}/revoke"), json!({"reason": "leaked"})).await?;
+    let next = await_role(&second, "leading").await?;
+    println!("another leads {} ms after the leader was stopped", between(paused, now()).as_millis());
+    assert!(next > term);
+    eventually("the revoke is published", SOON, async || {
+        edge.poll(&directory)?;
+        ensure!(edge.status(&digest) == Some(Status::Revoked));
+        Ok(())
+    })
+    .await?;
+    let mark = edge.edge.mark().context("a mark")?;
+
+    first.pause(false)?;
+    await_role(&first, "standby").await?;
+    // Whatever the deposed one still wrote, an edge that saw the new leader's head takes nothing older, and the next
+    // heartbeats mend the directory.
+    let (_, later) = issue(&second.url(), second.token()).await?;
+    eventually("the set goes on", SOON, async || {
+        let polled = edge.poll(&directory);
+        assert!(edge.edge.mark() >= Some(mark));
+        assert_eq!(edge.status(&digest), Some(Status::Revoked));
+        polled?;
+        ensure!(edge.status(&later) == Some(Status::Active));
+        Ok(())
+    })
+    .await?;
+    // Both answer writes; the second goes on leading.
+    issue(&first.url(), first.token()).await?;
+    assert_eq!(await_role(&second, "leading").await?, next);
+    let verifier = Verifier::from_vkey(&second.client().set(&first.set().id).await?.verifier);
+    let verifier = verifier.map_err(|_| anyhow::anyhow!("a verifier"))?;
+    Head::open(&std::fs::read_to_string(directory.join("head"))?, &[verifier])
+        .map_err(|error| anyhow::anyhow!("{error}"))?;
+    Ok(())
+}
+
+/// Secrets are shared through the database under one master key, or not at all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_replica_needs_the_master_key_of_the_first() -> Result<()> {
+    let sets = TempDir::with_prefix("nightlatch-sets-")?;
+    let bare = |key: Option<&str>| {
+        let config = ControlPlaneConfig::new(Database::Postgres).timing(TIMING);
+        match key {
+            Some(key) => config.environment("NIGHTLATCH_MASTER_KEY", key),
+            None => config,
+        }
+    };
+    let refused = async |first: &ControlPlane, config| match ControlPlane::join(first, config).await {
+        Ok(_) => anyhow::bail!("it has started"),
+        Err(error) => Ok(format!("{error:#}")),
+    };
+    // The first keeps its secrets to itself.
+    let mut first = ControlPlane::start(bare(None)).await?;
+    for key in [None, Some(MASTER_KEY)] {
+        let text = refused(&first, bare(key)).await?;
+        assert!(text.contains("NIGHTLATCH_MASTER_KEY"), "{text}");
+    }
+    // Given a master key, it shares them: what was published stays good.
+    first.stop()?;
+    let mut command = first.host_command()?;
+    command.env("NIGHTLATCH_MASTER_KEY", MASTER_KEY).args(["serve", "--listen", "127.0.0.1:0"]);
+    let ready = sets.path().join("ready");
+    let mut child = command.arg("--ready-file").arg(&ready).spawn()?;
+    let up = eventually("it listens", SOON, async || Ok(std::fs::read(&ready)?)).await;
+    child.kill()?;
+    child.wait()?;
+    up?;
+    let text = refused(&first, bare(None)).await?;
+    assert!(text.contains("master key of the others"), "{text}");
+    let text = refused(&first, bare(Some(OTHER_KEY))).await?;
+    assert!(text.contains("not the one that sealed"), "{text}");
+    let second = ControlPlane::join(&first, bare(Some(MASTER_KEY))).await?;
+    assert_eq!(second.client().set(&first.set().id).await?.verifier, first.set().verifier);
+    assert_eq!(second.client().set(&first.set().id).await?.pepper, first.set().pepper);
+    // The root key stays where it was made.
+    assert!(first.data_dir().join("secrets/root.key").exists());
+    assert!(!second.data_dir().join("secrets").exists());
+    Ok(())
+}
