@@ -35,6 +35,29 @@ struct OfSet {
     set: String,
 }
 
+/// An edge that has an identity.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfEdge {
+    edge: String,
+}
+
+/// A state of edges.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct InState {
+    state: &'static str,
+}
+
+/// The state of one edge at the time of a scrape.
+#[derive(Clone, Debug)]
+pub struct EdgeGauges {
+    /// The edge's id.
+    pub edge: String,
+    /// How old the state is that it answers from, in seconds: as it last reported, and grown since.
+    pub data_age: Option<f64>,
+    /// Its clock minus the database's, in seconds.
+    pub clock_offset: Option<f64>,
+}
+
 /// A reason for which an epoch began.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Cut {
@@ -82,6 +105,9 @@ pub struct Metrics {
     publish: Histogram,
     cuts: Family<Cut, Counter>,
     cut: Histogram,
+    edge_data_age: Family<OfEdge, Gauge<f64, AtomicU64>>,
+    edge_clock_offset: Family<OfEdge, Gauge<f64, AtomicU64>>,
+    edges: Family<InState, Gauge>,
 }
 
 impl Default for Metrics {
@@ -109,6 +135,9 @@ impl Metrics {
             publish: Histogram::new(BUCKETS),
             cuts: Family::default(),
             cut: Histogram::new(BUCKETS),
+            edge_data_age: Family::default(),
+            edge_clock_offset: Family::default(),
+            edges: Family::default(),
             registry: Registry::default(),
         };
         registry.register("http_requests", "Calls answered", metrics.requests.clone());
@@ -153,6 +182,19 @@ impl Metrics {
             Unit::Seconds,
             metrics.cut.clone(),
         );
+        registry.register_with_unit(
+            "edge_data_age",
+            "Age of the state an edge answers from",
+            Unit::Seconds,
+            metrics.edge_data_age.clone(),
+        );
+        registry.register_with_unit(
+            "edge_clock_offset",
+            "An edge's clock minus the database's, when it last reported",
+            Unit::Seconds,
+            metrics.edge_clock_offset.clone(),
+        );
+        registry.register("edges", "Edges by state", metrics.edges.clone());
         Self { registry, ..metrics }
     }
 
@@ -192,6 +234,24 @@ impl Metrics {
         }
         if let Some(lag) = gauges.heartbeat_lag {
             self.heartbeat_lag.get_or_create(&set).set(lag);
+        }
+    }
+
+    /// Notes the state of the edges there are; those of the time before leave.
+    pub fn observe_edges(&self, edges: &[EdgeGauges], by_state: impl IntoIterator<Item = (&'static str, i64)>) {
+        self.edge_data_age.clear();
+        self.edge_clock_offset.clear();
+        for gauges in edges {
+            let edge = OfEdge { edge: gauges.edge.clone() };
+            if let Some(age) = gauges.data_age {
+                self.edge_data_age.get_or_create(&edge).set(age);
+            }
+            if let Some(offset) = gauges.clock_offset {
+                self.edge_clock_offset.get_or_create(&edge).set(offset);
+            }
+        }
+        for (state, count) in by_state {
+            self.edges.get_or_create(&InState { state }).set(count);
         }
     }
 

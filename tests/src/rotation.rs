@@ -138,7 +138,7 @@ async fn end(
     let asked = now();
     match ending {
         Ending::Revoke => {
-            let request = RevokeKey { reason: "replaced".into() };
+            let request = RevokeKey::new("replaced");
             let revoked = world.api().revoke_key(&deployment.id, &request).await?;
             Ok((asked, revoked.in_force_by))
         }

@@ -93,7 +93,7 @@ impl World {
     /// # Errors
     /// When the control plane refuses.
     pub async fn revoke(&self, id: &str) -> Result<RevokedKey> {
-        Ok(self.api().revoke_key(id, &RevokeKey { reason: "the test says so".into() }).await?)
+        Ok(self.api().revoke_key(id, &RevokeKey::new("the test says so")).await?)
     }
 
     /// Waits until the edge lets a key through on `GET /status`.

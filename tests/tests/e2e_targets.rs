@@ -40,7 +40,7 @@ async fn a_static_origin_fed_by_the_sync_job_serves_the_worker() -> Result<()> {
     eventually("a key arrives", SOON, async || caller.get("/status", &first.1).await?.allowed()).await?;
     job.kill().await?;
     let second = issue(api, "second").await?;
-    api.revoke_key(&first.0, &RevokeKey { reason: "the test says so".into() }).await?;
+    api.revoke_key(&first.0, &RevokeKey::new("the test says so")).await?;
     job = follow(&control_plane, directory.path())?;
     eventually("a revocation arrives", SOON, async || caller.get("/status", &first.1).await?.refused("key_revoked"))
         .await?;
@@ -73,7 +73,7 @@ async fn r2_fed_through_s3_serves_the_worker() -> Result<()> {
     let caller = Caller::new(worker.url())?;
     eventually("the set is there", SOON, async || caller.get("/status", &first.1).await?.allowed()).await?;
 
-    api.revoke_key(&first.0, &RevokeKey { reason: "the test says so".into() }).await?;
+    api.revoke_key(&first.0, &RevokeKey::new("the test says so")).await?;
     let second = issue(api, "second").await?;
     published(&control_plane, 2).await?;
     pass(&control_plane, &moto, target).await?;

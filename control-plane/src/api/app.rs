@@ -4,18 +4,24 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use nightlatch_api::Code;
+use nightlatch_keyset::note::Signer;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::cursor::Cursors;
+use super::head::Heads;
 use super::idempotency::Replays;
+use super::refused::Refused;
 use super::verify::VerifyLimit;
+use crate::domain::SetId;
 use crate::metrics::Metrics;
-use crate::publisher::PublisherStatus;
+use crate::publisher::{KeySource, PublisherStatus};
 use crate::secrets::Secrets;
 use crate::store::Store;
+use crate::store::workspaces::Set;
 
 /// What an [`App`] is made of.
-#[derive(Debug)]
 pub struct Parts {
     /// The database.
     pub store: Store,
@@ -29,6 +35,12 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// How far publishing has come.
     pub publisher: watch::Receiver<PublisherStatus>,
+    /// The set whose publisher that is.
+    pub published_set: SetId,
+    /// The keys of that set.
+    pub keys: KeySource,
+    /// Cancelled when the server stops: callers that wait are answered at once.
+    pub stopping: CancellationToken,
 }
 
 /// The state handlers share. Cheap to clone.
@@ -40,11 +52,14 @@ struct Inner {
     cursors: Cursors,
     replays: Replays,
     verify_limit: VerifyLimit,
+    heads: Heads,
+    /// Counts what edges said that may change a receipt.
+    heard: watch::Sender<u64>,
 }
 
 impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("App").field(&self.0.parts).finish()
+        f.debug_struct("App").field("store", &self.0.parts.store).finish_non_exhaustive()
     }
 }
 
@@ -53,7 +68,8 @@ impl App {
     pub fn new(parts: Parts) -> Self {
         let key = parts.secrets.server_key();
         let (cursors, replays) = (Cursors::new(key), Replays::new(Arc::clone(&parts.secrets)));
-        Self(Arc::new(Inner { parts, cursors, replays, verify_limit: VerifyLimit::new() }))
+        let (verify_limit, heads, heard) = (VerifyLimit::new(), Heads::default(), watch::Sender::new(0));
+        Self(Arc::new(Inner { parts, cursors, replays, verify_limit, heads, heard }))
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -86,5 +102,53 @@ impl App {
 
     pub(super) fn verify_limit(&self) -> &VerifyLimit {
         &self.0.verify_limit
+    }
+
+    /// Something of the publisher's state, without a copy of all of it.
+    pub(super) fn publisher_state<T>(&self, read: impl FnOnce(&PublisherStatus) -> T) -> T {
+        read(&self.0.parts.publisher.borrow())
+    }
+
+    /// The publisher's state, to wait for its changes.
+    pub(super) fn publisher_watch(&self) -> watch::Receiver<PublisherStatus> {
+        self.0.parts.publisher.clone()
+    }
+
+    pub(super) fn published_set(&self) -> &SetId {
+        &self.0.parts.published_set
+    }
+
+    pub(super) fn heads(&self) -> &Heads {
+        &self.0.heads
+    }
+
+    /// Cancelled when the server stops.
+    pub(super) fn stopping(&self) -> &CancellationToken {
+        &self.0.parts.stopping
+    }
+
+    /// Wakes whoever waits for a receipt.
+    pub(super) fn heard_edges(&self) {
+        self.0.heard.send_modify(|count| *count += 1);
+    }
+
+    /// Changes whenever [`App::heard_edges`] is called in this process.
+    pub(super) fn edges_heard(&self) -> watch::Receiver<u64> {
+        self.0.heard.subscribe()
+    }
+
+    /// The key that signs the heads of a set now, and receipts about it. Read anew each time: it may be replaced while the
+    /// server runs, and receipts are signed once.
+    pub(super) async fn signer(&self, set: &Set) -> Result<Arc<Signer>, Refused> {
+        let failed = |why: &dyn fmt::Display| {
+            tracing::error!(set = %set.id, %why, "there is no key to sign a receipt with");
+            Refused::new(Code::Internal)
+        };
+        if set.id != self.0.parts.published_set {
+            return Err(failed(&"this process does not publish the set"));
+        }
+        let keys = (self.0.parts.keys)().await.map_err(|error| failed(&error))?;
+        let signer = set.signer.as_deref().and_then(|vkey| keys.signer(vkey));
+        signer.cloned().ok_or_else(|| failed(&"the set's head-signing key is not at hand"))
     }
 }

@@ -14,7 +14,7 @@ use super::refused::Refused;
 use super::request_id::RequestId;
 use crate::domain::{Actor, ActorType, WorkspaceId};
 use crate::store::tokens::{self, Token, TokenKind};
-use crate::store::{Context, Error};
+use crate::store::{Context, Error, edges};
 
 /// The brand of a management token's text.
 pub(super) const MANAGEMENT_BRAND: &str = "nlm";
@@ -60,7 +60,13 @@ impl Caller {
         if !token.is_usable(now) {
             return Err(Code::TokenInvalid.into());
         }
-        if tokens::wants_touch(&token, now) {
+        if let (Some((edge, _)), true) = (&token.edge, edges::is_first_use(&token)) {
+            // Before the request: the credential it replaces works no longer than that.
+            let (edge, id) = (edge.clone(), token.id.clone());
+            app.store()
+                .write::<_, Error, _>(move |tx| Box::pin(async move { edges::first_use(tx, &edge, &id).await }))
+                .await?;
+        } else if tokens::wants_touch(&token, now) {
             let (store, id) = (app.store().clone(), token.id.clone());
             // Beside the request: nobody waits for a note of when a token was used.
             tokio::spawn(async move {

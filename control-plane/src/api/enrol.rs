@@ -65,7 +65,7 @@ pub(super) async fn enrol(
     };
     remove(app.enrolment_file()).await;
     let body = serde_json::json!({ "token": tokens::show(&token, now) });
-    Ok(Created::new(&body).with_secret(minted.expose()).into_response())
+    Ok(Created::new(&body).with_secret(minted.expose()).into_response("secret"))
 }
 
 /// A used token is worth nothing; its file goes so that nobody tries it.

@@ -35,8 +35,9 @@ pub(super) async fn run(State(app): State<App>, mut request: Request, next: Next
     let (status, took) = (response.status().as_u16(), started.elapsed());
     app.metrics().answered(known_method(method.as_str()), &route, status, took);
     let took_ms = took.as_secs_f64() * 1000.0;
-    // Probes and scrapes come every few seconds and say nothing.
-    if route.starts_with("/v1/") || status >= 500 {
+    // Probes and scrapes come every few seconds and say nothing; nor do thousands of edges that follow a head.
+    let quiet = !route.starts_with("/v1/") || route == "/v1/sets/{set}/head" && status < 400;
+    if !quiet || status >= 500 {
         tracing::info!(parent: &span, status, took_ms, "answered");
     } else {
         tracing::debug!(parent: &span, status, took_ms, "answered");

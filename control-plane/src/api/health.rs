@@ -10,12 +10,15 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::App;
-use crate::metrics::SetGauges;
+use crate::domain::EdgeState;
+use crate::metrics::{EdgeGauges, SetGauges};
 use crate::publisher::{PublisherStatus, Role};
-use crate::store::workspaces;
+use crate::store::{edges, workspaces};
 
 /// How long the database may take to say what time it is.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(2);
+/// Most edges that metrics name: each is a label.
+const MAX_EDGES: u32 = 1000;
 
 /// The process is alive.
 #[derive(Debug, Serialize, ToSchema)]
@@ -100,6 +103,7 @@ async fn database_clock(app: &App) -> Result<i64, String> {
 )]
 pub(super) async fn metrics(State(app): State<App>) -> Response {
     observe_set(&app).await;
+    observe_edges(&app).await;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, kind)], app.metrics().encode()).into_response()
 }
@@ -122,4 +126,30 @@ async fn observe_set(app: &App) {
         delta_bytes: status.delta_bytes,
         build: status.build.map_or((0, 0), |build| (build.rows, build.expected)),
     });
+}
+
+/// Notes how the edges stand, as [`observe_set`] does.
+async fn observe_edges(app: &App) {
+    let Ok(mut read) = app.store().read().await else { return };
+    let (Ok(edges), Ok(removed)) = (edges::watched(&mut read, MAX_EDGES).await, edges::count_removed(&mut read).await)
+    else {
+        return;
+    };
+    #[expect(clippy::cast_precision_loss, reason = "2^53 ms are 285,000 years")]
+    let seconds = |ms: i64| ms as f64 / 1000.0;
+    let gauges = edges.iter().filter_map(|view| {
+        let latest = view.latest.as_ref()?;
+        let age = latest.facts.data_age_ms.map(|age| age.saturating_add(view.now - latest.reported_at));
+        Some(EdgeGauges {
+            edge: view.edge.id.to_string(),
+            data_age: age.map(seconds),
+            clock_offset: latest.clock_offset_ms.map(seconds),
+        })
+    });
+    let count = |state| edges.iter().filter(|view| view.state() == state).count();
+    let by_state = EdgeState::ALL.map(|state| {
+        let standing = i64::try_from(count(state)).unwrap_or(i64::MAX);
+        (state.as_str(), if state == EdgeState::Removed { removed } else { standing })
+    });
+    app.metrics().observe_edges(&gauges.collect::<Vec<_>>(), by_state);
 }

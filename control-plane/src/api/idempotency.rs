@@ -56,9 +56,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Once {
 /// What a create answers: a body and, apart from it, its secret.
 pub(super) struct Created {
     pub(super) status: StatusCode,
-    /// The body without `secret`.
+    /// The body without its secret.
     pub(super) body: Value,
-    /// What goes into the body as `secret`.
+    /// What goes into the body under a name of the caller's choice.
     pub(super) secret: Option<SecretString>,
 }
 
@@ -75,23 +75,23 @@ impl Created {
         Self { secret: Some(secret.into()), ..self }
     }
 
-    /// The answer, secret and all. It is the only place where a secret enters a response.
-    pub(super) fn into_response(self) -> Response {
+    /// The answer, with the secret as the field of this name. It is the only place where a secret enters a response.
+    pub(super) fn into_response(self, field: &str) -> Response {
         let Value::Object(mut body) = self.body else {
             return (self.status, axum::Json(self.body)).into_response();
         };
         if let Some(secret) = self.secret {
-            body.insert("secret".to_owned(), Value::String(secret.expose_secret().to_owned()));
+            body.insert(field.to_owned(), Value::String(secret.expose_secret().to_owned()));
         }
         let response = (self.status, axum::Json(&body)).into_response();
-        erase(body);
+        erase(body, field);
         response
     }
 }
 
 /// Overwrites the secret in a body that has been sent.
-fn erase(mut body: Map<String, Value>) {
-    if let Some(Value::String(secret)) = body.remove("secret") {
+fn erase(mut body: Map<String, Value>, field: &str) {
+    if let Some(Value::String(secret)) = body.remove(field) {
         drop(Zeroizing::new(secret));
     }
 }
@@ -103,6 +103,8 @@ pub(super) type Work<T> = Box<dyn for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Re
 pub(super) struct Create<T> {
     /// The route's name, part of the key's scope.
     pub(super) route: &'static str,
+    /// What its secret is called in the answer.
+    pub(super) secret: &'static str,
     /// The hash of path, query and body.
     pub(super) request_hash: [u8; 32],
     /// The mutation.
@@ -192,7 +194,7 @@ pub(super) async fn create<T: Send + 'static>(
     once: Once,
     create: Create<T>,
 ) -> Result<Done<T>, Refused> {
-    let Create { route, request_hash, work, answer } = create;
+    let Create { route, secret: field, request_hash, work, answer } = create;
     let Once(Some(raw)) = once else {
         return Ok(Done::Fresh(app.store().write(work).await?));
     };
@@ -232,7 +234,7 @@ pub(super) async fn create<T: Send + 'static>(
     match step {
         Step::Fresh(done) => Ok(Done::Fresh(done)),
         Step::Mismatch => Err(Code::IdempotencyMismatch.into()),
-        Step::Again(kept) => replay(&kept, &key, &bound_to).map(Done::Replayed),
+        Step::Again(kept) => replay(&kept, field, &key, &bound_to).map(Done::Replayed),
     }
 }
 
@@ -242,7 +244,7 @@ fn bound_to(slot: &Slot) -> Vec<u8> {
     request_hash(&parts).to_vec()
 }
 
-fn replay(kept: &Answer, key: &[u8; 32], bound_to: &[u8]) -> Result<Response, Refused> {
+fn replay(kept: &Answer, field: &str, key: &[u8; 32], bound_to: &[u8]) -> Result<Response, Refused> {
     let broken = || {
         tracing::error!("a kept answer cannot be read");
         Refused::new(Code::Internal)
@@ -256,11 +258,12 @@ fn replay(kept: &Answer, key: &[u8; 32], bound_to: &[u8]) -> Result<Response, Re
         }
         Secret::None => None,
         Secret::Erased => {
-            let id = body.pointer("/key/id").or_else(|| body.pointer("/token/id")).cloned().unwrap_or_default();
+            let id = body.pointer("/key/id").or_else(|| body.pointer("/token/id"));
+            let id = id.or_else(|| body.pointer("/edge/id")).cloned().unwrap_or_default();
             return Err(Refused::new(Code::SecretNoLongerAvailable).with("id", id));
         }
     };
-    let mut response = Created { status, body, secret }.into_response();
+    let mut response = Created { status, body, secret }.into_response(field);
     response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     Ok(response)
 }

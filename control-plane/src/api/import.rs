@@ -65,6 +65,7 @@ pub(super) async fn import(
     let context = caller.context();
     let create = Create {
         route: "POST /v1/keys/import",
+        secret: "secret",
         request_hash: request_hash(&[&body_hash, &[u8::from(options.strict), u8::from(options.dry_run)]]),
         work: Box::new(move |tx| {
             Box::pin(async move { Ok(report(import::run(tx, &context, import, &mut os_random).await?, &details)) })

@@ -28,7 +28,7 @@ use super::router;
         (name = "audit", description = "What was done, by whom, when."),
         (name = "catalogue", description = "Scopes and tiers."),
         (name = "sets", description = "Published key sets, as edges and the sync job read them."),
-        (name = "edges", description = "What edges report."),
+        (name = "edges", description = "Edges, their credentials, and what they report."),
         (name = "operations", description = "Health and metrics."),
     ),
 )]

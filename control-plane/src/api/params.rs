@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::body::only_expectations;
 use super::refused::Refused;
-use crate::domain::{KeyRef, RotationId, SetId, TokenId};
+use crate::domain::{EdgeId, KeyRef, RotationId, SetId, TokenId};
 use crate::store::PageRequest;
 
 /// The largest page.
@@ -78,6 +78,14 @@ impl Named for RotationId {
 
 impl Named for TokenId {
     const WHAT: &'static str = "token";
+
+    fn of(text: &str) -> Option<Self> {
+        Self::parse(text)
+    }
+}
+
+impl Named for EdgeId {
+    const WHAT: &'static str = "edge";
 
     fn of(text: &str) -> Option<Self> {
         Self::parse(text)

@@ -130,6 +130,8 @@ pub(super) fn code_of(refusal: &Refusal) -> Code {
         Refusal::RotationClosed => Code::RotationClosed,
         Refusal::PredecessorInUse { .. } => Code::PredecessorInUse,
         Refusal::ReasonRequired => Code::ReasonRequired,
+        Refusal::EdgeNotEnrolled => Code::EdgeNotEnrolled,
+        Refusal::EdgeRemoved => Code::EdgeRemoved,
     }
 }
 
@@ -227,6 +229,8 @@ mod tests {
             Refusal::RotationClosed,
             Refusal::PredecessorInUse { last_used_at: 0 },
             Refusal::ReasonRequired,
+            Refusal::EdgeNotEnrolled,
+            Refusal::EdgeRemoved,
         ];
         for refusal in refusals {
             assert_eq!(code_of(&refusal).as_str(), refusal.code());

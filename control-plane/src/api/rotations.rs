@@ -9,7 +9,6 @@ use nightlatch_api::{
     StartRotation, StartedRotation,
 };
 
-use super::App;
 use super::body::{Json, OptionalJson};
 use super::caller::Caller;
 use super::cursor::List;
@@ -18,6 +17,7 @@ use super::keys::{reason, view};
 use super::params::{Id, Query};
 use super::refused::{self, Refused};
 use super::time::{from_ms, from_seconds, in_force, surely_in_force};
+use super::{App, receipts};
 use crate::domain::rotation::{Order, Outcome, Start, SuccessorFate};
 use crate::domain::{KeyRef, Name, Reason, Rotation, RotationId, Scopes};
 use crate::store::rotations::{self, Changed, Started};
@@ -53,6 +53,7 @@ pub(super) async fn start(
     let context = caller.context();
     let create = Create {
         route: "POST /v1/keys/{id}/rotations",
+        secret: "secret",
         request_hash: request_hash(&[format!("{id:?}").as_bytes(), &body.hash]),
         work: Box::new(move |tx| {
             Box::pin(async move { rotations::start(tx, &context, &id, start, &mut os_random).await })
@@ -61,7 +62,12 @@ pub(super) async fn start(
     };
     match idempotency::create(&app, &caller, once, create).await? {
         Done::Replayed(response) => Ok(response),
-        Done::Fresh(started) => Ok(answer(&started, Some(app.store().now().await?)).into_response()),
+        Done::Fresh(started) => {
+            if started.rotation.order == Order::RevokeFirst {
+                receipts::committed(&app, caller.workspace(), &started.rotation.predecessor).await?;
+            }
+            Ok(answer(&started, Some(app.store().now().await?)).into_response("secret"))
+        }
     }
 }
 
@@ -188,6 +194,7 @@ pub(super) async fn cancel(
             Box::pin(async move { rotations::cancel(tx, &context, &id, fate, reason).await })
         })
         .await?;
+    receipts::committed(&app, caller.workspace(), &changed.rotation.successor).await?;
     show_changed(&app, &changed).await
 }
 
@@ -217,6 +224,7 @@ pub(super) async fn complete(
             Box::pin(async move { rotations::complete(tx, &context, &id, force, reason).await })
         })
         .await?;
+    receipts::committed(&app, caller.workspace(), &changed.rotation.predecessor).await?;
     show_changed(&app, &changed).await
 }
 

@@ -8,7 +8,8 @@ use utoipa_axum::routes;
 
 use super::refused::Refused;
 use super::{
-    App, access, audit, catalogue, edges, enrol, frame, health, import, keys, openapi, rotations, sets, tokens, verify,
+    App, access, audit, catalogue, edges, enrol, frame, head, health, import, keys, openapi, receipts, rotations, sets,
+    tokens, verify,
 };
 
 /// The handlers by path, and the document they make.
@@ -22,6 +23,7 @@ pub(super) fn parts() -> (Router<App>, OpenApi) {
         .routes(routes!(keys::disable))
         .routes(routes!(keys::enable))
         .routes(routes!(keys::revoke))
+        .routes(routes!(receipts::read))
         .routes(routes!(rotations::start))
         .routes(routes!(rotations::list))
         .routes(routes!(rotations::read))
@@ -37,8 +39,15 @@ pub(super) fn parts() -> (Router<App>, OpenApi) {
         .routes(routes!(catalogue::tiers))
         .routes(routes!(sets::list))
         .routes(routes!(sets::read))
-        .routes(routes!(sets::head))
+        .routes(routes!(head::head))
+        .routes(routes!(sets::trust))
+        .routes(routes!(sets::deny))
         .routes(routes!(sets::file))
+        .routes(routes!(edges::create, edges::list))
+        .routes(routes!(edges::enrol))
+        .routes(routes!(edges::read))
+        .routes(routes!(edges::rotate))
+        .routes(routes!(edges::remove))
         .routes(routes!(edges::report))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))

@@ -5,20 +5,19 @@ use std::io::ErrorKind;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use nightlatch_api as api;
 use nightlatch_api::{Code, Page, Problem, PublishedHead};
 use nightlatch_keyset::FileName;
-use sha2::{Digest as _, Sha256};
 use tokio_util::io::ReaderStream;
 
-use super::App;
 use super::caller::Caller;
 use super::params::{Id, Named as _, missing};
 use super::refused::Refused;
 use super::time::from_ms;
+use super::{App, head};
 use crate::domain::SetId;
 use crate::publisher::SetDirectory;
 use crate::store::workspaces::{self, Set};
@@ -59,41 +58,70 @@ pub(super) async fn read(
     Ok(axum::Json(show(&set, app.store().now().await?)))
 }
 
-/// Reads the head of a set: a small signed note that says which files are current.
+/// Reads the trust note of a set: which keys sign its heads, signed by a root key.
 #[utoipa::path(
-    get, path = "/v1/sets/{set}/head", tag = "sets", operation_id = "readHead",
+    get, path = "/v1/sets/{set}/trust", tag = "sets", operation_id = "readTrust",
     params(
         ("set" = String, Path, description = "`set_…`"),
-        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of the head at hand."),
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of the note at hand."),
     ),
     responses(
-        (status = 200, description = "The head.", body = String, content_type = "text/plain", headers(("ETag" = String, description = "The head's version."))),
-        (status = 304, description = "The head at hand is current."),
-        (status = "4XX", description = "Refused.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Nothing is published yet.", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The note.", body = String, content_type = "text/plain", headers(("ETag" = String, description = "The note's version."))),
+        (status = 304, description = "The note at hand is current."),
+        (status = "4XX", description = "Refused, or there is none.", body = Problem, content_type = "application/problem+json"),
     ),
     security(("token" = [])),
 )]
-pub(super) async fn head(
+pub(super) async fn trust(
     State(app): State<App>,
     caller: Caller,
     Id(id): Id<SetId>,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
-    own(&app, &caller, &id).await?;
-    // The file and not the row: a head counts once its files are in place.
-    let path = directory(&app, &id).head_path();
-    let text = match tokio::fs::read(&path).await {
+    note(&app, &caller, &id, &headers, "trust", "trust note").await
+}
+
+/// Reads the deny note of a set: digests of keys that edges refuse whatever their set says.
+#[utoipa::path(
+    get, path = "/v1/sets/{set}/deny", tag = "sets", operation_id = "readDeny",
+    params(
+        ("set" = String, Path, description = "`set_…`"),
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of the note at hand."),
+    ),
+    responses(
+        (status = 200, description = "The note.", body = String, content_type = "text/plain", headers(("ETag" = String, description = "The note's version."))),
+        (status = 304, description = "The note at hand is current."),
+        (status = "4XX", description = "Refused, or there is none.", body = Problem, content_type = "application/problem+json"),
+    ),
+    security(("token" = [])),
+)]
+pub(super) async fn deny(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id<SetId>,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    note(&app, &caller, &id, &headers, "deny", "deny note").await
+}
+
+/// A note beside the head.
+async fn note(
+    app: &App,
+    caller: &Caller,
+    id: &SetId,
+    headers: &HeaderMap,
+    file: &str,
+    what: &str,
+) -> Result<Response, Refused> {
+    readable(app, caller, id).await?;
+    let text = match tokio::fs::read(directory(app, id).path().join(file)).await {
         Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Err(Code::NotPublished.into()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(missing(what)),
         Err(error) => return Err(unreadable(&error)),
     };
-    let tag = format!("\"{}\"", hex(&Sha256::digest(&text)[..16]));
-    let known = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let known = known.flat_map(|list| list.split(',')).any(|known| known.trim().trim_start_matches("W/") == tag);
-    let tag = HeaderValue::from_str(&tag).expect("hex and quotes can be sent");
-    let common = [(ETAG, tag), (CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
-    if known {
+    let tag = HeaderValue::from_str(&head::tag(&text)).expect("hex and quotes can be sent");
+    let common = [(ETAG, tag.clone()), (CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
+    if head::knows(headers, &tag) {
         return Ok((StatusCode::NOT_MODIFIED, common).into_response());
     }
     Ok((common, [(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
@@ -121,7 +149,7 @@ pub(super) async fn file(
     let id = SetId::of(&set).ok_or_else(|| missing(SetId::WHAT))?;
     // A name of this grammar has no separator in it, so it cannot lead out of the directory.
     let name = FileName::parse(&name).map_err(|_| missing("file"))?;
-    own(&app, &caller, &id).await?;
+    readable(&app, &caller, &id).await?;
     let file = match tokio::fs::File::open(directory(&app, &id).file_path(&name)).await {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(missing("file")),
@@ -136,6 +164,15 @@ pub(super) async fn file(
     Ok((headers, Body::from_stream(ReaderStream::with_capacity(file, 64 * 1024))).into_response())
 }
 
+/// Lets a caller read the set's files, where it is theirs.
+pub(super) async fn readable(app: &App, caller: &Caller, id: &SetId) -> Result<(), Refused> {
+    match &caller.token.set {
+        // The set of an edge token is its workspace's, and exists.
+        Some(set) if set == id => Ok(()),
+        _ => own(app, caller, id).await.map(drop),
+    }
+}
+
 /// The set, where it is the caller's: of its workspace, and an edge token's own.
 async fn own(app: &App, caller: &Caller, id: &SetId) -> Result<Set, Refused> {
     if caller.token.set.as_ref().is_some_and(|set| set != id) {
@@ -144,17 +181,13 @@ async fn own(app: &App, caller: &Caller, id: &SetId) -> Result<Set, Refused> {
     Ok(workspaces::set(&mut app.store().read().await?, caller.workspace(), id).await?)
 }
 
-fn directory(app: &App, set: &SetId) -> SetDirectory {
+pub(super) fn directory(app: &App, set: &SetId) -> SetDirectory {
     SetDirectory::new(app.sets_dir().join(set.as_str()))
 }
 
-fn unreadable(error: &std::io::Error) -> Refused {
+pub(super) fn unreadable(error: &std::io::Error) -> Refused {
     tracing::error!(%error, "a published file cannot be read");
     Refused::new(Code::Internal)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn show(set: &Set, now: i64) -> api::Set {

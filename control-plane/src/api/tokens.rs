@@ -41,6 +41,7 @@ pub(super) async fn create(
     let (new, text) = asked(body.value, caller.now)?;
     let create = Create {
         route: "POST /v1/tokens",
+        secret: "secret",
         request_hash: body.hash,
         work: Box::new(move |tx| {
             Box::pin(async move {
@@ -52,7 +53,7 @@ pub(super) async fn create(
     };
     match idempotency::create(&app, &caller, once, create).await? {
         Done::Replayed(response) => Ok(response),
-        Done::Fresh((token, now, text)) => Ok(created(&token, now, &text).into_response()),
+        Done::Fresh((token, now, text)) => Ok(created(&token, now, &text).into_response("secret")),
     }
 }
 
@@ -135,7 +136,13 @@ pub(super) fn management(name: &str, text: &KeyText) -> NewToken {
     new(TokenKind::Management, name.to_owned(), None, None, text)
 }
 
-fn new(kind: TokenKind, name: String, set: Option<SetId>, expires_at: Option<i64>, text: &KeyText) -> NewToken {
+pub(super) fn new(
+    kind: TokenKind,
+    name: String,
+    set: Option<SetId>,
+    expires_at: Option<i64>,
+    text: &KeyText,
+) -> NewToken {
     let mut random = [0; 10];
     os_random(&mut random);
     NewToken {
@@ -186,6 +193,7 @@ pub(super) fn show(token: &Token, now: i64) -> api::Token {
             TokenKind::Edge => api::TokenKind::Edge,
         },
         set: token.set.as_ref().map(ToString::to_string),
+        edge: token.edge.as_ref().map(|(edge, _)| edge.to_string()),
         scopes: token.scopes.clone(),
         prefix: token.prefix.clone(),
         state,

@@ -3,8 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
-use nightlatch_api::{CreateToken, TokenKind};
+use nightlatch_api::client::Client;
+use nightlatch_api::{Code, CreateToken, Set, TokenKind};
+use nightlatch_keyset::Trust;
+use nightlatch_keyset::note::Verifier;
+use zeroize::Zeroizing;
 
+use super::edges;
 use super::exit::Failure;
 use super::home::secrets_of;
 use super::output;
@@ -12,18 +17,35 @@ use super::remote::Remote;
 use crate::secrets::write_private;
 
 const EXAMPLE: &str = "\
-Example, on the server's machine:
+Examples, on the server's machine:
   nightlatch edge config --runtime cloudflare --origin https://origin.example.com --mint-token 'edge' --secrets-out edge.secrets
   npx wrangler secret bulk edge.secrets
 
-Variables go into wrangler.toml; secrets never do.";
+  nightlatch edge config --runtime sidecar --url https://keys.example.com --peppers-out peppers --credential-file credential > sidecar.toml
 
-/// Print what an edge needs to run.
+Variables go into wrangler.toml or sidecar.toml; secrets never do.";
+
+/// Add, enrol, show and remove edges; print what one needs to run.
 #[derive(Debug, Subcommand)]
 pub(super) enum Edge {
     /// Print an edge's variables, and its secrets apart from them.
     #[command(after_help = EXAMPLE)]
     Config(EdgeConfig),
+    /// Make an edge and the one-time code with which it enrols within the hour.
+    #[command(after_help = edges::ADD)]
+    Add(edges::Add),
+    /// Trade the one-time code for the edge's credential. On the edge's machine; it needs no token.
+    #[command(after_help = edges::ENROL)]
+    Enrol(edges::Enrol),
+    /// List edges, newest first.
+    List(edges::List),
+    /// Show an edge: what it reported, how far it is, what its clock says.
+    Show(edges::Show),
+    /// Make a new credential for an edge. The old one works until the new one is used, or the overlap ends.
+    #[command(after_help = edges::ROTATE)]
+    Rotate(edges::Rotate),
+    /// Remove an edge for ever: its credentials end at once, and receipts no longer wait for it.
+    Remove(edges::Remove),
 }
 
 /// Which configuration to print.
@@ -49,6 +71,21 @@ pub(super) struct EdgeConfig {
     /// Make an edge token of this name.
     #[arg(long, value_name = "NAME")]
     mint_token: Option<String>,
+    /// For a sidecar: the file with its credential, as `nightlatch edge enrol --secret-out` wrote it.
+    #[arg(long, value_name = "FILE", default_value = "/etc/nightlatch/credential")]
+    credential_file: PathBuf,
+    /// For a sidecar: write the peppers to this new file of mode 0600, and name it in the configuration.
+    #[arg(long, value_name = "FILE")]
+    peppers_out: Option<PathBuf>,
+    /// For a sidecar: where it keeps what must survive its restarts.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/nightlatch-sidecar")]
+    state_dir: PathBuf,
+    /// For a sidecar: the address to listen on.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8088")]
+    listen: String,
+    /// For a sidecar: answer nginx's `auth_request`, or forward requests to the origin.
+    #[arg(long, value_enum, default_value_t = SidecarMode::AuthRequest)]
+    mode: SidecarMode,
     /// Write the secrets as a JSON object to this new file of mode 0600 instead of printing them.
     #[arg(long, value_name = "FILE")]
     secrets_out: Option<PathBuf>,
@@ -59,19 +96,47 @@ pub(super) struct EdgeConfig {
 enum Runtime {
     /// Cloudflare Workers, and workerd.
     Cloudflare,
+    /// The native gate beside nginx, or in front of a server.
+    Sidecar,
+}
+
+/// What a sidecar does with requests.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum SidecarMode {
+    /// It says yes or no to nginx.
+    #[value(name = "auth_request")]
+    AuthRequest,
+    /// It forwards them.
+    Proxy,
+}
+
+impl SidecarMode {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthRequest => "auth_request",
+            Self::Proxy => "proxy",
+        }
+    }
 }
 
 impl Edge {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let Self::Config(config) = self;
-        config.run().await
+        match self {
+            Self::Config(config) => config.run().await,
+            Self::Add(command) => command.run().await,
+            Self::Enrol(command) => command.run().await,
+            Self::List(command) => command.run().await,
+            Self::Show(command) => command.run().await,
+            Self::Rotate(command) => command.run().await,
+            Self::Remove(command) => command.run().await,
+        }
     }
 }
 
 impl EdgeConfig {
     async fn run(self) -> Result<(), Failure> {
-        let Runtime::Cloudflare = self.runtime;
-        if let Some(path) = self.secrets_out.as_ref().filter(|path| path.exists()) {
+        let mut outputs = [&self.secrets_out, &self.peppers_out].into_iter().flatten();
+        if let Some(path) = outputs.find(|path| path.exists()) {
             return Err(Failure::usage(format!("{} exists; secrets go to a new file", path.display())));
         }
         let client = self.remote.client()?;
@@ -90,6 +155,10 @@ impl EdgeConfig {
         if secrets.peppers().iter().all(|pepper| pepper.id != set.pepper) {
             let place = self.data_dir.display();
             return Err(Failure::other(format!("{place} does not hold pepper {}, which the set uses", set.pepper)));
+        }
+        if matches!(self.runtime, Runtime::Sidecar) {
+            let roots = roots(&client, &set.id).await?;
+            return self.sidecar(&set, &roots, &peppers);
         }
         let token = match self.mint_token {
             Some(name) => {
@@ -143,4 +212,71 @@ impl EdgeConfig {
             }
         }
     }
+
+    /// Prints a sidecar's configuration file.
+    fn sidecar(&self, set: &Set, roots: &[String], peppers: &[Zeroizing<String>]) -> Result<(), Failure> {
+        if self.mint_token.is_some() || self.secrets_out.is_some() {
+            return Err(Failure::usage(
+                "a sidecar enrols for its credential (`nightlatch edge add`, `nightlatch edge enrol`), and --peppers-out \
+                 takes its pepper",
+            ));
+        }
+        if matches!(self.mode, SidecarMode::Proxy) && self.origin.is_none() {
+            return Err(Failure::usage("mode proxy forwards requests; give --origin URL"));
+        }
+        let lines = Zeroizing::new(peppers.iter().map(|pepper| pepper.as_str()).collect::<Vec<_>>().join("\n"));
+        if let Some(path) = &self.peppers_out {
+            write_private(path, lines.as_bytes())?;
+        }
+        let url = self.remote.url();
+        let peppers_file = self.peppers_out.clone().unwrap_or_else(|| PathBuf::from("/etc/nightlatch/peppers"));
+        // Without a trust note there is no root to believe: the key that signs heads is pinned itself.
+        let (field, pinned) =
+            if roots.is_empty() { ("verifiers", std::slice::from_ref(&set.verifier)) } else { ("roots", roots) };
+        let source = self.source.clone().unwrap_or_else(|| format!("{url}/v1/sets/{}", set.id));
+        let text = |value: String| serde_json::Value::from(value);
+        let mut settings = vec![
+            ("listen", text(self.listen.clone())),
+            ("mode", text(self.mode.as_str().to_owned())),
+            ("set", text(set.id.clone())),
+            ("source", text(source)),
+            (field, pinned.into()),
+            ("state_dir", text(self.state_dir.display().to_string())),
+            ("poll_ms", 1000.into()),
+            ("report_url", text(format!("{url}/v1/edges/reports"))),
+            ("credential_file", text(self.credential_file.display().to_string())),
+            ("peppers_file", text(peppers_file.display().to_string())),
+        ];
+        if let Some(origin) = &self.origin {
+            settings.insert(2, ("origin", text(origin.clone())));
+        }
+        let shown = self.peppers_out.is_none().then_some(lines.as_str());
+        if self.remote.json {
+            let settings: serde_json::Map<_, _> = settings.into_iter().map(|(name, v)| (name.to_owned(), v)).collect();
+            let secrets = shown.map(|peppers| serde_json::json!({ "peppers": peppers }));
+            return output::json(&serde_json::json!({ "settings": settings, "secrets": secrets }));
+        }
+        // A JSON text or list of texts is the same in TOML.
+        settings.iter().try_for_each(|(name, value)| output::line(&format!("{name} = {value}")))?;
+        match shown {
+            Some(peppers) => output::line(&format!(
+                "\n# The peppers, for {} (mode 0600), never for a file that is shared:\n# {}",
+                peppers_file.display(),
+                peppers.replace('\n', "\n# ")
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The root keys of a set; none where it has no trust note.
+async fn roots(client: &Client, set: &str) -> Result<Vec<String>, Failure> {
+    let note = match client.trust(set).await {
+        Err(error) if error.is(Code::NotFound) => return Ok(Vec::new()),
+        other => other?,
+    };
+    let text = String::from_utf8_lossy(&note).into_owned();
+    let listed = text.rsplit_once("\n\n").map(|(text, _)| Trust::parse(&format!("{text}\n")));
+    let trust = listed.and_then(Result::ok).ok_or_else(|| Failure::other("the set's trust note cannot be read"))?;
+    Ok(trust.roots.iter().map(Verifier::to_vkey).collect())
 }

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::exit::Failure;
 use super::import::Import;
 use super::output::{self, maybe_time, printable, time};
+use super::receipt;
 use super::remote::Remote;
 use super::secret_out::SecretOut;
 use super::time::{duration, from_now, moment, moment_or_never};
@@ -65,7 +66,7 @@ enum Command {
     },
     /// End a key for ever.
     #[command(
-        after_help = "Example:\n  nightlatch keys revoke key_1hTq3e9fKz --reason 'leaked in a log'\n\nThere is no way back. On a terminal it asks first; elsewhere it needs --yes."
+        after_help = "Example:\n  nightlatch keys revoke key_1hTq3e9fKz --reason 'leaked in a log' --wait 30\n\nThere is no way back. On a terminal it asks first; elsewhere it needs --yes."
     )]
     Revoke {
         /// The key: `key_…`, or `kn_` and its number.
@@ -76,7 +77,13 @@ enum Command {
         /// Do not ask.
         #[arg(long, short)]
         yes: bool,
+        /// Wait at most so many seconds, 30 at the most, for every durable edge to confirm or the bound to pass.
+        #[arg(long, value_name = "SECONDS")]
+        wait: Option<u64>,
     },
+    /// Show what is proven of a revocation.
+    #[command(after_help = receipt::GET)]
+    Receipt(receipt::Get),
     /// Import keys that were minted elsewhere, from a file of JSON lines.
     Import(Import),
     /// Ask whether a key, read from standard input, would be let through.
@@ -207,7 +214,11 @@ impl Keys {
             Command::Enable { key, reason } => {
                 show(json, &self.remote.client()?.enable_key(&key, &EnableKey { reason }).await?)
             }
-            Command::Revoke { key, reason, yes } => revoke(&self.remote.client()?, json, &key, reason, yes).await,
+            Command::Revoke { key, reason, yes, wait } => {
+                let request = RevokeKey { reason, wait };
+                revoke(&self.remote.client()?, json, &key, &request, yes).await
+            }
+            Command::Receipt(get) => get.run(&self.remote.client()?, json).await,
             Command::Import(import) => import.run(&self.remote.client()?, json).await,
             Command::Verify { method, path, set } => verify(&self.remote.client()?, json, method, path, set).await,
         }
@@ -310,7 +321,7 @@ impl Update {
     }
 }
 
-async fn revoke(client: &Client, json: bool, id: &str, reason: String, yes: bool) -> Result<(), Failure> {
+async fn revoke(client: &Client, json: bool, id: &str, request: &RevokeKey, yes: bool) -> Result<(), Failure> {
     if !yes {
         let key = client.key(id).await?.value;
         let replacement = match &key.successor {
@@ -327,13 +338,17 @@ async fn revoke(client: &Client, json: bool, id: &str, reason: String, yes: bool
             return Err(Failure::other("nothing was revoked"));
         }
     }
-    let revoked = client.revoke_key(id, &RevokeKey { reason }).await?;
+    let revoked = client.revoke_key(id, request).await?;
     if json {
         return output::json(&revoked);
     }
     output::line(&format!("Revoked {} at {}.", revoked.key.prefix, time(revoked.revoked_at)))?;
     output::line(&format!("No edge accepts it after {}.", time(revoked.in_force_by)))?;
-    revoked.warnings.iter().try_for_each(|warning| output::line(&format!("Note: {}", warning.detail)))
+    revoked.warnings.iter().try_for_each(|warning| output::line(&format!("Note: {}", warning.detail)))?;
+    match &revoked.receipt {
+        Some(receipt) => output::line("").and_then(|()| receipt::show(receipt)),
+        None => Ok(()),
+    }
 }
 
 fn confirmed(question: &str) -> Result<bool, Failure> {

@@ -3,6 +3,7 @@
 mod audit;
 mod config;
 mod edge;
+mod edges;
 mod emergency_deny;
 mod enrol;
 mod enrolment_token;
@@ -13,6 +14,7 @@ mod keys;
 mod output;
 mod pepper;
 mod progress;
+mod receipt;
 mod recover;
 mod remote;
 mod rotations;
@@ -54,7 +56,8 @@ Start a control plane and take charge of it:
 Issue, rotate, revoke:
   nightlatch keys issue 'billing export' --scope invoices:read --expires-in 90d
   nightlatch rotations start key_1hTq3e9fKz --overlap 24h --reason scheduled
-  nightlatch keys revoke key_1hTq3e9fKz --reason 'leaked in a log'
+  nightlatch keys revoke key_1hTq3e9fKz --reason 'leaked in a log' --wait 30
+  nightlatch keys receipt key_1hTq3e9fKz --out receipt.txt
 
 Let an edge check keys:
   nightlatch routes apply routes.json
@@ -93,9 +96,12 @@ enum Command {
     Sets(sets::Sets),
     /// Show what was done, by whom, when.
     Audit(audit::Audit),
-    /// Print what an edge needs to run.
+    /// Add, enrol, show and remove edges; print what one needs to run.
     #[command(subcommand)]
     Edge(edge::Edge),
+    /// Check receipts: signed statements of when a revocation is in force.
+    #[command(subcommand)]
+    Receipt(receipt::Receipts),
     /// Take over what was published, after the database was restored from a backup.
     Recover(recover::Recover),
     /// Say which keys sign a set's heads, and replace them.
@@ -138,6 +144,7 @@ impl Command {
             Self::Sets(command) => command.run().await,
             Self::Audit(command) => command.run().await,
             Self::Edge(command) => command.run().await,
+            Self::Receipt(command) => command.run(),
             Self::Recover(command) => command.run().await,
             Self::Trust(command) => command.run().await,
             Self::Root(command) => command.run().await,

@@ -43,6 +43,18 @@ impl SecretOut {
         secret: &Secret,
         show: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<(), Failure> {
+        self.deliver_as("secret", json, answer, secret, show)
+    }
+
+    /// As [`SecretOut::deliver`], where the answer has the secret under another name.
+    pub(super) fn deliver_as(
+        &self,
+        name: &str,
+        json: bool,
+        answer: &impl Serialize,
+        secret: &Secret,
+        show: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         // The file first: whatever happens to the output then, the secret is not lost.
         if let Some(path) = &self.secret_out {
             write_private(path, secret.expose().as_bytes())?;
@@ -50,15 +62,15 @@ impl SecretOut {
         if json {
             let mut value = serde_json::to_value(answer).map_err(|error| Failure::other(error.to_string()))?;
             if let (Some(path), Value::Object(map)) = (&self.secret_out, &mut value) {
-                map.remove("secret");
-                map.insert("secret_file".to_owned(), path.display().to_string().into());
+                map.remove(name);
+                map.insert(format!("{name}_file"), path.display().to_string().into());
             }
             return output::json(&value);
         }
         show()?;
         match &self.secret_out {
-            Some(path) => output::line(&format!("\nThe secret is in {}. It cannot be shown again.", path.display())),
-            None => output::line(&format!("\n{}\n\nThis is the secret. It cannot be shown again.", secret.expose())),
+            Some(path) => output::line(&format!("\nThe {name} is in {}. It cannot be shown again.", path.display())),
+            None => output::line(&format!("\n{}\n\nThis is the {name}. It cannot be shown again.", secret.expose())),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod check;
 mod layer;
+mod source;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use serde::de::DeserializeOwned;
 
 pub use check::{Finding, check};
 use layer::Layer;
+pub use source::check_source;
 
 use crate::secrets::{MasterKey, SecretsError, read_private};
 

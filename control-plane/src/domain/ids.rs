@@ -80,6 +80,11 @@ id!(
     "tok_"
 );
 id!(
+    /// An edge that has an identity.
+    EdgeId,
+    "edge_"
+);
+id!(
     /// A key: `key_` and the 10 characters of the id within its text.
     KeyId,
     "key_"
@@ -89,6 +94,7 @@ generated!(WorkspaceId, GENERATED_LEN);
 generated!(SetId, 12);
 generated!(RotationId, GENERATED_LEN);
 generated!(TokenId, GENERATED_LEN);
+generated!(EdgeId, GENERATED_LEN);
 
 impl KeyId {
     /// The API id of a key whose text carries this 10-character id.

@@ -8,11 +8,13 @@
 
 mod actor;
 mod change;
+mod edge;
 pub mod ids;
 pub mod import;
 mod key;
 #[cfg(test)]
 mod model;
+pub mod receipt;
 mod refusal;
 pub mod rotate;
 pub mod rotation;
@@ -20,7 +22,8 @@ mod text;
 
 pub use actor::{Actor, ActorType};
 pub use change::{Birth, Issue, KeyPatch, Patched, Revoked, disable, enable, issue, patch, revoke};
-pub use ids::{KeyId, KeyRef, RotationId, SetId, TokenId, WorkspaceId};
+pub use edge::{EdgeClass, EdgeState};
+pub use ids::{EdgeId, KeyId, KeyRef, RotationId, SetId, TokenId, WorkspaceId};
 pub use key::{Cause, Causes, EdgeImage, Key, Stage, State};
 pub use nightlatch_keyset::{PrincipalKind, Status};
 pub use refusal::{Refusal, Warning};

@@ -59,6 +59,12 @@ pub enum Refusal {
     /// Forcing needs a reason.
     #[error("forcing needs a reason")]
     ReasonRequired,
+    /// The edge has no credential yet.
+    #[error("the edge has not enrolled")]
+    EdgeNotEnrolled,
+    /// The edge was removed: final.
+    #[error("the edge is removed")]
+    EdgeRemoved,
 }
 
 impl Refusal {
@@ -79,6 +85,8 @@ impl Refusal {
             Self::RotationClosed => "rotation_closed",
             Self::PredecessorInUse { .. } => "predecessor_in_use",
             Self::ReasonRequired => "reason_required",
+            Self::EdgeNotEnrolled => "edge_not_enrolled",
+            Self::EdgeRemoved => "edge_removed",
         }
     }
 }

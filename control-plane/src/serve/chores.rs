@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::publisher::PublisherStatus;
-use crate::store::{Error, Store, edges, idempotency, rotations};
+use crate::store::{Error, Store, edges, idempotency, receipts, rotations};
 
 /// How often to tidy. Secrets are kept for 15 minutes, give or take this.
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -52,7 +52,18 @@ async fn tidy(store: Store, stop: CancellationToken) {
         report("closing lapsed rotations", settled);
         let forgotten = store.write::<_, Error, _>(|tx| Box::pin(edges::forget_silent(tx))).await;
         report("forgetting silent edges", forgotten);
+        report("noting revocations", note_revocations(&store).await);
     }
+}
+
+/// Notes of revocations what nobody has noted who made or read them.
+async fn note_revocations(store: &Store) -> Result<u64, Error> {
+    // From a snapshot that is over before the clock is read: what it shows is committed.
+    let unnoted = receipts::unnoted(&mut store.read().await?).await?;
+    if unnoted.is_empty() {
+        return Ok(0);
+    }
+    store.write(move |tx| Box::pin(async move { receipts::note(tx, &unnoted).await })).await
 }
 
 fn report(what: &str, result: Result<u64, Error>) {

@@ -97,16 +97,19 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         let publisher = Publisher::spawn(store.clone(), publisher_config(config, &data_dir, &first)?);
         let chores = Chores::spawn(store.clone(), publisher.status(), Arc::clone(&metrics));
+        let stop = CancellationToken::new();
         let app = App::new(Parts {
             store: store.clone(),
-            secrets: first.secrets,
+            secrets: Arc::clone(&first.secrets),
             sets_dir: config.sets(),
             enrolment_file: data_dir.enrolment_token(),
             metrics,
             publisher: publisher.status(),
+            keys: key_source(&first),
+            published_set: first.set.id.clone(),
+            stopping: stop.clone(),
         });
         let service = api::router(app).into_make_service_with_connect_info::<SocketAddr>();
-        let stop = CancellationToken::new();
         let stopped = stop.clone();
         let listener = listener.tap_io(|connection| {
             // Answers are small: waiting to fill a packet only delays them.
@@ -155,22 +158,26 @@ async fn connect(config: &Config) -> Result<Store, store::Error> {
 fn publisher_config(config: &Config, data_dir: &DataDir, first: &FirstStart) -> Result<PublisherConfig, ServeError> {
     let set = &first.set.id;
     let signer = first.keys.signer(&first.signer).ok_or_else(|| ServeError::Unfit(set.to_string()))?;
-    let (vault, id) = (first.vault.clone(), set.clone());
-    let key_source: KeySource = Arc::new(move || {
-        let (vault, id) = (vault.clone(), id.clone());
-        Box::pin(async move {
-            let secrets = vault.open().await?;
-            Keyring::of(&secrets, id.as_str()).ok_or(SecretsError::Store(store::Error::Corrupt("set id")))
-        })
-    });
     Ok(PublisherConfig {
         set: set.clone(),
         holder: data_dir.instance().to_owned(),
         signer: Arc::clone(signer),
         keys: first.keys.clone(),
-        key_source: Some(key_source),
+        key_source: Some(key_source(first)),
         directory: SetDirectory::new(config.sets().join(set.as_str())),
         limits: Limits::default(),
         probe: None,
+    })
+}
+
+/// The keys of the set as they are whenever somebody asks.
+fn key_source(first: &FirstStart) -> KeySource {
+    let (vault, id) = (first.vault.clone(), first.set.id.clone());
+    Arc::new(move || {
+        let (vault, id) = (vault.clone(), id.clone());
+        Box::pin(async move {
+            let secrets = vault.open().await?;
+            Keyring::of(&secrets, id.as_str()).ok_or(SecretsError::Store(store::Error::Corrupt("set id")))
+        })
     })
 }

@@ -31,6 +31,14 @@ pub(super) async fn lock_key(tx: &mut Tx, id: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Makes other mutations of this edge's credentials wait until this one ends. Nothing else is locked after it.
+pub(super) async fn lock_edge(tx: &mut Tx, id: &str) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        sqlx::query("SELECT 1 FROM edges WHERE id = $1 FOR NO KEY UPDATE").bind(id).execute(conn).await?;
+    }
+    Ok(())
+}
+
 /// Makes other transactions that ask for this set's lease wait until this one ends.
 pub(super) async fn lock_lease(tx: &mut Tx, set: &str) -> Result<(), Error> {
     if let Conn::Postgres(conn) = tx.conn() {

@@ -30,6 +30,7 @@ pub(crate) mod lease;
 mod page;
 pub mod peppers;
 pub(crate) mod publication;
+pub mod receipts;
 mod record;
 pub(crate) mod recovery;
 mod rotation_list;

@@ -1,12 +1,12 @@
 //! The one step through which a key changes.
 //!
-//! It writes the row, the change rows that edges must learn of, and the audit entries: whoever changes a key cannot
+//! It writes the row, the change rows that edges must learn of, the receipt of a revocation, and the audit entries: whoever changes a key cannot
 //! forget one of them, because nothing else writes `keys` but imports (which do all three in bulk) and sightings.
 
 use super::audit::{self, Draft, Target};
 use super::rows::{labels_text, stage_name};
 use super::tx::sql;
-use super::{Context, Error, Tx, catalogue};
+use super::{Context, Error, Tx, catalogue, receipts};
 use crate::domain::{EdgeImage, Key, Rotation, Stage};
 
 /// What an audit entry says beside the key and the actor.
@@ -137,6 +137,9 @@ pub(super) async fn changed(
         && let Some(tier) = &after.tier
     {
         catalogue::enter_tier(tx, &after.workspace, tier, now).await?;
+    }
+    if let (Stage::Revoked { at, .. }, false) = (&after.stage, matches!(before.stage, Stage::Revoked { .. })) {
+        receipts::open(tx, &after, *at).await?;
     }
     let image = after.edge_image();
     if image != before.edge_image() {

@@ -8,16 +8,19 @@ use super::audit::{self, Draft, Target};
 use super::select::{Direction, Select};
 use super::tx::sql;
 use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, rows, workspaces};
-use crate::domain::{Actor, Refusal, SetId, TokenId, WorkspaceId};
+use crate::domain::{Actor, EdgeClass, EdgeId, Refusal, SetId, TokenId, WorkspaceId};
 
 /// `last_used_at` moves at most this often, milliseconds: a token is used by every call.
 const TOUCH_EVERY_MS: i64 = 60_000;
 
-/// The columns of [`Row`].
-macro_rules! token_columns {
-    () => {
-        "id, workspace_id, kind, set_id, name, digest, prefix, scopes, created_by_type, created_by_id, created_at, \
-         expires_at, revoked_at, last_used_at"
+/// Selects [`Row`]s.
+macro_rules! select_tokens {
+    ($condition:literal) => {
+        concat!(
+        "SELECT t.id, t.workspace_id, t.kind, t.set_id, t.name, t.digest, t.prefix, t.scopes, t.created_by_type, \
+         t.created_by_id, t.created_at, t.expires_at, t.revoked_at, t.last_used_at, t.edge_id, e.class AS edge_class FROM tokens t LEFT JOIN edges e ON e.id = t.edge_id WHERE ",
+        $condition
+        )
     };
 }
 
@@ -56,6 +59,8 @@ pub struct Token {
     pub kind: TokenKind,
     /// The set an edge token reads.
     pub set: Option<SetId>,
+    /// The edge whose credential it is, and that edge's class.
+    pub edge: Option<(EdgeId, EdgeClass)>,
     /// What people call it.
     pub name: String,
     /// SHA-256 of its text.
@@ -116,24 +121,7 @@ pub async fn create(tx: &mut Tx, context: &Context, token: &NewToken) -> Result<
     if token.expires_at.is_some_and(|expiry| expiry.saturating_mul(1000) <= now) {
         return Err(Refusal::ExpiryPast.into());
     }
-    sql!(
-        tx,
-        "INSERT INTO tokens (id, workspace_id, kind, set_id, name, digest, prefix, scopes, created_by_type, \
-         created_by_id, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-        token.id.as_str(),
-        context.workspace.as_str(),
-        token.kind.as_str(),
-        token.set.as_ref().map(SetId::as_str),
-        token.name.as_str(),
-        token.digest.as_bytes().as_slice(),
-        token.prefix.as_str(),
-        token.scopes.join(" "),
-        context.actor.kind.as_str(),
-        context.actor.id.as_str(),
-        now,
-        token.expires_at
-        => execute
-    )?;
+    insert(tx, context, token, None, now).await?;
     let after = json!({
         "name": token.name,
         "kind": token.kind.as_str(),
@@ -146,12 +134,43 @@ pub async fn create(tx: &mut Tx, context: &Context, token: &NewToken) -> Result<
     get(tx, &context.workspace, &token.id).await
 }
 
+/// Writes a token's row. Whoever calls this writes the audit entry.
+pub(super) async fn insert(
+    tx: &mut Tx,
+    context: &Context,
+    token: &NewToken,
+    edge: Option<&EdgeId>,
+    now: i64,
+) -> Result<(), Error> {
+    sql!(
+        tx,
+        "INSERT INTO tokens (id, workspace_id, kind, set_id, name, digest, prefix, scopes, created_by_type, \
+         created_by_id, created_at, expires_at, edge_id) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        token.id.as_str(),
+        context.workspace.as_str(),
+        token.kind.as_str(),
+        token.set.as_ref().map(SetId::as_str),
+        token.name.as_str(),
+        token.digest.as_bytes().as_slice(),
+        token.prefix.as_str(),
+        token.scopes.join(" "),
+        context.actor.kind.as_str(),
+        context.actor.id.as_str(),
+        now,
+        token.expires_at,
+        edge.map(EdgeId::as_str)
+        => execute
+    )?;
+    Ok(())
+}
+
 /// The token with this digest, usable or not, and the database clock.
 ///
 /// # Errors
 /// [`Error::Database`].
 pub async fn by_digest(read: &mut Read, digest: &Digest) -> Result<Option<(Token, i64)>, Error> {
-    let sql = concat!("SELECT ", token_columns!(), " FROM tokens WHERE digest = $1");
+    let sql = select_tokens!("t.digest = $1");
     match sql!(read, sql, digest.as_bytes().as_slice() => optional Row)? {
         Some(row) => Ok(Some((row.try_into()?, read.now().await?))),
         None => Ok(None),
@@ -163,7 +182,7 @@ pub async fn by_digest(read: &mut Read, digest: &Digest) -> Result<Option<(Token
 /// # Errors
 /// [`Error::NotFound`].
 pub async fn get(read: &mut Read, workspace: &WorkspaceId, id: &TokenId) -> Result<Token, Error> {
-    let sql = concat!("SELECT ", token_columns!(), " FROM tokens WHERE workspace_id = $1 AND id = $2");
+    let sql = select_tokens!("t.workspace_id = $1 AND t.id = $2");
     let row = sql!(read, sql, workspace.as_str(), id.as_str() => optional Row)?;
     row.ok_or(Error::NotFound("token"))?.try_into()
 }
@@ -173,9 +192,9 @@ pub async fn get(read: &mut Read, workspace: &WorkspaceId, id: &TokenId) -> Resu
 /// # Errors
 /// [`Error::Database`].
 pub async fn list(read: &mut Read, workspace: &WorkspaceId, page: &PageRequest) -> Result<Page<Token>, Error> {
-    let mut select = Select::new(concat!("SELECT ", token_columns!(), " FROM tokens WHERE workspace_id = "));
+    let mut select = Select::new(select_tokens!("t.workspace_id = "));
     select.value(workspace.as_str());
-    select.page("created_at", "id", Direction::Descending, page);
+    select.page("t.created_at", "t.id", Direction::Descending, page);
     let rows: Vec<Row> = select.fetch(read).await?;
     let tokens = rows.into_iter().map(Token::try_from).collect::<Result<Vec<_>, _>>()?;
     let place = |token: &Token| Cursor { at: token.created_at, id: token.id.as_str().to_owned() };
@@ -253,6 +272,8 @@ struct Row {
     expires_at: Option<i64>,
     revoked_at: Option<i64>,
     last_used_at: Option<i64>,
+    edge_id: Option<String>,
+    edge_class: Option<String>,
 }
 
 impl TryFrom<Row> for Token {
@@ -264,6 +285,14 @@ impl TryFrom<Row> for Token {
             workspace: WorkspaceId::from_stored(row.workspace_id),
             kind: TokenKind::from_name(&row.kind).ok_or(Error::Corrupt("token kind"))?,
             set: row.set_id.map(SetId::from_stored),
+            edge: match (row.edge_id, row.edge_class) {
+                (None, None) => None,
+                (Some(id), Some(class)) => {
+                    let class = EdgeClass::from_name(&class).ok_or(Error::Corrupt("edge class"))?;
+                    Some((EdgeId::from_stored(id), class))
+                }
+                _ => return Err(Error::Corrupt("edge of a token")),
+            },
             name: row.name,
             digest: rows::digest(&row.digest)?,
             prefix: row.prefix,

@@ -40,7 +40,7 @@ impl Operation {
     }
 
     fn is_open(&self) -> bool {
-        !self.path.starts_with("/v1/") || self.id == "enrol"
+        !self.path.starts_with("/v1/") || ["enrol", "enrolEdge"].contains(&self.id.as_str())
     }
 
     /// The path with things of the caller's in it.
@@ -49,6 +49,8 @@ impl Operation {
             &own.rotation
         } else if self.path.starts_with("/v1/tokens") {
             &own.token_id
+        } else if self.path.starts_with("/v1/edges") {
+            &own.edge_id
         } else {
             &own.key
         };
@@ -69,6 +71,9 @@ impl Operation {
             "verifyKey" => json!({ "key": "k" }),
             "replaceRoutes" => json!({ "routes": [] }),
             "createToken" => json!({ "name": "n", "kind": "management" }),
+            "createEdge" => json!({ "name": "n", "class": "durable" }),
+            "enrolEdge" => json!({ "code": "nlc_live_x", "runtime": "r", "version": "v" }),
+            "rotateEdgeCredential" | "removeEdge" => json!({}),
             "reportEdge" => json!({
                 "set": own.set, "instance": "i", "sequence": 1, "runtime": "r", "version": "v", "applied": null,
             }),
@@ -89,6 +94,7 @@ struct Own {
     rotation: String,
     token_id: String,
     edge: String,
+    edge_id: String,
     set: String,
 }
 
@@ -98,8 +104,10 @@ impl Own {
         let body = json!({ "overlap_seconds": 86_400, "reason": "test" });
         let started = app.post(&format!("/v1/keys/{key}/rotations"), body).send().await.json();
         let token = app.post("/v1/tokens", json!({ "name": "other", "kind": "management" })).send().await.json();
+        let edge = app.post("/v1/edges", json!({ "name": "n", "class": "durable" })).send().await.json();
         Self {
             key,
+            edge_id: edge["edge"]["id"].as_str().unwrap().to_owned(),
             rotation: started["rotation"]["id"].as_str().unwrap().to_owned(),
             token_id: token["token"]["id"].as_str().unwrap().to_owned(),
             edge: app.edge_token().await,
@@ -161,7 +169,8 @@ async fn every_operation_refuses_the_wrong_kind_of_token(app: TestApp) {
     let own = Own::make(&app).await;
     let before = app.census().await;
     for operation in Operation::all().iter().filter(|operation| !operation.is_open()) {
-        let edge_may = ["readSet", "readHead", "readFile", "reportEdge"].contains(&operation.id.as_str());
+        let edge_may =
+            ["readSet", "readHead", "readTrust", "readDeny", "readFile", "reportEdge"].contains(&operation.id.as_str());
         if !edge_may {
             let answer = operation.call(&app, &own).token(&own.edge).send().await;
             expect(operation, "with an edge token", &answer, 403, "forbidden");
@@ -227,6 +236,7 @@ async fn every_operation_answers_404_for_what_is_not_the_callers(app: TestApp) {
                 key: "key_0000000000".into(),
                 rotation: "rot_0000000000000000".into(),
                 token_id: "tok_0000000000000000".into(),
+                edge_id: "edge_0000000000000000".into(),
                 set: "set_000000000000".into(),
                 edge: own.edge.clone(),
             },
@@ -237,6 +247,7 @@ async fn every_operation_answers_404_for_what_is_not_the_callers(app: TestApp) {
                 key: "kn_4000000000".into(),
                 rotation: "rot_".into(),
                 token_id: "tok_".into(),
+                edge_id: "edge_".into(),
                 set: "set_".into(),
                 edge: own.edge.clone(),
             },
@@ -247,6 +258,7 @@ async fn every_operation_answers_404_for_what_is_not_the_callers(app: TestApp) {
                 key: "key_a%2fb".into(),
                 rotation: "%00".into(),
                 token_id: "%ff".into(),
+                edge_id: "edge_%2f".into(),
                 set: "..%2f..".into(),
                 edge: own.edge.clone(),
             },
@@ -257,6 +269,7 @@ async fn every_operation_answers_404_for_what_is_not_the_callers(app: TestApp) {
                 key: foreign.key,
                 rotation: foreign.rotation,
                 token_id: foreign.token_id,
+                edge_id: foreign.edge,
                 set: foreign.set,
                 edge: own.edge.clone(),
             },
@@ -280,7 +293,7 @@ async fn every_operation_answers_404_for_what_is_not_the_callers(app: TestApp) {
 #[tokio::test]
 async fn every_list_refuses_bad_parameters() {
     let app = TestApp::sqlite().await;
-    for path in ["/v1/keys", "/v1/rotations", "/v1/tokens", "/v1/audit"] {
+    for path in ["/v1/keys", "/v1/rotations", "/v1/tokens", "/v1/edges", "/v1/audit"] {
         for query in
             ["limit=0", "limit=201", "limit=-1", "limit=x", "cursor=x", "cursor=", "surprise=1", "limit=1&limit=2"]
         {
@@ -331,7 +344,7 @@ async fn a_mistake_is_told_with_its_field() {
         assert_eq!(answer.status.as_u16(), status, "{body} {answer:?}");
         assert_eq!(answer.json()["errors"][0]["field"], field, "{body} {answer:?}");
     }
-    let revoke = RevokeKey { reason: "r".repeat(201) };
+    let revoke = RevokeKey::new("r".repeat(201));
     let key = app.issue("n", &[]).await.key.id;
     app.post(&format!("/v1/keys/{key}/revoke"), json!(revoke)).send().await.is_problem(422, "value_invalid");
     app.stop().await;

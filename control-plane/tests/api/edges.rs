@@ -22,6 +22,7 @@ fn report(app: &TestApp, sequence: u64, seen: Vec<Sighting>) -> EdgeReport {
         version: "0.1.0".into(),
         applied: Some(AppliedState { incarnation: 0, epoch: 1, version: 1, issued: 1 }),
         seen,
+        ..EdgeReport::default()
     }
 }
 

@@ -10,7 +10,7 @@ use crate::app::{TestApp, now};
 use crate::on_both;
 
 fn reason() -> RevokeKey {
-    RevokeKey { reason: "test".into() }
+    RevokeKey::new("test")
 }
 
 on_both!(s0_03_s0_04_create_and_revoke_alone_rotate_a_key);
@@ -199,7 +199,7 @@ async fn s2_13_s2_16_s2_17_s3_18_a_revoked_key_stays_revoked_and_readable(app: T
     let id = &issued.key.id;
     let first = app.client.revoke_key(id, &reason()).await.unwrap();
     let audit = app.number("SELECT COUNT(*) FROM audit").await;
-    let again = app.client.revoke_key(id, &RevokeKey { reason: "another".into() }).await.unwrap();
+    let again = app.client.revoke_key(id, &RevokeKey::new("another")).await.unwrap();
     assert_eq!(again.revoked_at, first.revoked_at, "repeating changes nothing");
     assert_eq!(again.key.revoke_reason.as_deref(), Some("test"));
     assert_eq!(app.number("SELECT COUNT(*) FROM audit").await, audit);

@@ -2,7 +2,9 @@
 
 mod app;
 mod bad_input;
+mod durable;
 mod edges;
+mod enrolled;
 mod idempotency;
 mod import;
 mod keys;
@@ -10,11 +12,13 @@ mod lists;
 mod openapi;
 mod operations;
 mod problems;
+mod receipts;
 mod rotations;
 mod routes;
 mod secrecy;
 mod tenants;
 mod tokens;
+mod waiting;
 
 /// Runs a test on SQLite and on PostgreSQL.
 macro_rules! on_both {

@@ -147,7 +147,7 @@ async fn one_rotation_at_a_time_and_revokes_in_between(app: TestApp) {
     assert!(refused.is(Code::RotationOpen), "{refused}");
     assert_eq!(refused.problem().unwrap().more["rotation"], started.rotation.id.as_str());
     // Revoking the successor always succeeds, and warns.
-    let revoke = RevokeKey { reason: "r".into() };
+    let revoke = RevokeKey::new("r");
     let revoked = app.client.revoke_key(&started.key.id, &revoke).await.unwrap();
     assert_eq!(revoked.warnings[0].code, "no_successor");
     // Revoking the predecessor completes the rotation.

@@ -66,8 +66,8 @@ async fn contradictory_routes_are_refused_with_their_place() {
         (route(json!({ "scopes": ["a b"] })), "routes[1].scopes"),
         (route(json!({ "credentials": ["cookie"] })), "routes[1].credentials"),
         (route(json!({ "credentials": [] })), "routes[1].credentials"),
-        (route(json!({ "open": true })), "routes[1].open"),
-        (route(json!({ "max_connection_age": 60 })), "routes[1].max_connection_age"),
+        (route(json!({ "max_connection_age": 0 })), "routes[1].max_connection_age"),
+        (route(json!({ "max_connection_age": 86_401 })), "routes[1].max_connection_age"),
         (json!({ "routes": [], "realm": "a\"b" }), "realm"),
         (json!({ "routes": [], "developer_url": "javascript:x" }), "developer_url"),
     ];

@@ -13,6 +13,7 @@ pub(crate) struct Foreign {
     pub(crate) rotation: String,
     pub(crate) token_id: String,
     pub(crate) set: String,
+    pub(crate) edge: String,
 }
 
 /// Makes another workspace with a key, a rotation, a token and a set.
@@ -51,7 +52,10 @@ pub(crate) async fn foreign(app: &TestApp) -> Foreign {
     let key = issued.json()["key"]["id"].as_str().unwrap().to_owned();
     let body = json!({ "overlap_seconds": 86_400, "reason": "test" });
     let started = app.post(&format!("/v1/keys/{key}/rotations"), body).token(&token).send().await.json();
+    let edge =
+        app.post("/v1/edges", json!({ "name": "foreign", "class": "durable" })).token(&token).send().await.json();
     Foreign {
+        edge: edge["edge"]["id"].as_str().unwrap().to_owned(),
         token,
         key,
         rotation: started["rotation"]["id"].as_str().unwrap().to_owned(),
@@ -64,10 +68,10 @@ on_both!(workspaces_do_not_see_each_other);
 async fn workspaces_do_not_see_each_other(app: TestApp) {
     let own = app.issue("own", &["own:scope"]).await;
     let foreign = foreign(&app).await;
-    for path in ["/v1/keys", "/v1/rotations", "/v1/tokens", "/v1/audit", "/v1/scopes", "/v1/sets"] {
+    for path in ["/v1/keys", "/v1/rotations", "/v1/tokens", "/v1/audit", "/v1/scopes", "/v1/sets", "/v1/edges"] {
         let ours = app.get(path).send().await.text;
         let theirs = app.get(path).token(&foreign.token).send().await.text;
-        for theirs_only in [&foreign.key, &foreign.rotation, &foreign.token_id, &foreign.set] {
+        for theirs_only in [&foreign.key, &foreign.rotation, &foreign.token_id, &foreign.set, &foreign.edge] {
             assert!(!ours.contains(theirs_only.as_str()), "{path}: {ours}");
         }
         for ours_only in [&own.key.id, "own:scope", &app.set.id] {

@@ -75,8 +75,13 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server in a new directory, and enrols.
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// As [`Server::start`], with further settings.
+    pub(crate) fn start_with(settings: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (child, url) = serve(directory.path());
+        let (child, url) = serve_with(directory.path(), settings);
         let mut server = Self { child, directory, url, token: String::new() };
         let (file, secret) = (server.path("data/enrolment-token"), server.path("management-token"));
         let enrolled = server.run(&["enrol", "--enrolment-file", &file, "--secret-out", &secret]).fine();
@@ -153,6 +158,10 @@ impl Drop for Server {
 
 /// Starts a server on a data directory within this one, and waits until it listens.
 pub(crate) fn serve(directory: &Path) -> (Child, String) {
+    serve_with(directory, &[])
+}
+
+fn serve_with(directory: &Path, settings: &[&str]) -> (Child, String) {
     let (data, ready) = (directory.join("data"), directory.join("ready.json"));
     drop(fs::remove_file(&ready));
     let log = fs::File::create(directory.join("log")).unwrap();
@@ -161,6 +170,7 @@ pub(crate) fn serve(directory: &Path) -> (Child, String) {
         .arg(data)
         .arg("--ready-file")
         .arg(&ready)
+        .args(settings)
         .stdout(log.try_clone().unwrap())
         .stderr(log)
         .spawn()

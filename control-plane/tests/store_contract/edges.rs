@@ -1,9 +1,9 @@
 //! What edges report.
 
-use nightlatch::domain::{KeyRef, SetId, TokenId};
-use nightlatch::store::Error;
-use nightlatch::store::edges::{self, Applied, Report};
+use nightlatch::domain::{EdgeClass, EdgeId, KeyRef, SetId, TokenId};
+use nightlatch::store::edges::{self, Applied, Enrolment, Facts, NewEdge, Report};
 use nightlatch::store::tokens::{self, NewToken, Token, TokenKind};
+use nightlatch::store::{Error, receipts};
 use nightlatch_key::Digest;
 
 use crate::arena::{Arena, on_both, request};
@@ -15,6 +15,8 @@ on_both! {
     a_report_about_another_set_is_refused,
     reports_at_once_do_not_wait_for_each_other_in_a_circle,
     silent_instances_are_forgotten,
+    the_last_word_of_an_edge_is_kept,
+    what_nobody_noted_of_a_revocation_is_noted_later,
 }
 
 async fn edge(arena: &Arena) -> Token {
@@ -39,13 +41,14 @@ fn report(arena: &Arena, sequence: i64, seen: Vec<(KeyRef, i64)>) -> Report {
         runtime: "cloudflare".to_owned(),
         version: "0.1.0".to_owned(),
         applied: Some(Applied { incarnation: 0, epoch: 1, version: sequence, issued: 1_800_000_000_000 }),
+        facts: Facts::default(),
         seen,
     }
 }
 
 async fn send(arena: &Arena, token: &Token, report: Report) -> Result<bool, Error> {
     let token = token.clone();
-    arena.write(move |tx, _| Box::pin(async move { edges::report(tx, &token, &report).await })).await
+    arena.write(move |tx, _| Box::pin(async move { Ok(edges::report(tx, &token, &report).await?.accepted) })).await
 }
 
 async fn s1_07_a_sighting_moves_last_used_forward_only(arena: Arena) {
@@ -146,4 +149,73 @@ async fn silent_instances_are_forgotten(arena: Arena) {
     assert_eq!(forget().await.unwrap(), 0);
     arena.execute("UPDATE edge_instances SET reported_at = reported_at - 90000000").await;
     assert_eq!(forget().await.unwrap(), 1);
+}
+
+async fn durable(arena: &Arena) -> Token {
+    let edge = NewEdge {
+        id: EdgeId::generate([3; 10]),
+        set: arena.set.clone(),
+        name: "gate".to_owned(),
+        class: EdgeClass::Durable,
+        code: Digest::of(b"code"),
+    };
+    arena.write(move |tx, context| Box::pin(async move { edges::create(tx, &context, &edge).await })).await.unwrap();
+    let enrolment = Enrolment {
+        code: Digest::of(b"code"),
+        runtime: "sidecar".to_owned(),
+        version: "1".to_owned(),
+        request_id: "req_2".to_owned(),
+        source: None,
+    };
+    let mint = |edge: &edges::Edge| NewToken {
+        id: TokenId::generate([4; 10]),
+        kind: TokenKind::Edge,
+        set: Some(edge.set.clone()),
+        name: edge.name.clone(),
+        digest: Digest::of(b"credential"),
+        prefix: "nle_live_1111111111".to_owned(),
+        scopes: Vec::new(),
+        expires_at: None,
+    };
+    arena.write(move |tx, _| Box::pin(async move { edges::enrol(tx, &enrolment, mint).await })).await.unwrap();
+    tokens::by_digest(&mut arena.read().await, &Digest::of(b"credential")).await.unwrap().unwrap().0
+}
+
+async fn the_last_word_of_an_edge_is_kept(arena: Arena) {
+    let token = durable(&arena).await;
+    assert!(matches!(&token.edge, Some((_, EdgeClass::Durable))));
+    arena.execute("UPDATE sets SET epoch = 1, version = 30, head_issued = 1800000000000").await;
+    for version in [10, 20, 15, 30, 31] {
+        // Number and version are the same; 15 is overtaken, 31 is more than the set has.
+        send(&arena, &token, report(&arena, version, Vec::new())).await.unwrap();
+    }
+    let marks = "SELECT CAST(SUM(version) AS BIGINT) FROM edge_marks";
+    assert_eq!(arena.number(marks).await, 60);
+    arena.execute("UPDATE edge_marks SET at = at - 7200000").await;
+    arena.execute("UPDATE edge_instances SET reported_at = reported_at - 90000000").await;
+    let forgotten = arena.write(|tx, _| Box::pin(async move { edges::forget_silent(tx).await })).await.unwrap();
+    assert_eq!(forgotten, 2, "two marks; the instance is the edge's last");
+    assert_eq!(arena.number("SELECT MIN(version) FROM edge_marks").await, 30);
+}
+
+async fn what_nobody_noted_of_a_revocation_is_noted_later(arena: Arena) {
+    let key = arena.issue(request("one")).await.unwrap().key;
+    arena.revoke(&key.id).await;
+    let unnoted = async || receipts::unnoted(&mut arena.read().await).await.unwrap();
+    let note = async || {
+        let found = unnoted().await;
+        arena.write(move |tx, _| Box::pin(async move { receipts::note(tx, &found).await })).await.unwrap()
+    };
+    let missing = "SELECT COUNT(*) FROM receipts WHERE committed_by IS NULL";
+    assert_eq!((arena.number(missing).await, note().await), (1, 1));
+    assert_eq!((arena.number(missing).await, unnoted().await.len()), (0, 0));
+    let committed = "SELECT COUNT(*) FROM receipts WHERE committed_by < revoked_at";
+    assert_eq!(arena.number(committed).await, 0);
+    arena.execute("UPDATE changes SET version = 7, position = seq").await;
+    assert_eq!(note().await, 1);
+    assert_eq!(arena.number("SELECT version FROM receipts").await, 7);
+    assert_eq!(unnoted().await.len(), 0);
+    // Revoking again opens no other receipt.
+    arena.revoke(&key.id).await;
+    assert_eq!(arena.number("SELECT COUNT(*) FROM receipts").await, 1);
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// A batch of observations of one edge instance. Sent again, it is counted once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EdgeReport {
@@ -18,8 +18,31 @@ pub struct EdgeReport {
     pub runtime: String,
     /// The version of the edge's software.
     pub version: String,
-    /// The state the edge answers from, if it has one.
+    /// The state the edge answers from, if it has one. A durable edge names none that it has not put on disk.
     pub applied: Option<AppliedState>,
+    /// The formats it reads, such as `head/3`, `base/2`, `delta/2`, `rebase/1`; at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(max_items = 16))]
+    pub formats: Vec<String>,
+    /// How old the state it answers from is, in milliseconds: its own time minus the head's `issued`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_age_ms: Option<u64>,
+    /// What its wall clock says as it sends this, unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_at: Option<u64>,
+    /// The ids of the peppers it holds; at most 8.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(max_items = 8))]
+    pub peppers: Vec<String>,
+    /// The version of the trust note it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<u64>,
+    /// The code of the last refresh, where it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// It saw its clock break the assumption, and refused to answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub clock_refused: bool,
     /// Keys seen since the last report, at most 1,000.
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(max_items = 1000))]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Environment, Key, KeyState, Secret, Warning, tristate};
+use crate::{Environment, Key, KeyState, Receipt, Secret, Warning, tristate};
 
 /// Issues a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +123,17 @@ pub struct EnableKey {
 pub struct RevokeKey {
     /// Why, for the audit trail.
     pub reason: String,
+    /// Wait for the receipt at most so many seconds, 0 to 30: for every durable edge to confirm, or the bound to pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(maximum = 30))]
+    pub wait: Option<u64>,
+}
+
+impl RevokeKey {
+    /// A revocation for this reason that waits for nothing.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), wait: None }
+    }
 }
 
 /// A revoked key, and when no edge accepts it any more.
@@ -138,6 +149,9 @@ pub struct RevokedKey {
     /// What else to know.
     #[serde(default)]
     pub warnings: Vec<Warning>,
+    /// What was proven when the waiting ended; only where `wait` was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Receipt>,
 }
 
 /// Which keys to list, newest first. Every filter given must hold.

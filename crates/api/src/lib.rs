@@ -14,12 +14,14 @@ mod actor;
 mod audit;
 mod catalogue;
 mod edge;
+mod edges;
 mod enrol;
 mod import;
 mod key;
 mod key_requests;
 mod page;
 mod problem;
+mod receipt;
 mod registry;
 mod rotation;
 mod route;
@@ -34,12 +36,17 @@ pub use actor::Actor;
 pub use audit::{AuditEntry, AuditFilter, AuditTarget};
 pub use catalogue::{Scope, Tier};
 pub use edge::{AppliedState, EdgeReport, EdgeReportAccepted, Sighting};
+pub use edges::{
+    CreateEdge, CreatedEdge, Edge, EdgeClass, EdgeState, EnrolEdge, EnrolledEdge, EnrolledEdgeConfig, RotateCredential,
+    RotatedCredential,
+};
 pub use enrol::{Enrol, Enrolled};
 pub use import::{ImportLine, ImportOptions, ImportReport, LineError};
 pub use key::{Environment, Key, KeyState, PrincipalKind};
 pub use key_requests::{DisableKey, EnableKey, IssueKey, IssuedKey, KeyFilter, RevokeKey, RevokedKey, UpdateKey};
 pub use page::{Page, PageQuery};
 pub use problem::{FieldError, PROBLEM_CONTENT_TYPE, Problem};
+pub use receipt::{ConnectionRoute, EdgeClock, EdgeProof, OpenRoute, Receipt, ReceiptEdge, ReceiptState};
 pub use registry::Code;
 pub use rotation::{
     CancelRotation, ChangedRotation, CompleteRotation, ExtendRotation, Rotation, RotationFilter, RotationOrder,

@@ -49,12 +49,18 @@ registry! {
     /// The enrolment token is malformed, unknown, used or expired.
     EnrolmentInvalid = "enrolment_invalid", 401, "The enrolment token is not valid",
         "Read the token from the file `enrolment-token` in the server's data directory; a restart makes a new one when it has expired and no management token exists.";
+    /// The one-time code of an edge is malformed, unknown, used or expired, or its edge was removed.
+    EdgeCodeInvalid = "edge_code_invalid", 401, "The edge's code is not valid",
+        "Codes work once and for an hour. Make another with `nightlatch edge add`.";
     /// The token may not make this call.
     Forbidden = "forbidden", 403, "The token may not do this",
         "Use a management token for administration and the set's edge token for its files and reports.";
     /// Nothing of that id or path, or it belongs to someone else.
     NotFound = "not_found", 404, "There is no such thing",
         "Check the id and the path.";
+    /// A receipt is asked for of a key that nobody has revoked.
+    KeyNotRevoked = "key_not_revoked", 404, "The key is not revoked",
+        "Only revoked keys have receipts; revoke it with `nightlatch keys revoke`.";
     /// The path exists, the method does not.
     MethodNotAllowed = "method_not_allowed", 405, "This path has no such method",
         "See the `Allow` header and /openapi.json.";
@@ -79,6 +85,12 @@ registry! {
     /// The moment is so near that some edge might not learn of the change in time.
     TooLate = "too_late", 409, "It is too late for that",
         "Rotate the successor, or issue a new key.";
+    /// The edge's code has not been used yet.
+    EdgeNotEnrolled = "edge_not_enrolled", 409, "The edge has not enrolled yet",
+        "Enrol it first: `nightlatch edge enrol` with the code that `nightlatch edge add` printed.";
+    /// The edge was removed.
+    EdgeRemoved = "edge_removed", 409, "The edge is removed, for ever",
+        "Add another with `nightlatch edge add`.";
     /// The predecessor was used within the last 120 seconds.
     PredecessorInUse = "predecessor_in_use", 409, "The predecessor is still in use",
         "Find who still uses it, wait, and try again; or send `force: true` with a `reason`.";

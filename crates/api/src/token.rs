@@ -17,6 +17,9 @@ pub struct Token {
     pub kind: TokenKind,
     /// The set an edge token reads.
     pub set: Option<String>,
+    /// The edge whose credential it is, `edge_…`; null for other tokens.
+    #[serde(default)]
+    pub edge: Option<String>,
     /// What it may do; `["*"]` is everything its kind may.
     pub scopes: Vec<String>,
     /// The public, loggable start of its text.

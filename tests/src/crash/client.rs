@@ -282,7 +282,7 @@ async fn change_key(api: &Api, id: &str, change: &Change) -> Result<Option<Key>>
         Change::Disable => reached(api.disable_key(id, &DisableKey::default()).await),
         Change::Enable => reached(api.enable_key(id, &EnableKey::default()).await),
         Change::Revoke => {
-            let request = RevokeKey { reason: "the client says so".into() };
+            let request = RevokeKey::new("the client says so");
             Ok(reached(api.revoke_key(id, &request).await)?.map(|revoked| revoked.key))
         }
     }

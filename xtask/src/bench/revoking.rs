@@ -73,7 +73,7 @@ pub(super) async fn measure(scene: &Scene<'_>, effort: Effort) -> Result<Vec<Row
 async fn revoke(client: Client, caller: Caller, key: IssuedKey) -> Result<Duration> {
     caller.get(PATH, key.secret.expose()).await?.allowed()?;
     let start = Instant::now();
-    client.revoke_key(&key.key.id, &RevokeKey { reason: "measured".into() }).await?;
+    client.revoke_key(&key.key.id, &RevokeKey::new("measured")).await?;
     loop {
         let answer = caller.get(PATH, key.secret.expose()).await?;
         if answer.status == 401 {

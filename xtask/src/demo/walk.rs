@@ -64,7 +64,7 @@ pub(super) async fn walk(stack: &Stack) -> Result<()> {
     sleep(Duration::from_secs(1)).await;
 
     say("Revoking the predecessor");
-    let revoked = stack.client().revoke_key(&first.key.id, &RevokeKey { reason: "rotated".into() }).await?;
+    let revoked = stack.client().revoke_key(&first.key.id, &RevokeKey::new("rotated")).await?;
     let took = wait_for(&http, &status, first.secret.expose(), 401).await?;
     tell(&format!(
         "refused at the edge {} ms after the answer, which promised {}",
@@ -78,7 +78,7 @@ pub(super) async fn walk(stack: &Stack) -> Result<()> {
     ensure!(count.failed == 0, "{} requests failed during a planned rotation", count.failed);
 
     say("A leak: revoking the successor, with nothing to replace it");
-    let revoked = stack.client().revoke_key(&rotation.key.id, &RevokeKey { reason: "leaked".into() }).await?;
+    let revoked = stack.client().revoke_key(&rotation.key.id, &RevokeKey::new("leaked")).await?;
     let took = wait_for(&http, &status, rotation.secret.expose(), 401).await?;
     tell(&format!(
         "refused at the edge {} ms after the answer, which promised {}",

@@ -1,9 +1,10 @@
 //! Changing keys, up to their end.
 
 use axum::extract::State;
-use axum::http::header::ETAG;
+use axum::http::StatusCode;
+use axum::http::header::{ETAG, LOCATION};
 use axum::response::{IntoResponse as _, Response};
-use nightlatch_api::{DisableKey, EnableKey, Key, Problem, RevokeKey, RevokedKey, UpdateKey};
+use nightlatch_api::{DisableKey, EnableKey, Key, Problem, ReceiptState, RevokeKey, RevokedKey, UpdateKey};
 
 use super::view;
 use crate::api::App;
@@ -11,6 +12,7 @@ use crate::api::body::{Json, OptionalJson};
 use crate::api::caller::Caller;
 use crate::api::etag::{self, IfMatch};
 use crate::api::params::Id;
+use crate::api::receipts;
 use crate::api::refused::{self, Refused};
 use crate::api::time::{from_ms, in_force, surely_in_force, to_seconds};
 use crate::domain::{KeyPatch, KeyRef, Labels, Name, Owner, Reason, Tier};
@@ -102,13 +104,15 @@ pub(in crate::api) async fn enable(
     Ok(show(&changed))
 }
 
-/// Ends a key for ever. Repeating it is no error and changes nothing.
+/// Ends a key for ever. Repeating it is no error and changes nothing. With `wait` it is answered when every durable edge
+/// has confirmed, or the bound has passed; when the time is up before, with 202 and the receipt's address.
 #[utoipa::path(
     post, path = "/v1/keys/{id}/revoke", tag = "keys", operation_id = "revokeKey",
     params(("id" = String, Path, description = "`key_…`, or `kn_` and the key's number.")),
     request_body = RevokeKey,
     responses(
         (status = 200, description = "Revoked, now or before.", body = RevokedKey),
+        (status = 202, description = "Revoked; the receipt is still pending.", body = RevokedKey, headers(("Location" = String, description = "Where the receipt is."))),
         (status = "4XX", description = "Refused; nothing was changed.", body = Problem, content_type = "application/problem+json"),
     ),
     security(("token" = [])),
@@ -118,23 +122,35 @@ pub(in crate::api) async fn revoke(
     caller: Caller,
     Id(id): Id<KeyRef>,
     body: Json<RevokeKey>,
-) -> Result<axum::Json<RevokedKey>, Refused> {
+) -> Result<Response, Refused> {
+    let wait = receipts::check_wait(body.value.wait)?;
     let (context, reason) = (caller.context(), Some(Reason::new(body.value.reason)?));
     let changed = app
         .store()
         .write::<_, Error, _>(move |tx| Box::pin(async move { keys::revoke(tx, &context, &id, reason).await }))
         .await?;
+    let key = &changed.key;
     // Read after the commit. A revoke of before was in force by then, not from now on.
-    let now = app.store().now().await?;
-    let revoked_at = changed.key.revoked_at(now).unwrap_or(changed.now);
-    let in_force_by =
-        if changed.changed { in_force(now, changed.bound) } else { surely_in_force(revoked_at, changed.bound) };
-    Ok(axum::Json(RevokedKey {
-        key: view::key(&changed.key, open_rotation(&changed), changed.bound, changed.now),
+    let committed_by = receipts::committed(&app, caller.workspace(), &key.id).await?;
+    let revoked_at = key.revoked_at(changed.now).unwrap_or(changed.now);
+    let receipt = match wait {
+        Some(wait) => receipts::wait(&app, caller.workspace(), &KeyRef::Id(key.id.clone()), wait).await?,
+        None => None,
+    };
+    let pending = receipt.as_ref().filter(|receipt| receipt.state == ReceiptState::Pending);
+    let location = pending.map(|receipt| format!("/v1/keys/{}/receipt?set={}", receipt.key, receipt.set));
+    let answer = axum::Json(RevokedKey {
+        key: view::key(key, open_rotation(&changed), changed.bound, changed.now),
         revoked_at: from_ms(revoked_at),
-        in_force_by,
+        in_force_by: committed_by
+            .map_or_else(|| surely_in_force(revoked_at, changed.bound), |at| in_force(at, changed.bound)),
         warnings: changed.warnings.iter().map(refused::warning).collect(),
-    }))
+        receipt,
+    });
+    Ok(match location {
+        Some(location) => (StatusCode::ACCEPTED, [(LOCATION, location)], answer).into_response(),
+        None => answer.into_response(),
+    })
 }
 
 fn show(changed: &Changed) -> Response {

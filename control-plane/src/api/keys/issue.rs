@@ -36,6 +36,7 @@ pub(in crate::api) async fn issue(
     let (context, request) = (caller.context(), request(body.value)?);
     let create = Create {
         route: "POST /v1/keys",
+        secret: "secret",
         request_hash: body.hash,
         work: Box::new(move |tx| Box::pin(async move { keys::issue(tx, &context, request, &mut os_random).await })),
         answer: |issued| answer(issued, None),
@@ -43,7 +44,7 @@ pub(in crate::api) async fn issue(
     match idempotency::create(&app, &caller, once, create).await? {
         Done::Replayed(response) => Ok(response),
         // Read after the commit: from `usable_from` on every edge knows the key, or refuses to answer.
-        Done::Fresh(issued) => Ok(answer(&issued, Some(app.store().now().await?)).into_response()),
+        Done::Fresh(issued) => Ok(answer(&issued, Some(app.store().now().await?)).into_response("secret")),
     }
 }
 

@@ -1,14 +1,15 @@
 //! Every call, one method each.
 
-use reqwest::Method;
 use reqwest::header::{ETAG, IF_NONE_MATCH};
+use reqwest::{Method, Response, StatusCode};
 
 use super::request::{Tagged, bytes};
 use super::{Client, ClientError};
 use crate::{
-    AuditEntry, AuditFilter, CancelRotation, ChangedRotation, CompleteRotation, CreateToken, CreatedToken, DisableKey,
-    EdgeReport, EdgeReportAccepted, EnableKey, Enrol, Enrolled, ExtendRotation, ImportOptions, ImportReport, IssueKey,
-    IssuedKey, Key, KeyFilter, Page, PageQuery, RevokeKey, RevokedKey, Rotation, RotationFilter, RotationPlan,
+    AuditEntry, AuditFilter, CancelRotation, ChangedRotation, CompleteRotation, CreateEdge, CreateToken, CreatedEdge,
+    CreatedToken, DisableKey, Edge, EdgeReport, EdgeReportAccepted, EnableKey, Enrol, EnrolEdge, Enrolled,
+    EnrolledEdge, ExtendRotation, ImportOptions, ImportReport, IssueKey, IssuedKey, Key, KeyFilter, Page, PageQuery,
+    Receipt, RevokeKey, RevokedKey, RotateCredential, RotatedCredential, Rotation, RotationFilter, RotationPlan,
     RouteDocument, Routes, Scope, Secret, Set, SetQuery, StartRotation, StartedRotation, Tier, Token, UpdateKey,
     Verdict, VerifyKey,
 };
@@ -54,6 +55,11 @@ impl Client {
     /// Ends a key for ever.
     pub async fn revoke_key(&self, id: &str, request: &RevokeKey) -> Result<RevokedKey, ClientError> {
         self.post(&["v1", "keys", id, "revoke"], request).await
+    }
+
+    /// Reads what is proven of a revocation.
+    pub async fn receipt(&self, key: &str, set: Option<&str>) -> Result<Receipt, ClientError> {
+        self.list(&["v1", "keys", key, "receipt"], &set_query(set)).await
     }
 
     /// Imports lines of JSON, each an [`ImportLine`](crate::ImportLine); at most 10,000.
@@ -156,19 +162,71 @@ impl Client {
                 None => r,
             })
             .await?;
-        if response.status() == reqwest::StatusCode::NOT_MODIFIED {
-            return Ok(None);
-        }
-        let etag = response.headers().get(ETAG);
-        let etag = etag.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-        let value = bytes(response).await?;
-        Ok(Some(Tagged { value, etag }))
+        tagged_bytes(response).await
     }
 
     /// Reads a file of a set.
     pub async fn file(&self, set: &str, name: &str) -> Result<Vec<u8>, ClientError> {
         let path = ["v1", "sets", set, "files", name];
         bytes(self.send(Method::GET, &path, |r| r).await?).await
+    }
+
+    /// Reads the head of a set as soon as it is another than the one of this tag, waiting at most `seconds`; `None` when
+    /// it still is.
+    pub async fn head_after(
+        &self,
+        set: &str,
+        known: &str,
+        seconds: u64,
+    ) -> Result<Option<Tagged<Vec<u8>>>, ClientError> {
+        let prefer = format!("wait={seconds}");
+        let path = ["v1", "sets", set, "head"];
+        let build = |r: reqwest::RequestBuilder| r.header(IF_NONE_MATCH, known).header("prefer", prefer);
+        tagged_bytes(self.send(Method::GET, &path, build).await?).await
+    }
+
+    /// Reads the note that lists a set's signing keys; fails with 404 where there is none.
+    pub async fn trust(&self, set: &str) -> Result<Vec<u8>, ClientError> {
+        bytes(self.send(Method::GET, &["v1", "sets", set, "trust"], |r| r).await?).await
+    }
+
+    /// Reads the note of digests that are to be refused; fails with 404 where there is none.
+    pub async fn deny(&self, set: &str) -> Result<Vec<u8>, ClientError> {
+        bytes(self.send(Method::GET, &["v1", "sets", set, "deny"], |r| r).await?).await
+    }
+
+    /// Makes an edge and the one-time code it enrols with.
+    pub async fn create_edge(&self, request: &CreateEdge) -> Result<CreatedEdge, ClientError> {
+        self.post(&["v1", "edges"], request).await
+    }
+
+    /// Trades the one-time code for the edge's credential.
+    pub async fn enrol_edge(&self, request: &EnrolEdge) -> Result<EnrolledEdge, ClientError> {
+        self.post(&["v1", "edges", "enrol"], request).await
+    }
+
+    /// Lists one page of edges.
+    pub async fn list_edges(&self, page: &PageQuery) -> Result<Page<Edge>, ClientError> {
+        self.list(&["v1", "edges"], page).await
+    }
+
+    /// Reads an edge.
+    pub async fn edge(&self, id: &str) -> Result<Edge, ClientError> {
+        self.read(&["v1", "edges", id]).await
+    }
+
+    /// Makes a new credential for an edge.
+    pub async fn rotate_edge_credential(
+        &self,
+        id: &str,
+        request: &RotateCredential,
+    ) -> Result<RotatedCredential, ClientError> {
+        self.post(&["v1", "edges", id, "credentials"], request).await
+    }
+
+    /// Ends an edge and its credential for ever.
+    pub async fn remove_edge(&self, id: &str) -> Result<Edge, ClientError> {
+        self.post(&["v1", "edges", id, "remove"], &serde_json::json!({})).await
     }
 
     /// Posts what an edge observed.
@@ -194,4 +252,15 @@ impl Client {
 
 fn set_query(set: Option<&str>) -> SetQuery {
     SetQuery { set: set.map(str::to_owned) }
+}
+
+/// A body and its tag; `None` where it has not changed.
+async fn tagged_bytes(response: Response) -> Result<Option<Tagged<Vec<u8>>>, ClientError> {
+    if response.status() == StatusCode::NOT_MODIFIED {
+        return Ok(None);
+    }
+    let etag = response.headers().get(ETAG);
+    let etag = etag.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let value = bytes(response).await?;
+    Ok(Some(Tagged { value, etag }))
 }

@@ -3,14 +3,14 @@
 use axum::extract::State;
 use nightlatch_api::{EdgeReport, EdgeReportAccepted, Problem};
 
-use super::App;
-use super::body::Json;
-use super::caller::Caller;
-use super::params::missing;
-use super::refused::Refused;
+use crate::api::App;
+use crate::api::body::Json;
+use crate::api::caller::Caller;
+use crate::api::params::missing;
+use crate::api::refused::Refused;
 use crate::domain::{KeyRef, SetId};
 use crate::store::Error;
-use crate::store::edges::{self, Applied, Report};
+use crate::store::edges::{self, Applied, Facts, Report, Taken};
 
 /// Most sightings in one report.
 const MAX_SEEN: usize = 1000;
@@ -18,6 +18,10 @@ const MAX_SEEN: usize = 1000;
 const MAX_INSTANCE: usize = 64;
 /// The longest runtime or version name, in characters.
 const MAX_NAME: usize = 32;
+/// Most formats an edge can name.
+const MAX_FORMATS: usize = 16;
+/// Most peppers an edge can hold.
+const MAX_PEPPERS: usize = 8;
 
 /// Takes a report. Sent again, it is counted once.
 #[utoipa::path(
@@ -29,31 +33,48 @@ const MAX_NAME: usize = 32;
     ),
     security(("token" = [])),
 )]
-pub(super) async fn report(
+pub(in crate::api) async fn report(
     State(app): State<App>,
     caller: Caller,
     body: Json<EdgeReport>,
 ) -> Result<axum::Json<EdgeReportAccepted>, Refused> {
     let report = checked(body.value)?;
     let token = caller.token;
-    let accepted = app
+    let Taken { accepted, advanced } = app
         .store()
         .write::<_, Error, _>(move |tx| Box::pin(async move { edges::report(tx, &token, &report).await }))
         .await?;
+    if advanced {
+        app.heard_edges();
+    }
     Ok(axum::Json(EdgeReportAccepted { accepted }))
+}
+
+/// Checks what a runtime and its version may be called.
+pub(super) fn check_names(names: &[(&'static str, &String)]) -> Result<(), Refused> {
+    names.iter().try_for_each(|(field, text)| check_word(field, text, MAX_NAME))
+}
+
+fn check_word(field: &str, text: &str, max: usize) -> Result<(), Refused> {
+    if (1..=max).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(())
+    } else {
+        Err(Refused::invalid(field, format!("must be 1 to {max} visible ASCII characters")))
+    }
 }
 
 fn checked(body: EdgeReport) -> Result<Report, Refused> {
     let set = SetId::parse(&body.set).ok_or_else(|| missing("set"))?;
-    let texts = [
-        ("instance", &body.instance, MAX_INSTANCE),
-        ("runtime", &body.runtime, MAX_NAME),
-        ("version", &body.version, MAX_NAME),
-    ];
-    for (field, text, max) in texts {
-        if !(1..=max).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Refused::invalid(field, format!("must be 1 to {max} visible ASCII characters")));
+    check_word("instance", &body.instance, MAX_INSTANCE)?;
+    check_names(&[("runtime", &body.runtime), ("version", &body.version)])?;
+    for (field, words, most) in [("formats", &body.formats, MAX_FORMATS), ("peppers", &body.peppers, MAX_PEPPERS)] {
+        if words.len() > most {
+            return Err(Refused::invalid(field, format!("must be at most {most}")));
         }
+        words.iter().try_for_each(|word| check_word(field, word, MAX_NAME))?;
+    }
+    if let Some(failure) = &body.failure {
+        check_word("failure", failure, MAX_INSTANCE)?;
     }
     if body.seen.len() > MAX_SEEN {
         return Err(Refused::invalid("seen", format!("must be at most {MAX_SEEN}")));
@@ -66,7 +87,17 @@ fn checked(body: EdgeReport) -> Result<Report, Refused> {
             issued: i64::try_from(applied.issued).ok()?,
         })
     });
-    let sequence = i64::try_from(body.sequence).map_err(|_| Refused::invalid("sequence", "is too large"))?;
+    let signed = |field: &str, number: u64| i64::try_from(number).map_err(|_| Refused::invalid(field, "is too large"));
+    let sequence = signed("sequence", body.sequence)?;
+    let facts = Facts {
+        formats: body.formats,
+        peppers: body.peppers,
+        trust: body.trust.map(|version| signed("trust", version)).transpose()?,
+        data_age_ms: body.data_age_ms.map(|age| signed("data_age_ms", age)).transpose()?,
+        sent_at: body.sent_at.map(|at| signed("sent_at", at)).transpose()?,
+        clock_refused: body.clock_refused,
+        failure: body.failure,
+    };
     // A text that cannot name a key is ignored like a key that does not exist; a time beyond all clocks is now.
     let sighting =
         |s: nightlatch_api::Sighting| Some((KeyRef::parse(&s.key)?, i64::try_from(s.at).unwrap_or(i64::MAX)));
@@ -81,6 +112,7 @@ fn checked(body: EdgeReport) -> Result<Report, Refused> {
             Some(applied) => applied,
             None => None,
         },
+        facts,
         seen: body.seen.into_iter().filter_map(sighting).collect(),
     })
 }
