@@ -6,6 +6,7 @@ pub mod config;
 pub mod domain;
 pub mod metrics;
 pub mod publisher;
+pub mod push;
 pub mod recover;
 pub mod secrets;
 pub mod serve;

@@ -4,6 +4,7 @@ pub mod caller;
 pub mod clock;
 pub mod control_plane;
 pub mod crash;
+pub mod fake_kv_api;
 pub mod file;
 pub mod follower;
 pub mod import;

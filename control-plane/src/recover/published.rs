@@ -18,7 +18,7 @@ pub(super) struct Published {
 impl Published {
     /// Reads and checks the set. `seen` hears of the bytes read.
     pub(super) async fn read(
-        mut source: Source,
+        source: Source,
         verifiers: &[Verifier],
         seen: &(dyn Fn(u64) + Sync),
     ) -> Result<Self, Error> {

@@ -6,39 +6,54 @@
 //!
 //! ```text
 //! source: {source}/head, {source}/files/{name}      a control plane, any web server, or a directory
-//! target: {prefix}/head, {prefix}/files/{name}      a directory or an S3-compatible store
+//! target: {prefix}/head, {prefix}/files/{name}      a directory, an S3-compatible store, or Workers KV
+//! beside head, where there are such: trust, deny
 //! ```
 
 mod args;
+mod carry;
 mod error;
+mod follow;
+mod kv;
+mod note;
 mod objects;
 mod pass;
 mod report;
 mod source;
 mod stale;
 mod target;
+mod trusted;
 mod verify;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use nightlatch_keyset::note::Verifier;
-use tokio_util::sync::CancellationToken;
+use nightlatch_sync::Refusal;
+use tokio::sync::watch;
 
 pub use args::SyncArgs;
 pub use error::SyncError;
 pub use report::{Copied, Report};
 pub use source::Source;
-pub use target::{S3Options, Target};
+pub use target::{KvOptions, S3Options, Target, TargetOptions};
 
-use pass::Known;
+use crate::push::{PushStatus, PushTarget, Pusher};
+use crate::store::os_random;
+use carry::Carrying;
+use pass::{Known, Step};
+use trusted::Trusted;
 
-/// The longest wait after failures.
-const MAX_BACKOFF: Duration = Duration::from_secs(10);
+/// How often a pass comes back with a head that the target has refused for the moment.
+const HEAD_ATTEMPTS: u32 = 20;
 
 /// How a sync job works.
 #[derive(Clone, Debug)]
 pub struct SyncOptions {
-    /// Whose heads and deltas are believed.
+    /// Whose trust notes are believed.
+    pub roots: Vec<Verifier>,
+    /// Whose heads and deltas are believed, beside those that the trust note lists.
     pub verifiers: Vec<Verifier>,
     /// How often to ask the source for a new head.
     pub poll: Duration,
@@ -61,87 +76,112 @@ pub struct SyncJob {
     options: SyncOptions,
     known: Option<Known>,
     stale: stale::Stale,
+    trusted: Trusted,
+    carrying: Carrying,
+    heads: watch::Sender<Option<Arc<str>>>,
+    pushers: Vec<Pusher>,
 }
 
 impl SyncJob {
     /// A job that has not looked at anything yet.
     pub fn new(source: Source, target: Target, options: SyncOptions) -> Self {
-        Self { source, target, options, known: None, stale: stale::Stale::default() }
+        let trusted = Trusted::new(&options.roots, &options.verifiers);
+        Self {
+            source,
+            target,
+            options,
+            known: None,
+            stale: stale::Stale::default(),
+            trusted,
+            carrying: Carrying::default(),
+            heads: watch::Sender::new(None),
+            pushers: Vec::new(),
+        }
     }
 
     /// Brings the target up to the source's head.
     ///
     /// # Errors
-    /// [`SyncError`]. The target's head is then as it was; only with [`SyncError::RanOut`] the copy is complete.
+    /// [`SyncError`]. The target's head is then as it was; only with [`SyncError::RanOut`] and [`SyncError::Notes`] it is
+    /// the source's.
     pub async fn pass(&mut self) -> Result<Report, SyncError> {
-        let result = match self.try_pass().await {
-            Ok(report) => match (self.options.now)().saturating_sub(report.valid_until) / 1000 {
-                0 => return Ok(report),
-                for_seconds => Err(SyncError::RanOut { for_seconds }),
-            },
-            Err(error) => Err(error),
+        self.pass_after(false).await
+    }
+
+    /// As [`Self::pass`], but where the source can hold its answer back until there is another head, it is asked to.
+    async fn next_pass(&mut self) -> Result<Report, SyncError> {
+        self.pass_after(true).await
+    }
+
+    /// Tells this address, too, of every head that the target has got. Whether it arrives changes nothing of a pass.
+    ///
+    /// # Panics
+    /// Outside of an async runtime.
+    pub fn push_to(&mut self, target: PushTarget) {
+        self.pushers.push(Pusher::start(target, self.heads.subscribe(), os_random));
+    }
+
+    /// Waits until the last head has been sent to whom it is pushed to, at most so long; returns how it went.
+    pub async fn pushed(&mut self, patience: Duration) -> Vec<PushStatus> {
+        let head = self.heads.borrow().clone();
+        if let Some(head) = head {
+            join_all(self.pushers.iter_mut().map(|pusher| pusher.has_sent(&head, patience))).await;
+        }
+        self.pushers.iter().map(Pusher::status).collect()
+    }
+
+    async fn pass_after(&mut self, hold: bool) -> Result<Report, SyncError> {
+        let error = match self.until_done(hold).await {
+            Ok((report, trouble)) => {
+                let ran_out = (self.options.now)().saturating_sub(report.valid_until) / 1000;
+                match trouble {
+                    // Without a head there is nothing to have run out.
+                    _ if ran_out > 0 && report.valid_until > 0 => SyncError::RanOut { for_seconds: ran_out },
+                    Some(trouble) => SyncError::Notes(Box::new(trouble)),
+                    None => return Ok(report),
+                }
+            }
+            Err(error) => error,
         };
-        if result.is_err() {
+        if !error.is_about_what_was_copied() {
             // Whatever was assumed of the target may no longer hold.
             self.known = None;
+            self.carrying.forget_target();
             self.source.forget();
         }
-        result
+        Err(error)
     }
 
-    /// Makes passes until told to stop. `random` fills a buffer with random bytes, for waits that do not fall in step;
-    /// `done` hears the outcome of every pass that did something or failed.
-    pub async fn run(
-        &mut self,
-        stop: &CancellationToken,
-        random: &mut (dyn FnMut(&mut [u8]) + Send),
-        done: &mut (dyn FnMut(Result<&Report, &SyncError>) + Send),
-    ) {
-        let mut failures = 0;
-        loop {
-            // A pass that is cut short is taken up again by the next: nothing of it needs to be undone.
-            let Some(result) = stop.run_until_cancelled(self.pass()).await else { return };
-            let wait = match result {
-                Ok(report) => {
-                    failures = 0;
-                    if !report.is_empty() {
-                        done(Ok(&report));
-                    }
-                    self.options.poll
+    /// One pass, and again where the target takes a head only after a while: the newest by then.
+    async fn until_done(&mut self, hold: bool) -> Result<(Report, Option<SyncError>), SyncError> {
+        let (mut copied, mut notes) = (Vec::new(), Vec::new());
+        for attempt in 0..HEAD_ATTEMPTS {
+            let step = match self.try_pass(hold && attempt == 0).await {
+                // Another job may have been faster between the look at the source and that at the target.
+                Err(SyncError::Refused { refusal: Refusal::Rollback, .. }) if attempt == 0 => {
+                    self.known = None;
+                    self.source.forget();
+                    continue;
                 }
-                Err(error) => {
-                    done(Err(&error));
-                    // Nothing to spare the source by: it is to be asked as often as ever.
-                    failures = if matches!(error, SyncError::RanOut { .. }) { 0 } else { failures + 1 };
-                    backoff(self.options.poll, failures, random)
-                }
+                step => step?,
             };
-            if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
-                return;
+            match step {
+                Step::Done(mut report, trouble) => {
+                    notes.append(&mut report.notes);
+                    report.notes = notes;
+                    report.push = self.pushers.iter().map(Pusher::status).collect();
+                    copied.append(&mut report.copied);
+                    report.copied = copied;
+                    return Ok((report, trouble));
+                }
+                Step::Later { report: mut before, wait } => {
+                    copied.append(&mut before.copied);
+                    notes.append(&mut before.notes);
+                    tokio::time::sleep(wait).await;
+                    self.source.forget();
+                }
             }
         }
-    }
-}
-
-/// Doubles with every failure up to a limit, and takes between half and all of that.
-fn backoff(poll: Duration, failures: u32, random: &mut dyn FnMut(&mut [u8])) -> Duration {
-    let longest = poll.max(Duration::from_millis(100)).saturating_mul(1 << failures.min(16)).min(MAX_BACKOFF.max(poll));
-    let mut byte = [0];
-    random(&mut byte);
-    longest / 2 + longest / 2 * u32::from(byte[0]) / 255
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_grow_and_differ() {
-        let poll = Duration::from_secs(1);
-        let wait = |failures, byte| backoff(poll, failures, &mut |buffer| buffer.fill(byte));
-        assert_eq!((wait(1, 0), wait(1, 255)), (Duration::from_secs(1), Duration::from_secs(2)));
-        assert_eq!((wait(0, 255), wait(3, 255)), (poll, Duration::from_secs(8)));
-        assert_eq!(wait(40, 255), MAX_BACKOFF);
-        assert!(wait(2, 100) < wait(2, 200));
+        Err(SyncError::Target(format!("its head has been refused {HEAD_ATTEMPTS} times for too many writes")))
     }
 }

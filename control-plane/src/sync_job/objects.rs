@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use nightlatch_keyset::FileName;
 use nightlatch_keyset::note::MAX_NOTE_LEN;
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
 use object_store::path::Path;
 use object_store::{
     Attribute, Attributes, ClientOptions, Error, GetOptions, ObjectStore, ObjectStoreExt as _, PutMode,
@@ -16,8 +16,9 @@ use object_store::{
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::SyncError;
-use super::target::{HeldHead, Listed};
-use crate::publisher::directory::{FILES, HEAD};
+use super::note::NoteName;
+use super::target::{HeldNote, Listed, Written};
+use crate::publisher::directory::FILES;
 
 /// Files beyond this are sent in parts of this size, so that none takes longer than a request may.
 const PART: usize = 8 << 20;
@@ -35,14 +36,17 @@ pub struct S3Options {
     pub secret_access_key: Option<SecretString>,
     /// The session token of temporary credentials.
     pub session_token: Option<SecretString>,
+    /// The store does not know `If-Match` and `If-None-Match` on writes.
+    pub unconditional: bool,
 }
 
 /// A bucket, and where in it.
 #[derive(Debug)]
 pub(super) struct Objects {
     store: Arc<dyn ObjectStore>,
-    head: Path,
+    prefix: Path,
     files: Path,
+    compares: bool,
 }
 
 impl Objects {
@@ -62,7 +66,11 @@ impl Objects {
             .with_bucket_name(bucket)
             .with_region(region)
             .with_access_key_id(id)
-            .with_secret_access_key(secret.expose_secret());
+            .with_secret_access_key(secret.expose_secret())
+            .with_conditional_put(match options.unconditional {
+                true => S3ConditionalPut::Disabled,
+                false => S3ConditionalPut::ETagMatch,
+            });
         if let Some(token) = &options.session_token {
             builder = builder.with_token(token.expose_secret());
         }
@@ -74,30 +82,35 @@ impl Objects {
         }
         let store = builder.build().map_err(|error| SyncError::Usage(error.to_string()))?;
         let prefix = Path::parse(prefix.trim_matches('/')).map_err(|error| SyncError::Usage(error.to_string()))?;
-        Ok(Self::within(Arc::new(store), &prefix))
+        let files = prefix.clone().join(FILES);
+        Ok(Self { store: Arc::new(store), prefix, files, compares: !options.unconditional })
     }
 
-    fn within(store: Arc<dyn ObjectStore>, prefix: &Path) -> Self {
-        Self { store, head: prefix.clone().join(HEAD), files: prefix.clone().join(FILES) }
+    pub(super) fn compares(&self) -> bool {
+        self.compares
+    }
+
+    fn note_path(&self, name: NoteName) -> Path {
+        self.prefix.clone().join(name.as_str())
     }
 
     fn path(&self, name: &FileName) -> Path {
         self.files.clone().join(name.to_text())
     }
 
-    pub(super) async fn head(&self) -> Result<Option<HeldHead>, SyncError> {
-        let result = match self.store.get(&self.head).await {
+    pub(super) async fn note(&self, name: NoteName) -> Result<Option<HeldNote>, SyncError> {
+        let result = match self.store.get(&self.note_path(name)).await {
             Ok(result) => result,
             Err(Error::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(failed(&error)),
         };
         if result.meta.size > MAX_NOTE_LEN as u64 {
             let version = Some(version(result.meta.e_tag, result.meta.version));
-            return Ok(Some(HeldHead { note: String::new(), version }));
+            return Ok(Some(HeldNote { text: String::new(), version }));
         }
         let version = Some(version(result.meta.e_tag.clone(), result.meta.version.clone()));
         let bytes = result.bytes().await.map_err(|error| failed(&error))?;
-        Ok(Some(HeldHead { note: String::from_utf8_lossy(&bytes).into_owned(), version }))
+        Ok(Some(HeldNote { text: String::from_utf8_lossy(&bytes).into_owned(), version }))
     }
 
     pub(super) async fn list(&self) -> Result<BTreeMap<FileName, Listed>, SyncError> {
@@ -107,7 +120,7 @@ impl Objects {
             // Deeper ones are not ours.
             (object.location == self.path(&name)).then_some(())?;
             let modified = u64::try_from(object.last_modified.timestamp_millis()).unwrap_or_default();
-            Some((name, Listed { bytes: object.size, modified }))
+            Some((name, Listed { bytes: Some(object.size), modified }))
         });
         Ok(named.collect())
     }
@@ -168,33 +181,28 @@ impl Objects {
         }
     }
 
-    pub(super) async fn put_head(
+    pub(super) async fn put_note(
         &self,
-        note: &str,
-        replaces: Option<&HeldHead>,
-    ) -> Result<Option<UpdateVersion>, SyncError> {
+        name: NoteName,
+        text: &str,
+        replaces: Option<&HeldNote>,
+    ) -> Result<Written, SyncError> {
         let mode = match replaces {
+            _ if !self.compares => PutMode::Overwrite,
             None => PutMode::Create,
-            Some(HeldHead { version: Some(version), .. }) => PutMode::Update(version.clone()),
-            Some(HeldHead { version: None, .. }) => PutMode::Overwrite,
+            Some(HeldNote { version: Some(version), .. }) => PutMode::Update(version.clone()),
+            Some(HeldNote { version: None, .. }) => PutMode::Overwrite,
         };
         let attributes = Attributes::from_iter([
             (Attribute::ContentType, "text/plain; charset=utf-8"),
             (Attribute::CacheControl, "no-cache"),
         ]);
-        let options = |mode| PutOptions { mode, attributes: attributes.clone(), ..PutOptions::default() };
-        let payload = || PutPayload::from(note.as_bytes().to_vec());
-        let put = match self.store.put_opts(&self.head, payload(), options(mode)).await {
-            // A store without compare-and-swap: readers take the greater head, and the next pass repairs.
-            Err(Error::NotImplemented { .. } | Error::NotSupported { .. }) => {
-                self.store.put_opts(&self.head, payload(), options(PutMode::Overwrite)).await
-            }
-            other => other,
-        };
-        match put {
-            Ok(put) => Ok(Some(version(put.e_tag, put.version))),
+        let options = PutOptions { mode, attributes, ..PutOptions::default() };
+        let payload = PutPayload::from(text.as_bytes().to_vec());
+        match self.store.put_opts(&self.note_path(name), payload, options).await {
+            Ok(put) => Ok(Written::Yes(Some(version(put.e_tag, put.version)))),
             Err(Error::AlreadyExists { .. } | Error::Precondition { .. } | Error::NotFound { .. }) => {
-                Err(SyncError::Raced)
+                Ok(Written::Raced)
             }
             Err(error) => Err(failed(&error)),
         }
@@ -221,14 +229,5 @@ fn binary() -> Attributes {
 }
 
 fn failed(error: &Error) -> SyncError {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    SyncError::Target(text)
+    SyncError::Target(super::source::chain(error))
 }

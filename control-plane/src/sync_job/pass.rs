@@ -1,17 +1,23 @@
 //! One pass: read both heads, plan, copy, replace the head, remove what is long unneeded.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt as _;
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use futures::{FutureExt as _, StreamExt as _};
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use nightlatch_keyset::note::NoteError;
 use nightlatch_keyset::{FileName, Head, StatementError};
-use nightlatch_sync::{CopyPlan, implied_files, plan_copy};
+use nightlatch_sync::{CopyPlan, Mark, implied_files, plan_copy};
 
+use super::kv::{MAX_VALUE, MIN_VALIDITY_MS, Namespace};
+use super::note::{NoteName, claimed_set};
 use super::report::{Copied, Report};
-use super::target::{HeldHead, Listed};
+use super::target::{HeldNote, Listed, Written};
 use super::verify::Checker;
 use super::{SyncError, SyncJob};
 
@@ -25,56 +31,111 @@ const LOOK_AGAIN_MS: u64 = 60_000;
 /// What is known of the target from the last pass, as long as nobody else writes there.
 #[derive(Debug)]
 pub(super) struct Known {
-    held: Option<HeldHead>,
+    held: Option<HeldNote>,
     head: Option<Head>,
     present: BTreeMap<FileName, Listed>,
     /// `issued` of the source's head when the target was looked at.
     looked_at: u64,
 }
 
+/// How far a pass has come.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// To its end; and what is wrong with trust or deny notes.
+    Done(Report, Option<SyncError>),
+    /// To the head, which the target takes only after so long.
+    Later { report: Report, wait: Duration },
+}
+
+/// What became of a file, or of several.
+enum Did {
+    Fetched(FileName, Bytes),
+    Wrote(Vec<(FileName, u64)>),
+    Nothing,
+}
+
 impl SyncJob {
-    pub(super) async fn try_pass(&mut self) -> Result<Report, SyncError> {
+    pub(super) async fn try_pass(&mut self, hold: bool) -> Result<Step, SyncError> {
         self.refuse_same_place()?;
-        let Some(note) = self.source.head().await? else {
-            return Ok(self.nothing_new());
+        let offered = self.next_head(hold).await;
+        // First, and also where there is no head to be had.
+        let (mut notes, trouble) = self.carry().await;
+        let Some(note) = offered? else {
+            return Ok(Step::Done(Report { notes, ..self.nothing_new() }, trouble));
         };
-        let head = Head::open(&note, &self.options.verifiers)
-            .map_err(|error| SyncError::Untrusted(format!("the source's head: {error}")))?;
+        let (head, trust) = self.open_head(&note).await?;
+        notes.extend(trust.then_some(NoteName::Trust.as_str()));
+        let validity = head.valid_until.saturating_sub(head.issued);
+        if self.target.is_kv() && validity < MIN_VALIDITY_MS {
+            return Err(SyncError::TooBrief { validity_seconds: validity / 1000 });
+        }
         let mut known = match self.known.take() {
             Some(known) if head.issued.saturating_sub(known.looked_at) < LOOK_AGAIN_MS => known,
-            _ => self.look_at_target(&head).await?,
+            before => {
+                if before.is_some() {
+                    // Of the notes, too, the next pass sees whether they are still there.
+                    self.carrying.forget_target();
+                }
+                self.look_at_target(&head).await?
+            }
         };
         if self.options.check {
             self.drop_damaged(&head, &mut known).await?;
         }
 
         let plan = plan(&head, &known)?;
+        self.refuse_what_does_not_fit(&plan, &Checker::new(&head, None, self.trusted.signers()))?;
         let unneeded = if plan.stale.is_empty() { Vec::new() } else { self.removable(&plan, &known, &head) };
-        let mut report = Report::of(&head, self.options.dry_run);
+        let mut report = Report { notes, ..Report::of(&head, self.options.dry_run) };
         if self.options.dry_run {
-            let checker = Checker::new(&head, known.head.as_ref(), &self.options.verifiers);
+            let checker = Checker::new(&head, known.head.as_ref(), self.trusted.signers());
             let file = |name: &FileName| Copied { name: name.to_text(), bytes: checker.len(name) };
             // Of the rest a source need not have all.
             report.copied = plan.copy.iter().map(file).collect();
             report.head = plan.head;
             report.removed = unneeded.iter().map(FileName::to_text).collect();
-            return Ok(report);
+            return Ok(Step::Done(report, trouble));
         }
 
         report.copied = self.copy(&plan, &head, &mut known).await?;
         if plan.head {
-            let version = self.target.put_head(&note, known.held.as_ref()).await?;
-            known.held = Some(HeldHead { note, version });
-            known.head = Some(head);
-            report.head = true;
+            match self.replace_head(&note, &head, &known).await? {
+                Written::Yes(version) => {
+                    self.heads.send_replace(Some(Arc::from(note.as_str())));
+                    known.held = Some(HeldNote { text: note, version });
+                    known.head = Some(head);
+                    report.head = true;
+                }
+                Written::Later(wait) => {
+                    self.known = Some(known);
+                    return Ok(Step::Later { report, wait });
+                }
+                Written::Raced => return Err(SyncError::Raced),
+            }
+        } else if self.heads.borrow().is_none() {
+            // Somebody before us wrote it; whoever tells edges begins with it all the same.
+            self.heads.send_replace(Some(Arc::from(note.as_str())));
         }
-        for name in unneeded {
-            self.target.remove(&name).await?;
-            known.present.remove(&name);
-            report.removed.push(name.to_text());
+        if !unneeded.is_empty() {
+            self.target.remove_all(&unneeded).await?;
+            report.removed = unneeded.iter().map(FileName::to_text).collect();
+            known.present.retain(|name, _| !unneeded.contains(name));
         }
         self.known = Some(known);
-        Ok(report)
+        Ok(Step::Done(report, trouble))
+    }
+
+    /// Writes the head, unless somebody else has written a greater one meanwhile. A target that cannot compare by itself
+    /// is looked at once more; between the look and the write another job may still come first, and then readers keep
+    /// what they have, because they take the greater head, until the next pass.
+    async fn replace_head(&self, note: &str, head: &Head, known: &Known) -> Result<Written, SyncError> {
+        if !self.target.compares()
+            && let Some(there) = self.target.note(NoteName::Head).await?
+            && Head::open(&there.text, self.trusted.signers()).is_ok_and(|there| Mark::of(&there) > Mark::of(head))
+        {
+            return Ok(Written::Raced);
+        }
+        self.target.put_note(NoteName::Head, note, known.held.as_ref()).await
     }
 
     /// Copying a directory onto itself would lock out whoever publishes there.
@@ -95,11 +156,19 @@ impl SyncJob {
     }
 
     async fn look_at_target(&self, head: &Head) -> Result<Known, SyncError> {
-        let held = self.target.head().await?;
-        let opened = held.as_ref().map(|held| Head::open(&held.note, &self.options.verifiers));
+        let held = self.target.note(NoteName::Head).await?;
+        let opened = held.as_ref().map(|held| Head::open(&held.text, self.trusted.signers()));
         let opened = match opened {
             None => None,
             Some(Ok(opened)) => Some(opened),
+            // A root says who signs; whoever did sign there is believed no more, and only the bucket was theirs.
+            Some(Err(StatementError::Note(NoteError::UnknownSigner)))
+                if self.trusted.has_roots()
+                    && held.as_ref().and_then(|held| claimed_set(&held.text)) == Some(&head.set) =>
+            {
+                tracing::warn!("the target's head is signed by a key that is not trusted, and will be replaced");
+                None
+            }
             Some(Err(StatementError::Note(NoteError::UnknownSigner))) => {
                 return Err(SyncError::Untrusted(
                     "the target's head was signed by somebody else: is this the target of another set?".into(),
@@ -117,17 +186,18 @@ impl SyncJob {
         };
         let mut present = self.target.list().await?;
         // A file of another length than was signed is damaged: as good as absent.
-        let checker = Checker::new(head, None, &self.options.verifiers);
+        let checker = Checker::new(head, None, self.trusted.signers());
         let needed: BTreeSet<FileName> = implied_files(head).collect();
         present.retain(|name, listed| {
-            !needed.contains(name) || checker.len(name).is_none_or(|expected| expected == listed.bytes)
+            let told = checker.len(name).zip(listed.bytes);
+            !needed.contains(name) || told.is_none_or(|(expected, there)| expected == there)
         });
         Ok(Known { held, head: opened, present, looked_at: head.issued })
     }
 
     /// Reads what the target has of the head, and forgets what is not as it was signed.
     async fn drop_damaged(&self, head: &Head, known: &mut Known) -> Result<(), SyncError> {
-        let checker = Checker::new(head, known.head.as_ref(), &self.options.verifiers);
+        let checker = Checker::new(head, known.head.as_ref(), self.trusted.signers());
         for name in implied_files(head) {
             if !known.present.contains_key(&name) {
                 continue;
@@ -146,13 +216,14 @@ impl SyncJob {
     }
 
     async fn copy(&self, plan: &CopyPlan, head: &Head, known: &mut Known) -> Result<Vec<Copied>, SyncError> {
-        let checker = Checker::new(head, known.head.as_ref(), &self.options.verifiers);
+        let checker = Checker::new(head, known.head.as_ref(), self.trusted.signers());
         let bar = progress(plan.copy.iter().filter_map(|name| checker.len(name)).sum());
         let mut wanted: Vec<(FileName, bool)> = plan.copy.iter().map(|name| (*name, true)).collect();
         wanted.extend(plan.lagging.iter().map(|name| (*name, false)));
         let index = self.index_for_parts(head, known, &checker, &bar, &mut wanted).await?;
         let mut waiting = wanted.into_iter();
-        let mut running = FuturesUnordered::new();
+        let mut running: FuturesUnordered<BoxFuture<'_, Result<Did, SyncError>>> = FuturesUnordered::new();
+        let mut gathered = Vec::new();
         let mut copied = Vec::new();
         let mut failure = None;
         loop {
@@ -161,15 +232,23 @@ impl SyncJob {
                 && running.len() < AT_ONCE
                 && let Some((name, needed)) = waiting.next()
             {
-                running.push(self.copy_one(name, needed, &checker, &bar));
+                running.push(self.copy_one(name, needed, &checker, &bar).boxed());
+            }
+            let bytes = gathered.iter().map(|(_, bytes): &(FileName, Bytes)| bytes.len()).sum();
+            let is_time = running.is_empty() || Namespace::is_full(gathered.len(), bytes);
+            if failure.is_none() && !gathered.is_empty() && is_time {
+                running.push(self.write_all(mem::take(&mut gathered), head.issued).boxed());
             }
             match running.next().await {
                 None => break,
-                Some(Ok(Some((name, bytes)))) => {
-                    known.present.insert(name, Listed { bytes, modified: head.issued });
-                    copied.push(Copied { name: name.to_text(), bytes: Some(bytes) });
+                Some(Ok(Did::Fetched(name, bytes))) => gathered.push((name, bytes)),
+                Some(Ok(Did::Wrote(files))) => {
+                    for (name, bytes) in files {
+                        known.present.insert(name, Listed { bytes: Some(bytes), modified: head.issued });
+                        copied.push(Copied { name: name.to_text(), bytes: Some(bytes) });
+                    }
                 }
-                Some(Ok(None)) => {}
+                Some(Ok(Did::Nothing)) => {}
                 Some(Err(error)) => failure = failure.or(Some(error)),
             }
         }
@@ -179,8 +258,8 @@ impl SyncJob {
         }
         if let Some(bytes) = index {
             let (name, len) = (head.base_name(), bytes.len() as u64);
-            self.target.put(&name, Bytes::from(bytes)).await?;
-            known.present.insert(name, Listed { bytes: len, modified: head.issued });
+            self.target.put_all(&[(name, Bytes::from(bytes))], head.issued).await?;
+            known.present.insert(name, Listed { bytes: Some(len), modified: head.issued });
             copied.push(Copied { name: name.to_text(), bytes: Some(len) });
         }
         Ok(copied)
@@ -218,23 +297,45 @@ impl SyncJob {
         Ok(Some(bytes))
     }
 
-    /// Nothing is written that has not been checked. `None` where the source lacks a file that is not `needed`.
+    /// Nothing is written that has not been checked. What the target takes together with others is only fetched; nothing
+    /// is done where the source lacks a file that is not `needed`.
     async fn copy_one(
         &self,
         name: FileName,
         needed: bool,
         checker: &Checker<'_>,
         bar: &ProgressBar,
-    ) -> Result<Option<(FileName, u64)>, SyncError> {
+    ) -> Result<Did, SyncError> {
         let bytes = match self.source.file(&name, checker.limit(&name), &|part| bar.inc(part)).await? {
             Some(bytes) => bytes,
             None if needed => return Err(SyncError::Source(format!("{name} is not there"))),
-            None => return Ok(None),
+            None => return Ok(Did::Nothing),
         };
         checker.check(&name, &bytes)?;
+        if self.target.gathers(&name, bytes.len()) {
+            return Ok(Did::Fetched(name, Bytes::from(bytes)));
+        }
         let len = bytes.len() as u64;
         self.target.put(&name, Bytes::from(bytes)).await?;
-        Ok(Some((name, len)))
+        Ok(Did::Wrote(vec![(name, len)]))
+    }
+
+    async fn write_all(&self, files: Vec<(FileName, Bytes)>, written: u64) -> Result<Did, SyncError> {
+        self.target.put_all(&files, written).await?;
+        Ok(Did::Wrote(files.into_iter().map(|(name, bytes)| (name, bytes.len() as u64)).collect()))
+    }
+
+    /// What no value of KV can hold is refused before anything is written.
+    fn refuse_what_does_not_fit(&self, plan: &CopyPlan, checker: &Checker<'_>) -> Result<(), SyncError> {
+        let too_large = |name: &&FileName| self.target.is_kv() && checker.len(name).is_some_and(|len| len > MAX_VALUE);
+        match plan.copy.iter().find(too_large) {
+            None => Ok(()),
+            Some(name) => Err(SyncError::Target(format!(
+                "{name} has {}, and a value of Workers KV has at most {}: copy this set to an object store (s3://…)",
+                HumanBytes(checker.len(name).unwrap_or_default()),
+                HumanBytes(MAX_VALUE)
+            ))),
+        }
     }
 
     fn removable(&mut self, plan: &CopyPlan, known: &Known, head: &Head) -> Vec<FileName> {

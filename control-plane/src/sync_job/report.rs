@@ -6,6 +6,8 @@ use indicatif::HumanBytes;
 use nightlatch_keyset::Head;
 use serde::Serialize;
 
+use crate::push::PushStatus;
+
 /// A pass in numbers and names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
@@ -25,10 +27,16 @@ pub struct Report {
     pub copied: Vec<Copied>,
     /// Whether the head was, or is to be, replaced.
     pub head: bool,
+    /// The notes beside the head that were written, or are to be: `trust`, `deny`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<&'static str>,
     /// Files removed, or to be removed.
     pub removed: Vec<String>,
     /// Whether nothing was written.
     pub dry_run: bool,
+    /// How pushing heads has gone since the job began; the head of this pass may still be on its way.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub push: Vec<PushStatus>,
 }
 
 /// A file of a pass.
@@ -57,7 +65,7 @@ impl Report {
 
     /// Whether there was nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.copied.is_empty() && !self.head && self.removed.is_empty()
+        self.copied.is_empty() && !self.head && self.notes.is_empty() && self.removed.is_empty()
     }
 }
 
@@ -69,13 +77,14 @@ impl fmt::Display for Report {
         }
         if !self.dry_run {
             let bytes: u64 = self.copied.iter().filter_map(|file| file.bytes).sum();
-            return write!(
+            write!(
                 f,
                 "{set} is at version {version}: {} files copied ({}), {} removed",
                 self.copied.len(),
                 HumanBytes(bytes),
                 self.removed.len()
-            );
+            )?;
+            return self.notes.iter().try_for_each(|name| write!(f, ", {name} note replaced"));
         }
         write!(f, "{set}: to version {version} (incarnation {incarnation}, epoch {epoch})")?;
         for file in &self.copied {
@@ -83,6 +92,9 @@ impl fmt::Display for Report {
             if let Some(bytes) = file.bytes {
                 write!(f, " ({})", HumanBytes(bytes))?;
             }
+        }
+        for name in &self.notes {
+            write!(f, "\n  replace {name}")?;
         }
         if self.head {
             f.write_str("\n  replace head")?;

@@ -119,7 +119,7 @@ mod tests {
         let part = FileName::BasePart { incarnation: 0, epoch: 1, part: 0 };
         let record = FileName::Rebase { incarnation: 0, epoch: 1 };
         let old = [base(1), delta, part, record];
-        let at = |modified| Listed { bytes: 1, modified };
+        let at = |modified| Listed { bytes: Some(1), modified };
         let present = BTreeMap::from([(base(1), at(1)), (delta, at(2)), (base(2), at(1_000)), (base(3), at(9_000))]);
         let mut stale = Stale::default();
         let mut at = |issued| stale.removable(&old, &present, &head(issued), None);
@@ -129,15 +129,15 @@ mod tests {
         let now = Stale::default().removable(&[base(1)], &present, &head(1_001), Some(Duration::ZERO));
         assert_eq!(now, vec![base(1)]);
         // Nothing newer is there: who knows who still reads it.
-        let alone = BTreeMap::from([(base(1), Listed { bytes: 1, modified: 1 })]);
+        let alone = BTreeMap::from([(base(1), Listed { bytes: Some(1), modified: 1 })]);
         assert_eq!(Stale::default().removable(&[base(1)], &alone, &head(999_999_999), None), vec![]);
     }
 
     #[test]
     fn the_epoch_before_waits_for_edges_that_lag() {
         let present = BTreeMap::from([
-            (base(2), Listed { bytes: 1, modified: 1_000 }),
-            (base(3), Listed { bytes: 1, modified: 9_000 }),
+            (base(2), Listed { bytes: Some(1), modified: 1_000 }),
+            (base(3), Listed { bytes: Some(1), modified: 9_000 }),
         ]);
         let mut stale = Stale::default();
         let mut at = |issued| stale.removable(&[base(2)], &present, &head(issued), None);

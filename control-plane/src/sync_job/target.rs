@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use nightlatch_keyset::FileName;
 use object_store::UpdateVersion;
 
 use super::SyncError;
+use super::kv::Namespace;
+use super::note::NoteName;
 use super::objects::Objects;
 use crate::publisher::SetDirectory;
 use crate::publisher::directory::DirectoryError;
 
+pub use super::kv::KvOptions;
 pub use super::objects::S3Options;
 
 /// The name of the file that keeps a second job away from a directory.
@@ -31,44 +34,62 @@ enum Kind {
         directory: SetDirectory,
         _lock: Option<File>,
     },
+    Kv(Namespace),
     Objects(Objects),
 }
 
-/// A target's head and the version of the object that holds it.
+/// How to reach targets that are not directories.
+#[derive(Clone, Debug, Default)]
+pub struct TargetOptions {
+    /// S3-compatible stores.
+    pub s3: S3Options,
+    /// Workers KV.
+    pub kv: KvOptions,
+}
+
+/// One of a target's notes and the version of the object that holds it.
 #[derive(Clone, Debug)]
-pub(super) struct HeldHead {
-    pub(super) note: String,
+pub(super) struct HeldNote {
+    pub(super) text: String,
     pub(super) version: Option<UpdateVersion>,
+}
+
+/// What became of a note that was to be written.
+#[derive(Debug)]
+pub(super) enum Written {
+    /// It is there, as this version of its object.
+    Yes(Option<UpdateVersion>),
+    /// The target takes another write of this note only after so long. By then there may be a newer one.
+    Later(Duration),
+    /// Somebody else has replaced what was to be replaced.
+    Raced,
 }
 
 /// A file that a target has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Listed {
-    pub(super) bytes: u64,
-    /// Unix milliseconds.
+    /// Where the listing tells.
+    pub(super) bytes: Option<u64>,
+    /// Unix milliseconds; in the far future where nothing tells.
     pub(super) modified: u64,
 }
 
 impl Target {
-    /// `s3://bucket/prefix` or a directory. With `write` the directory is made and locked.
+    /// `s3://bucket/prefix`, `kv:ACCOUNT/NAMESPACE/prefix` or a directory. With `write` the directory is made and locked.
     ///
     /// # Errors
-    /// [`SyncError::Usage`] for what is neither, or lacks settings; [`SyncError::Target`] where the directory cannot be
-    /// had.
-    pub fn open(place: &str, s3: &S3Options, write: bool) -> Result<Self, SyncError> {
+    /// [`SyncError::Usage`] for what is none of these, or lacks settings; [`SyncError::Target`] where the directory cannot
+    /// be had.
+    pub fn open(place: &str, options: &TargetOptions, write: bool) -> Result<Self, SyncError> {
         if let Some(bucket) = place.strip_prefix("s3://") {
-            return Ok(Self(Kind::Objects(Objects::s3(bucket, s3)?)));
+            return Ok(Self(Kind::Objects(Objects::s3(bucket, &options.s3)?)));
         }
-        if place.starts_with("kv:") {
-            return Err(SyncError::Usage(
-                "key-value targets (kv:…) come later; until then sync to s3://… (R2 has an S3 address) and let the Worker \
-                 read r2:BINDING"
-                    .into(),
-            ));
+        if let Some(namespace) = place.strip_prefix("kv:") {
+            return Ok(Self(Kind::Kv(Namespace::open(namespace, &options.kv)?)));
         }
         if place.contains("://") {
             return Err(SyncError::Usage(format!(
-                "the target is s3://bucket/prefix or a directory; {place} is neither (other targets come later)"
+                "the target is s3://bucket/prefix, kv:ACCOUNT/NAMESPACE or a directory; {place} is none of these"
             )));
         }
         Self::directory(Path::new(place), write)
@@ -89,18 +110,52 @@ impl Target {
     pub(super) fn path(&self) -> Option<&Path> {
         match &self.0 {
             Kind::Directory { directory, .. } => Some(directory.path()),
-            Kind::Objects(_) => None,
+            Kind::Kv(_) | Kind::Objects(_) => None,
         }
     }
 
-    pub(super) async fn head(&self) -> Result<Option<HeldHead>, SyncError> {
+    /// Whether it is Workers KV.
+    pub(super) fn is_kv(&self) -> bool {
+        matches!(self.0, Kind::Kv(_))
+    }
+
+    /// Whether replacing a note fails where somebody else has replaced it meanwhile. Where it does not, whoever writes
+    /// has to look first. A directory has no other writer.
+    pub(super) fn compares(&self) -> bool {
+        match &self.0 {
+            Kind::Directory { .. } => true,
+            Kind::Kv(_) => false,
+            Kind::Objects(objects) => objects.compares(),
+        }
+    }
+
+    pub(super) async fn note(&self, name: NoteName) -> Result<Option<HeldNote>, SyncError> {
         match &self.0 {
             Kind::Directory { directory, .. } => {
                 let directory = directory.clone();
-                let note = blocking(move || directory.head()).await.map_err(SyncError::Target)?;
-                Ok(note.map(|note| HeldHead { note, version: None }))
+                let text = blocking(move || directory.note(name.as_str())).await.map_err(SyncError::Target)?;
+                Ok(text.map(|text| HeldNote { text, version: None }))
             }
-            Kind::Objects(objects) => objects.head().await,
+            Kind::Kv(namespace) => namespace.note(name).await,
+            Kind::Objects(objects) => objects.note(name).await,
+        }
+    }
+
+    /// Writes a note; where the target compares, only if it is still the one that was read.
+    pub(super) async fn put_note(
+        &self,
+        name: NoteName,
+        text: &str,
+        replaces: Option<&HeldNote>,
+    ) -> Result<Written, SyncError> {
+        match &self.0 {
+            Kind::Directory { directory, .. } => {
+                let (directory, text) = (directory.clone(), text.to_owned());
+                blocking(move || directory.put_note(name.as_str(), &text)).await.map_err(SyncError::Target)?;
+                Ok(Written::Yes(None))
+            }
+            Kind::Kv(namespace) => namespace.put_note(name, text).await,
+            Kind::Objects(objects) => objects.put_note(name, text, replaces).await,
         }
     }
 
@@ -120,6 +175,7 @@ impl Target {
                 .await
                 .map_err(SyncError::Target)
             }
+            Kind::Kv(namespace) => namespace.list().await,
             Kind::Objects(objects) => objects.list().await,
         }
     }
@@ -131,8 +187,14 @@ impl Target {
                 let (directory, name) = (directory.clone(), *name);
                 blocking(move || directory.file(&name, limit)).await.map_err(SyncError::Target)
             }
+            Kind::Kv(namespace) => namespace.read(name, limit).await,
             Kind::Objects(objects) => objects.read(name, limit).await,
         }
+    }
+
+    /// Whether a file of that length is better written together with others, by [`Self::put_all`].
+    pub(super) fn gathers(&self, name: &FileName, bytes: usize) -> bool {
+        self.is_kv() && Namespace::gathers(name, bytes)
     }
 
     /// Writes a file whole. A right one that is there already may stay as it is.
@@ -142,33 +204,38 @@ impl Target {
                 let (directory, name) = (directory.clone(), *name);
                 blocking(move || directory.put(&name, &bytes)).await.map_err(SyncError::Target)
             }
+            Kind::Kv(namespace) => namespace.put(name, bytes).await,
             Kind::Objects(objects) => objects.put(name, bytes).await,
         }
     }
 
-    /// Replaces the head, if it is still the one that was read. Returns the new object's version.
-    pub(super) async fn put_head(
-        &self,
-        note: &str,
-        replaces: Option<&HeldHead>,
-    ) -> Result<Option<UpdateVersion>, SyncError> {
-        match &self.0 {
-            Kind::Directory { directory, .. } => {
-                let (directory, note) = (directory.clone(), note.to_owned());
-                blocking(move || directory.put_head(&note)).await.map_err(SyncError::Target)?;
-                Ok(None)
-            }
-            Kind::Objects(objects) => objects.put_head(note, replaces).await,
+    /// Writes files, in one request where it can be done; `written` is what KV is told to be their time.
+    pub(super) async fn put_all(&self, files: &[(FileName, Bytes)], written: u64) -> Result<(), SyncError> {
+        if let Kind::Kv(namespace) = &self.0 {
+            return namespace.put_all(files, written).await;
         }
+        for (name, bytes) in files {
+            self.put(name, bytes.clone()).await?;
+        }
+        Ok(())
     }
 
-    pub(super) async fn remove(&self, name: &FileName) -> Result<(), SyncError> {
+    /// Removes files that are there.
+    pub(super) async fn remove_all(&self, names: &[FileName]) -> Result<(), SyncError> {
         match &self.0 {
             Kind::Directory { directory, .. } => {
-                let (directory, name) = (directory.clone(), *name);
-                blocking(move || directory.remove(&name)).await.map_err(SyncError::Target)
+                let (directory, names) = (directory.clone(), names.to_vec());
+                blocking(move || names.iter().try_for_each(|name| directory.remove(name)))
+                    .await
+                    .map_err(SyncError::Target)
             }
-            Kind::Objects(objects) => objects.remove(name).await,
+            Kind::Kv(namespace) => namespace.remove_all(names).await,
+            Kind::Objects(objects) => {
+                for name in names {
+                    objects.remove(name).await?;
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -189,7 +256,7 @@ fn lock(directory: &Path) -> Result<File, SyncError> {
 fn about(path: &Path) -> io::Result<Listed> {
     let metadata = fs::metadata(path)?;
     let modified = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    Ok(Listed { bytes: metadata.len(), modified: u64::try_from(modified).unwrap_or(u64::MAX) })
+    Ok(Listed { bytes: Some(metadata.len()), modified: u64::try_from(modified).unwrap_or(u64::MAX) })
 }
 
 /// Runs work that blocks on the disk away from the async threads; errors as text.

@@ -2,6 +2,10 @@
 
 mod directory;
 mod faults;
+mod follow;
+mod kv;
+mod notes;
 mod objects;
 mod origin;
+mod push;
 mod world;

@@ -1,14 +1,18 @@
 //! To an S3-compatible store.
 
+use anyhow::{Context as _, ensure};
 use nightlatch::publisher::SetDirectory;
-use nightlatch::sync_job::{S3Options, SyncError, SyncJob, SyncOptions, Target};
+use nightlatch::store::os_random;
+use nightlatch::sync_job::{Report, S3Options, SyncError, SyncJob, SyncOptions, Target, TargetOptions};
 use nightlatch_keyset::Head;
-use nightlatch_sync::{Refusal, implied_files};
+use nightlatch_sync::{Mark, Refusal, implied_files};
 use nightlatch_tests::moto::{ACCESS_KEY, Moto};
+use nightlatch_tests::wait::eventually;
 use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
 
 use crate::origin::Origin;
-use crate::world::{World, assert_holds, names_of, options};
+use crate::world::{SOON, World, assert_holds, names_of, options};
 
 const BUCKET: &str = "keys";
 
@@ -19,14 +23,20 @@ async fn store() -> Moto {
 }
 
 fn to_store(moto: &Moto) -> Target {
+    to_store_of(moto, false)
+}
+
+/// As a store, too, that does not know `If-Match`.
+fn to_store_of(moto: &Moto, unconditional: bool) -> Target {
     let (id, secret) = ACCESS_KEY;
     let s3 = S3Options {
         endpoint: Some(moto.url().to_owned()),
         access_key_id: Some(id.to_owned()),
         secret_access_key: Some(SecretString::from(secret)),
+        unconditional,
         ..S3Options::default()
     };
-    Target::open("s3://keys/edge/live", &s3, true).unwrap()
+    Target::open("s3://keys/edge/live", &TargetOptions { s3, ..TargetOptions::default() }, true).unwrap()
 }
 
 /// Fetches everything into a directory and reads it as an edge would.
@@ -116,6 +126,107 @@ impl Later for Head {
     }
 }
 
+/// Two jobs for one target, as after a failover that was none. The target's head never goes back, and both go on.
+#[tokio::test]
+async fn two_jobs_that_race_never_take_a_store_back() {
+    let world = World::new().await;
+    let moto = store().await;
+    world.publish(1).await;
+    let stop = CancellationToken::new();
+    let follow = || {
+        let (mut job, stop) = (SyncJob::new(world.source(), to_store(&moto), options()), stop.clone());
+        tokio::spawn(async move {
+            let mut done = |outcome: Result<&Report, &SyncError>| match outcome {
+                Ok(_) | Err(SyncError::Raced) => {}
+                Err(error) => panic!("{error}"),
+            };
+            job.run(&stop, &mut os_random, &mut done).await;
+        })
+    };
+    let jobs = [follow(), follow()];
+    let mut seen: Option<Head> = None;
+    for _ in 0..10 {
+        let head = world.publish(1).await;
+        eventually("the head arrives", SOON, async || {
+            let note = moto.get(BUCKET, "edge/live/head").await?.context("there is a head")?;
+            let there = Head::open(std::str::from_utf8(&note)?, &[World::verifier()])?;
+            assert!(seen.as_ref().is_none_or(|seen| Mark::of(&there) >= Mark::of(seen)), "{seen:?} {there:?}");
+            let arrived = there.issued >= head.issued;
+            seen = Some(there);
+            ensure!(arrived);
+            Ok(())
+        })
+        .await
+        .unwrap();
+    }
+    stop.cancel();
+    for job in jobs {
+        job.await.unwrap();
+    }
+    assert_store_holds(&world, &moto, &world.head()).await;
+}
+
+/// Where the store cannot compare, whoever writes looks first.
+#[tokio::test]
+async fn a_store_without_conditional_writes_is_looked_at_first() {
+    let world = World::new().await;
+    let moto = store().await;
+    let plain = || to_store_of(&moto, true);
+    // One job goes by a mirror that lags.
+    world.publish(1).await;
+    let mirror = SetDirectory::new(world.scratch("mirror"));
+    let update = || {
+        mirror.create().unwrap();
+        for name in world.directory.list().unwrap() {
+            mirror.put(&name, &world.directory.file(&name, 1 << 20).unwrap().unwrap()).unwrap();
+        }
+        mirror.put_head(&world.directory.head().unwrap().unwrap()).unwrap();
+    };
+    update();
+    let source = || nightlatch::sync_job::Source::open(mirror.path().to_str().unwrap(), None).unwrap();
+    let mut behind = SyncJob::new(source(), plain(), options());
+    behind.pass().await.unwrap();
+    world.publish(1).await;
+    update();
+    let head = world.publish(1).await;
+    SyncJob::new(world.source(), plain(), options()).pass().await.unwrap();
+    assert_store_holds(&world, &moto, &head).await;
+    // It believes that the target is where it left it, and has news for that.
+    let error = behind.pass().await.unwrap_err();
+    assert!(matches!(error, SyncError::Raced), "{error}");
+    let error = behind.pass().await.unwrap_err();
+    assert!(matches!(error, SyncError::Refused { refusal: Refusal::Rollback, .. }), "{error}");
+    assert_store_holds(&world, &moto, &head).await;
+    // Once the mirror has caught up, both may write.
+    let head = world.publish(1).await;
+    update();
+    assert!(behind.pass().await.unwrap().head);
+    assert_store_holds(&world, &moto, &head).await;
+}
+
+#[tokio::test]
+async fn trust_and_deny_go_to_a_store_too() {
+    let world = World::new().await;
+    let moto = store().await;
+    let head = world.publish(1).await;
+    let note = crate::notes::deny(&head.set, 2);
+    world.directory.put_note("deny", &note).unwrap();
+    let there = async || moto.get(BUCKET, "edge/live/deny").await.unwrap();
+    for target in [to_store(&moto), to_store_of(&moto, true)] {
+        let mut job = SyncJob::new(world.source(), target, options());
+        job.pass().await.unwrap();
+        assert_eq!(there().await.as_deref(), Some(note.as_bytes()));
+        // An earlier one does not take its place.
+        world.directory.put_note("deny", &crate::notes::deny(&head.set, 1)).unwrap();
+        drop(job.pass().await);
+        let mut another = SyncJob::new(world.source(), to_store(&moto), options());
+        assert!(another.pass().await.unwrap().notes.is_empty());
+        assert_eq!(there().await.as_deref(), Some(note.as_bytes()));
+        moto.put(BUCKET, "edge/live/deny", b"junk".to_vec()).await.unwrap();
+        world.directory.put_note("deny", &note).unwrap();
+    }
+}
+
 #[tokio::test]
 async fn killed_while_copying_to_a_store_it_goes_on_where_it_was() {
     let world = World::new().await;
@@ -159,7 +270,7 @@ async fn a_store_that_cannot_be_used_says_so() {
     let error = SyncJob::new(world.source(), to_store(&moto), options()).pass().await.unwrap_err();
     assert_eq!(error.exit_code(), 1, "{error}");
     // No credentials.
-    let error = Target::open("s3://keys/edge", &S3Options::default(), true).unwrap_err();
+    let error = Target::open("s3://keys/edge", &TargetOptions::default(), true).unwrap_err();
     assert!(error.to_string().contains("AWS_SECRET_ACCESS_KEY"));
     assert_eq!(error.exit_code(), 2);
 }

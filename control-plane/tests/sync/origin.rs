@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -21,12 +22,14 @@ use nightlatch_sync::implied_files;
 
 use crate::world::{World, assert_holds, options, to_directory};
 
-const TOKEN: &str = "nle_live_token";
+pub(crate) const TOKEN: &str = "nle_live_token";
 
 /// Hands out a directory to whoever has the token.
 pub(crate) struct Origin {
     pub(crate) url: String,
     heads: Arc<AtomicUsize>,
+    /// Requests for the head that are held back now.
+    pub(crate) held: Arc<AtomicUsize>,
     server: JoinHandle<()>,
 }
 
@@ -36,20 +39,36 @@ struct Shared {
     /// Files may be fetched as long as there are permits.
     files: Arc<Semaphore>,
     heads: Arc<AtomicUsize>,
+    held: Arc<AtomicUsize>,
+    /// Answers to who has the head are held back until there is another, as a control plane does.
+    holds: bool,
 }
 
 impl Origin {
     pub(crate) async fn serve(directory: PathBuf, permits: usize) -> Self {
+        Self::serve_as(directory, permits, false).await
+    }
+
+    /// As a control plane that holds its answers back.
+    pub(crate) async fn holding(directory: PathBuf) -> Self {
+        Self::serve_as(directory, 1000, true).await
+    }
+
+    async fn serve_as(directory: PathBuf, permits: usize, holds: bool) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let url = format!("http://{}/v1/sets/set_x", listener.local_addr().unwrap());
         let heads = Arc::new(AtomicUsize::new(0));
-        let shared = Shared { directory, files: Arc::new(Semaphore::new(permits)), heads: heads.clone() };
+        let held = Arc::new(AtomicUsize::new(0));
+        let files = Arc::new(Semaphore::new(permits));
+        let shared = Shared { directory, files, heads: heads.clone(), held: held.clone(), holds };
         let app = Router::new()
             .route("/v1/sets/set_x/head", get(head))
+            .route("/v1/sets/set_x/trust", get(trust))
+            .route("/v1/sets/set_x/deny", get(deny))
             .route("/v1/sets/set_x/files/{name}", get(file))
             .with_state(shared);
         let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { url, heads, server }
+        Self { url, heads, held, server }
     }
 
     pub(crate) fn source(&self) -> Source {
@@ -71,13 +90,55 @@ async fn head(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     if !allowed(&headers) {
         return StatusCode::UNAUTHORIZED.into_response();
     }
-    let note = std::fs::read(shared.directory.join("head")).unwrap();
-    let tag = format!("\"{}\"", nightlatch_keyset::Hash::of(&note));
-    if headers.get("if-none-match").is_some_and(|seen| *seen == tag) {
+    let read = || {
+        let note = std::fs::read(shared.directory.join("head")).unwrap();
+        (format!("\"{}\"", nightlatch_keyset::Hash::of(&note)), note)
+    };
+    let seen = headers.get("if-none-match");
+    let (mut tag, mut note) = read();
+    let wait = headers.get("prefer").is_some_and(|prefer| prefer == "wait=25");
+    if shared.holds && wait && seen.is_some_and(|seen| *seen == tag) {
+        let _held = Held::new(&shared.held);
+        while seen.is_some_and(|seen| *seen == tag) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            (tag, note) = read();
+        }
+        shared.heads.fetch_add(1, Ordering::SeqCst);
+        return ([("etag", tag), ("preference-applied", "wait=25".to_owned())], note).into_response();
+    }
+    if seen.is_some_and(|seen| *seen == tag) {
         return StatusCode::NOT_MODIFIED.into_response();
     }
     shared.heads.fetch_add(1, Ordering::SeqCst);
     ([("etag", tag)], note).into_response()
+}
+
+/// Counts a request for as long as it is held back.
+struct Held(Arc<AtomicUsize>);
+
+impl Held {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+async fn trust(State(shared): State<Shared>) -> Result<Bytes, StatusCode> {
+    beside(&shared, "trust")
+}
+
+async fn deny(State(shared): State<Shared>) -> Result<Bytes, StatusCode> {
+    beside(&shared, "deny")
+}
+
+fn beside(shared: &Shared, name: &str) -> Result<Bytes, StatusCode> {
+    std::fs::read(shared.directory.join(name)).map(Bytes::from).map_err(|_| StatusCode::NOT_FOUND)
 }
 
 async fn file(State(shared): State<Shared>, headers: HeaderMap, Path(name): Path<String>) -> Result<Bytes, StatusCode> {

@@ -9,12 +9,15 @@ use nightlatch::publisher::{Limits, Publisher, PublisherConfig, SetDirectory};
 use nightlatch::secrets::Keyring;
 use nightlatch::store::workspaces::{self, Bootstrap};
 use nightlatch::store::{Context, Store, keys, os_random};
-use nightlatch::sync_job::{S3Options, Source, SyncJob, SyncOptions, Target};
+use nightlatch::sync_job::{Source, SyncJob, SyncOptions, Target, TargetOptions};
 use nightlatch_key::{Brand, Environment};
 use nightlatch_keyset::note::{Signer, Verifier};
 use nightlatch_keyset::{Delta, FileName, Hash, Head, MAX_DELTA_LEN, Pepper, Replica};
 use nightlatch_sync::implied_files;
 use tempfile::TempDir;
+
+/// How long a test waits for what it has brought about.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// A published set.
 pub(crate) struct World {
@@ -27,13 +30,17 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::with_validity(60_000).await
+    }
+
+    pub(crate) async fn with_validity(validity_ms: i64) -> Self {
         let temp = tempfile::tempdir().unwrap();
         let store = Store::connect(&format!("sqlite:{}", temp.path().join("nightlatch.db").display())).await.unwrap();
         let wanted = Bootstrap {
             name: "tests".into(),
             brand: Brand::new("nl").unwrap(),
             heartbeat_ms: 5_000,
-            validity_ms: 60_000,
+            validity_ms,
             skew_ms: 5_000,
             pepper_id: "p1".into(),
             accepts_foreign: true,
@@ -124,11 +131,12 @@ impl World {
 }
 
 pub(crate) fn to_directory(target: &Path) -> Target {
-    Target::open(target.to_str().unwrap(), &S3Options::default(), true).unwrap()
+    Target::open(target.to_str().unwrap(), &TargetOptions::default(), true).unwrap()
 }
 
 pub(crate) fn options() -> SyncOptions {
     SyncOptions {
+        roots: Vec::new(),
         verifiers: vec![World::verifier()],
         poll: Duration::from_millis(50),
         grace: None,

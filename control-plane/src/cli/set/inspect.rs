@@ -9,8 +9,8 @@ use super::{Failure, Reader, output};
 
 /// Shows a head, and the names of what it implies.
 pub(super) async fn run(reader: &Reader, place: &str, as_json: bool) -> Result<(), Failure> {
-    let mut source = reader.source(place)?;
-    let head = head(&mut source, &reader.verifiers).await.map_err(|failure| failure.about(place))?;
+    let source = reader.source(place)?;
+    let head = head(&source, &reader.verifiers).await.map_err(|failure| failure.about(place))?;
     let deltas: Vec<FileName> = levels::path(0, head.version - head.base_version)
         .map(|(from, to)| head.delta_name(head.base_version + from, head.base_version + to))
         .collect();

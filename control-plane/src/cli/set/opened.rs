@@ -31,8 +31,8 @@ pub(super) struct DeltaFacts {
 
 impl Opened {
     /// Reads and checks everything that the place's head implies.
-    pub(super) async fn read(mut source: Source, verifiers: &[Verifier]) -> Result<Self, Failure> {
-        let head = head(&mut source, verifiers).await?;
+    pub(super) async fn read(source: Source, verifiers: &[Verifier]) -> Result<Self, Failure> {
+        let head = head(&source, verifiers).await?;
         let mut files = Files { source, read: Vec::new() };
         let policy = files.get(&head.policy_name(), head.policy_len).await?;
         if Hash::of(&policy) != head.policy {
@@ -78,7 +78,7 @@ impl Opened {
 }
 
 /// The head of a place.
-pub(super) async fn head(source: &mut Source, verifiers: &[Verifier]) -> Result<Head, Failure> {
+pub(super) async fn head(source: &Source, verifiers: &[Verifier]) -> Result<Head, Failure> {
     let note = source.head().await?.ok_or_else(|| Failure::other("there is no head"))?;
     Head::open(&note, verifiers).map_err(|error| Failure::other(format!("the head: {error}")))
 }
