@@ -19,6 +19,7 @@ pub mod rotation;
 pub mod seed;
 pub mod set_source;
 pub mod static_files;
+pub mod ticker;
 pub mod wait;
 pub mod workerd;
 pub mod world;

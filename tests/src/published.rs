@@ -8,8 +8,8 @@ use nightlatch_gate::policy::Policy;
 use nightlatch_key::{Brand, Digest, Environment, KeyText, mint};
 use nightlatch_keyset::note::Signer;
 use nightlatch_keyset::{
-    Author, BaseBuilder, BaseFiles, BaseInfo, Change, Columns, Commitment, FileName, Hash, Head, Layout, Pepper,
-    PrincipalKind, Profile, Rebased, Replica, Status,
+    Author, BaseBuilder, BaseFiles, BaseInfo, Change, Columns, Commitment, Deny, FileName, Hash, Head, Layout, Pepper,
+    PrincipalKind, Profile, Rebased, Replica, Status, Trust,
 };
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
@@ -130,7 +130,7 @@ impl PublishedSet {
         let mut published = Self {
             head,
             files: BTreeMap::from([(FileName::Policy(policy_hash), policy)]),
-            signer: Signer::new("nightlatch/set_0123456789", &[1; 32])?,
+            signer: Self::signer(1)?,
             pepper: Pepper::new(PEPPER_ID, set, &PEPPER)?,
             before_cut: Commitment::START,
             author: None,
@@ -146,6 +146,54 @@ impl PublishedSet {
     #[must_use]
     pub fn verifier(&self) -> String {
         self.signer.verifier().to_vkey()
+    }
+
+    /// A key that may sign the set's heads, by a number of its own; the first one signs from the start.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn signer(number: u8) -> Result<Signer> {
+        Ok(Signer::new("nightlatch/set_0123456789", &[number; 32])?)
+    }
+
+    /// From now on, the key of that number signs.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn sign_with(&mut self, number: u8) -> Result<()> {
+        self.signer = Self::signer(number)?;
+        Ok(())
+    }
+
+    /// A root key, by a number of its own.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn root(number: u8) -> Result<Signer> {
+        Ok(Signer::new("nightlatch/root", &[100 + number; 32])?)
+    }
+
+    /// A trust note that lists the first root and these signers, and the floor at the first version.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn trust(&self, version: u64, signers: &[u8]) -> Result<String> {
+        let signers = signers.iter().map(|number| Ok(Self::signer(*number)?.verifier())).collect::<Result<_>>()?;
+        let root = Self::root(1)?;
+        let roots = vec![root.verifier()];
+        let trust = Trust { set: self.head.set.clone(), version, issued: now_ms(), floor: [0, 1, 1], roots, signers };
+        Ok(trust.sign(&root))
+    }
+
+    /// A deny note of that number, signed by the first root.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn deny(&self, number: u64, keys: &[&KeyText]) -> Result<String> {
+        let mut digests: Vec<_> = keys.iter().map(|key| key.digest()).collect();
+        digests.sort_unstable_by_key(|digest| *digest.as_bytes());
+        let deny = Deny { set: self.head.set.clone(), number, issued: now_ms(), digests };
+        Ok(deny.sign(&Self::root(1)?))
     }
 
     /// The pepper as edges take it.

@@ -24,6 +24,10 @@ use crate::published::PublishedSet;
 pub struct SourceState {
     /// The head; without one it answers 404.
     pub head: Option<String>,
+    /// The trust note; without one it answers 404.
+    pub trust: Option<String>,
+    /// The deny note; without one it answers 404.
+    pub deny: Option<String>,
     /// Files by name.
     pub files: BTreeMap<String, Vec<u8>>,
     /// Answers this status to everything.
@@ -36,6 +40,8 @@ pub struct SourceState {
     pub heads_asked: u32,
     /// Times it could say that the head had not changed.
     pub heads_unchanged: u32,
+    /// Times it was asked for the trust note.
+    pub trusts_asked: u32,
     /// Files it was asked for.
     pub files_asked: Vec<String>,
     /// Reports that arrived.
@@ -70,6 +76,8 @@ impl SetSource {
         let state = Shared::default();
         let app = Router::new()
             .route("/sets/a/head", get(head))
+            .route("/sets/a/trust", get(trust))
+            .route("/sets/a/deny", get(deny))
             .route("/sets/a/files/{name}", get(file))
             .route("/reports", post(report))
             .with_state(Arc::clone(&state));
@@ -143,6 +151,17 @@ async fn head(State(shared): State<Shared>, headers: HeaderMap) -> Result<Respon
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
     Ok(([(header::ETAG, etag)], note).into_response())
+}
+
+async fn trust(State(shared): State<Shared>, headers: HeaderMap) -> Result<String, StatusCode> {
+    lock(&shared).trusts_asked += 1;
+    admit(&shared, &headers).await?;
+    lock(&shared).trust.clone().ok_or(StatusCode::NOT_FOUND)
+}
+
+async fn deny(State(shared): State<Shared>, headers: HeaderMap) -> Result<String, StatusCode> {
+    admit(&shared, &headers).await?;
+    lock(&shared).deny.clone().ok_or(StatusCode::NOT_FOUND)
 }
 
 async fn file(

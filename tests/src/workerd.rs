@@ -29,6 +29,8 @@ pub const COMPATIBILITY_DATE: &str = "2026-04-01";
 pub struct WorkerConfig {
     variables: BTreeMap<String, String>,
     buckets: Vec<String>,
+    namespaces: Vec<String>,
+    heads: bool,
     services: BTreeMap<String, SocketAddr>,
     isolates: usize,
     port: u16,
@@ -69,6 +71,20 @@ impl WorkerConfig {
         self
     }
 
+    /// Binds an empty KV namespace under that name.
+    #[must_use]
+    pub fn namespace(mut self, binding: &str) -> Self {
+        self.namespaces.push(binding.to_owned());
+        self
+    }
+
+    /// Binds the object that heads are pushed to, one for all isolates.
+    #[must_use]
+    pub fn heads(mut self) -> Self {
+        self.heads = true;
+        self
+    }
+
     /// Binds a running HTTP server as a service.
     #[must_use]
     pub fn service(mut self, binding: &str, address: SocketAddr) -> Self {
@@ -101,6 +117,7 @@ impl WorkerConfig {
 /// A running Worker. It stops when dropped, and also when the program that started it dies.
 pub struct Worker {
     urls: Vec<String>,
+    admin: String,
     log: Arc<Mutex<String>>,
     calls: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
@@ -123,6 +140,8 @@ impl Worker {
             "compatibility_date": COMPATIBILITY_DATE,
             "variables": config.variables,
             "buckets": config.buckets,
+            "namespaces": config.namespaces,
+            "heads": config.heads,
             "services": config.services.iter().map(|(name, at)| (name, at.to_string())).collect::<BTreeMap<_, _>>(),
             "isolates": config.isolates,
             "ports": [config.port],
@@ -144,9 +163,12 @@ impl Worker {
         let calls = process.stdin.take().context("standard input")?;
         let stdout = process.stdout.take().context("standard output")?;
         let answers = BufReader::new(stdout).lines();
-        let mut worker = Self { urls: Vec::new(), log, calls, answers, _process: process, _directory: directory };
+        let urls = Vec::new();
+        let mut worker =
+            Self { urls, admin: String::new(), log, calls, answers, _process: process, _directory: directory };
         let ready = worker.answer().await?;
         worker.urls = serde_json::from_value(ready["ready"]["urls"].clone()).context("the ready line")?;
+        worker.admin = ready["ready"]["admin"].as_str().context("the ready line")?.to_owned();
         Ok(worker)
     }
 
@@ -160,6 +182,13 @@ impl Worker {
     #[must_use]
     pub fn urls(&self) -> &[String] {
         &self.urls
+    }
+
+    /// The base URL at which other programs reach a KV namespace of the Worker, without a trailing slash: GET, PUT and DELETE
+    /// of `{url}/{key}` for the bytes of a value, GET of `{url}?prefix=…` for `{"keys": […]}`.
+    #[must_use]
+    pub fn namespace_url(&self, binding: &str) -> String {
+        format!("{}/kv/{binding}", self.admin)
     }
 
     /// Everything the Worker has logged so far.

@@ -34,7 +34,8 @@ export const cold = (request) =>
     [["retry-after", "2"]],
   );
 
-function problem(request, status, code, title, detail, more = []) {
+/** A problem document (RFC 9457). */
+export function problem(request, status, code, title, detail, more = []) {
   const type = `urn:nightlatch:problem:${code}`;
   const body = JSON.stringify({ type, title, status, detail, code, request_id: requestId(request) });
   const headers = [["content-type", PROBLEM], ["cache-control", "no-store"], ...more];

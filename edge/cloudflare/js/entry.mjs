@@ -2,26 +2,33 @@
 
 import * as rust from "nightlatch-edge";
 
+import { ending, relayed } from "./age.mjs";
 import { cold, misconfigured, requestId, written } from "./answer.mjs";
+import { configured } from "./config.mjs";
+import { flight, sleep } from "./flight.mjs";
 import { announced, forward, identityOf } from "./forward.mjs";
+import { isPush, listen, pushed } from "./push.mjs";
+import { post } from "./source.mjs";
+import { LANDED_REPORT } from "./step.mjs";
 import * as verdicts from "./verdict.mjs";
+
+export { NightlatchHeads } from "./heads.mjs";
 
 /** Milliseconds between two looks of a request that waits while another one fetches the set. */
 const LOOK_AGAIN_MS = 10;
 /** Milliseconds in which sightings are gathered into one report. */
 const GATHER_MS = 50;
-/** Milliseconds a report may take, its own timeout included. */
-const REPORT_MS = 6_000;
+/** Milliseconds a report may take. */
+const REPORT_MS = 5_000;
 /** Milliseconds a flight may go on when it has to load a whole base. */
 const FLIGHT_MS = 30_000;
 
 const SLEEP = 0;
 const FLY = 1;
-const LANDED_REPORT = 2;
-const WORKING = 3;
-
-/** What `configure` answered, until the module is started anew. */
+/** What the configuration says and what is known of the source, until the module is started anew. */
 let settings;
+/** How many modules there have been before this one: no number of a flight comes twice. */
+let modules = 0;
 
 export default {
   fetch(request, env, ctx) {
@@ -34,8 +41,12 @@ export default {
 };
 
 function respond(request, env, ctx) {
-  settings ??= configure(env);
+  settings ??= configured(env, modules * 2 ** 20, (text) => rust.configure(text, crypto.randomUUID()));
   if (settings.wrong) return misconfigured(request, settings.wrong);
+  if (settings.heads) {
+    if (isPush(request)) return pushed(request, settings);
+    listen(env, ctx, settings);
+  }
   const line = lineOf(request);
   const verdict = rust.decide(line, Date.now(), false);
   switch (verdict & verdicts.OUTCOME) {
@@ -46,13 +57,6 @@ function respond(request, env, ctx) {
     default:
       return carryOut(request, env, ctx, line, verdict);
   }
-}
-
-function configure(env) {
-  const [state, ...rest] = rust.configure(env, crypto.randomUUID()).split("\n");
-  if (state !== "ok") return { wrong: { variable: rest[0], reason: rest[1] } };
-  const [timeout, kind, place] = rest;
-  return { timeoutMs: Number(timeout), origin: { kind, place } };
 }
 
 /** What Rust is told of a request; src/line.rs reads it. */
@@ -67,7 +71,7 @@ function lineOf(request) {
 
 function carryOut(request, env, ctx, line, verdict) {
   if (verdict & verdicts.REFRESH) fly(env, ctx);
-  if (verdict & verdicts.REPORT) ctx.waitUntil(atMost(GATHER_MS + REPORT_MS, sleep(GATHER_MS).then(rust.send_report)));
+  if (verdict & verdicts.REPORT) ctx.waitUntil(sleep(GATHER_MS).then(report));
   const outcome = verdict & verdicts.OUTCOME;
   if (outcome !== verdicts.ALLOW && outcome !== verdicts.PREFLIGHT) {
     const text = rust.refusal(line, Date.now(), requestId(request));
@@ -87,8 +91,13 @@ function carryOut(request, env, ctx, line, verdict) {
 async function forwarded(request, env, ctx, admission, announcement, verdict) {
   const keepAuthorization = (verdict & verdicts.KEEP_AUTHORIZATION) !== 0;
   const cache = (verdict & verdicts.CACHE) !== 0;
+  // From now on: the key is good now.
+  const seconds = verdict >>> verdicts.AGE;
+  const signal = seconds ? AbortSignal.timeout(seconds * 1_000) : undefined;
   try {
-    const response = await forward(request, env, ctx, settings.origin, admission, { keepAuthorization, cache });
+    const options = { keepAuthorization, cache, signal };
+    let response = await forward(request, env, ctx, settings.origin, admission, options);
+    if (signal) response = response.webSocket ? relayed(response, signal) : ending(response, signal);
     return announcement ? announced(response, announcement) : response;
   } catch (error) {
     const id = requestId(request);
@@ -126,26 +135,25 @@ async function lookOnce(request, env, ctx, line) {
 
 /** Makes the flight that Rust has just granted. It goes on when this request's client has gone. */
 function fly(env, ctx) {
-  const landed = flight(env, rust.flights());
-  const afterwards = landed.then((landing) => (landing === LANDED_REPORT ? rust.send_report() : undefined));
+  const landed = flight(env, settings, rust.flights());
+  const afterwards = landed.then((landing) => (landing === LANDED_REPORT ? report() : undefined));
   ctx.waitUntil(atMost(FLIGHT_MS + REPORT_MS, afterwards));
   return landed;
 }
 
-/** A set that rebases does so in slices, between which requests have their turn. */
-async function flight(env, number) {
-  for (;;) {
-    const landing = await rust.fly(env, number);
-    if (landing !== WORKING) return landing;
-    do await sleep(0);
-    while (rust.work());
-  }
+/** Sends what was seen. What does not arrive goes with the next report. */
+async function report() {
+  const [sequence, body] = rust.report().split("\n");
+  const arrived = body ? await post(settings, settings.reportUrl, body, AbortSignal.timeout(REPORT_MS)) : true;
+  if (!arrived) console.warn("nightlatch: a report did not arrive; it goes with the next one");
+  rust.reported(Number(sequence), arrived);
 }
 
 /** A trap leaves the module unusable. It starts anew, cold; this request is asked to come again. */
 function crashed(request, error) {
   console.error(`nightlatch: the module trapped and starts anew: ${error}`);
   settings = undefined;
+  modules += 1;
   try {
     rust.__wbg_reset_state();
   } catch (again) {
@@ -153,8 +161,6 @@ function crashed(request, error) {
   }
   return cold(request);
 }
-
-const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** What `promise` comes to, or nothing after `ms`. A promise of a module that has been replaced never settles. */
 async function atMost(ms, promise) {

@@ -50,9 +50,10 @@ function outgoing(request, admission, keepAuthorization) {
 
 /**
  * Forwards a request and gives the origin's answer, or throws where there is none. `origin` is `{kind: "url", place}` or
- * `{kind: "service", place}`; a service sees the URL as the client wrote it.
+ * `{kind: "service", place}`; a service sees the URL as the client wrote it. When `signal` fires, what is still being sent is
+ * cut off.
  */
-export function forward(request, env, ctx, origin, admission, { keepAuthorization, cache }) {
+export function forward(request, env, ctx, origin, admission, { keepAuthorization, cache, signal }) {
   const service = origin.kind === "service";
   const base = service ? new URL(request.url).origin : origin.place;
   const init = {
@@ -62,7 +63,10 @@ export function forward(request, env, ctx, origin, admission, { keepAuthorizatio
     // The client follows redirects itself, if it likes: the next hop may be nobody's business here.
     redirect: "manual",
     cache: "no-store",
+    signal,
   };
+  // The gate lets no other request for a WebSocket through than those whose connection ends some day.
+  if (signal && request.headers.get("upgrade")?.toLowerCase() === "websocket") init.headers.set("upgrade", "websocket");
   const send = () => (service ? env[origin.place].fetch(base + admission.target, init) : fetch(base + admission.target, init));
   return cache && !keepAuthorization ? throughCache(request, ctx, admission, send) : send();
 }

@@ -12,3 +12,5 @@ export const REPORT = 16;
 export const RETIRING = 32;
 export const KEEP_AUTHORIZATION = 64;
 export const CACHE = 128;
+/** The bits above are how many seconds the route lets a connection last, 0 where it does not say. */
+export const AGE = 8;

@@ -24,7 +24,7 @@ pub(crate) enum Turn {
 pub(crate) struct Flights {
     poll_ms: u64,
     timeout_ms: u64,
-    /// The number of the last flight; they are counted from 1.
+    /// The number of the last flight.
     begun: u32,
     /// The flight under way and when it counts as lost.
     under_way: Option<(u32, u64)>,
@@ -36,13 +36,14 @@ pub(crate) struct Flights {
 }
 
 impl Flights {
-    pub(crate) fn new(poll_ms: u64, timeout_ms: u64) -> Self {
+    /// None has begun, but for `begun` of a module that is no more.
+    pub(crate) fn new(poll_ms: u64, timeout_ms: u64, begun: u32) -> Self {
         Self {
             poll_ms,
             timeout_ms,
-            begun: 0,
+            begun,
             under_way: None,
-            last_failed: 0,
+            last_failed: begun,
             next_poll: 0,
             next_probe: 0,
             loading: None,
@@ -74,6 +75,13 @@ impl Flights {
             self.begin(now);
         }
         due
+    }
+
+    /// The number of a flight for a head that was pushed. It is nobody's turn and puts off no poll: whoever pushes may push
+    /// what is worth nothing.
+    pub(crate) fn begin_pushed(&mut self) -> u32 {
+        self.begun += 1;
+        self.begun
     }
 
     /// Whether a flight may load a base now, which takes it `ms` at most: one at a time, because there is no room for more.
@@ -129,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_crowd_fetches_once() {
-        let mut flights = Flights::new(1_000, 3_000);
+        let mut flights = Flights::new(1_000, 3_000, 0);
         let arrived = flights.begun();
         assert_eq!(flights.turn(arrived, 0), Turn::Fetch);
         assert_eq!(flights.turn(arrived, 1), Turn::Sleep);
@@ -140,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_shared_by_those_who_came_before_it_began() {
-        let mut flights = Flights::new(1_000, 3_000);
+        let mut flights = Flights::new(1_000, 3_000, 0);
         let early = flights.begun();
         assert_eq!(flights.turn(early, 0), Turn::Fetch);
         let late = flights.begun();
@@ -151,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_lost_flight_blocks_nobody_for_ever() {
-        let mut flights = Flights::new(1_000, 3_000);
+        let mut flights = Flights::new(1_000, 3_000, 0);
         assert_eq!(flights.turn(0, 0), Turn::Fetch);
         assert_eq!(flights.turn(1, 3_499), Turn::Sleep);
         assert_eq!(flights.turn(1, 3_500), Turn::Fetch);
@@ -162,7 +170,7 @@ mod tests {
 
     #[test]
     fn polls_keep_their_pace_when_they_fail() {
-        let mut flights = Flights::new(1_000, 3_000);
+        let mut flights = Flights::new(1_000, 3_000, 0);
         assert!(flights.begin_background(10, false));
         assert!(!flights.begin_background(10, false));
         flights.end(1, false);
@@ -172,7 +180,7 @@ mod tests {
 
     #[test]
     fn one_flight_loads_a_base_and_has_the_time_it_takes() {
-        let mut flights = Flights::new(1_000, 3_000);
+        let mut flights = Flights::new(1_000, 3_000, 0);
         assert_eq!(flights.turn(0, 0), Turn::Fetch);
         assert!(flights.begin_load(1, 100, 10_000));
         assert!(flights.begin_probe(200));
@@ -190,7 +198,7 @@ mod tests {
 
     #[test]
     fn what_is_urgent_does_not_wait_for_a_poll() {
-        let mut flights = Flights::new(600_000, 3_000);
+        let mut flights = Flights::new(600_000, 3_000, 0);
         assert!(flights.begin_background(0, false));
         assert!(!flights.begin_background(10, true));
         flights.end(1, true);
@@ -202,10 +210,22 @@ mod tests {
 
     #[test]
     fn probes_have_a_budget_of_their_own() {
-        let mut flights = Flights::new(1_000, 3_000);
+        let mut flights = Flights::new(1_000, 3_000, 0);
         assert!(flights.begin_background(0, false));
         assert!(flights.begin_probe(0));
         assert!(!flights.begin_probe(999));
         assert!(flights.begin_probe(1_000));
+    }
+
+    #[test]
+    fn what_is_pushed_puts_nothing_off() {
+        let mut flights = Flights::new(1_000, 3_000, 7);
+        assert_eq!((flights.begin_pushed(), flights.begin_pushed()), (8, 9));
+        // Nobody waits for it, no poll comes later for it, and its failure is nobody's.
+        assert!(flights.begin_background(0, false));
+        flights.end(9, true);
+        assert_eq!(flights.turn(8, 1), Turn::Sleep);
+        flights.end(10, true);
+        assert_eq!(flights.turn(8, 2), Turn::Fetch);
     }
 }

@@ -4,7 +4,6 @@
 //! a wait.
 
 use std::fmt::Write as _;
-use std::rc::Rc;
 
 use nightlatch_gate::headers::{Identity, lifecycle};
 use nightlatch_gate::policy::{Cache, Policy};
@@ -15,40 +14,58 @@ use nightlatch_sync::{Edge, EdgeConfig, Freshness, REBASE_FROM, Serving};
 
 use crate::config::{Config, ROOM};
 use crate::flight::Flights;
+use crate::journey::Journeys;
 use crate::sightings::Sightings;
 use crate::{line, verdict};
 
 /// Characters of a request id that are repeated in an answer.
 const MAX_REQUEST_ID: usize = 64;
 
+/// The status of refusals that say nothing of the key.
+const UNFIT: u16 = 503;
+
 /// The state of one isolate.
 pub(crate) struct Instance {
-    pub(crate) config: Rc<Config>,
+    pub(crate) config: Config,
     /// Its name for itself.
     pub(crate) name: String,
     pub(crate) edge: Edge<Policy>,
     pub(crate) flights: Flights,
     pub(crate) sightings: Sightings,
-    /// The entity tag of the head in force.
-    pub(crate) etag: Option<String>,
+    pub(crate) journeys: Journeys,
     /// What a request is told when the set cannot answer it.
     pub(crate) unfit: Unfit,
     /// The code of the last failed flight, until one lands.
     pub(crate) last_failure: Option<&'static str>,
+    /// The same of heads that were pushed.
+    pub(crate) last_pushed_failure: Option<&'static str>,
     /// What the last admitted request is to be forwarded with, see [`Self::admission`].
     admission: String,
     /// When the last admitted key ends, where it is retiring; unix seconds.
     retiring: Option<u64>,
 }
 
-/// A set that is fresh enough to answer, as the gate asks it.
-struct FreshKeys<'a>(&'a Serving<Policy>);
+/// A set that is fresh enough to answer, as the gate asks it; or only fresh enough for routes that are open.
+struct FreshKeys<'a> {
+    serving: &'a Serving<Policy>,
+    only_open: bool,
+}
 
 impl Keys for FreshKeys<'_> {
-    fn find(&self, digest: &Digest) -> Result<Option<Found<'_>>, Unfit> {
-        let found = self.0.find(digest).map_err(|_| Unfit::SetCorrupt)?;
-        Ok(found.map(|(record, profile)| Found { record, profile, workspace: &self.0.head().workspace }))
+    fn only_open(&self) -> bool {
+        self.only_open
     }
+
+    fn find(&self, digest: &Digest) -> Result<Option<Found<'_>>, Unfit> {
+        let found = self.serving.find(digest).map_err(|_| Unfit::SetCorrupt)?;
+        Ok(found.map(|(record, profile)| Found { record, profile, workspace: &self.serving.head().workspace }))
+    }
+}
+
+/// What may be answered from now, if anything.
+fn keys(edge: &Edge<Policy>, now: u64) -> Option<FreshKeys<'_>> {
+    let fresh = edge.serving(now).map(|serving| FreshKeys { serving, only_open: false });
+    fresh.or_else(|| edge.serving_open(now).map(|serving| FreshKeys { serving, only_open: true }))
 }
 
 fn facts(head: &Head) -> SetFacts<'_> {
@@ -66,8 +83,8 @@ impl Instance {
     pub(crate) fn new(config: Config, name: String) -> Self {
         let edge = EdgeConfig {
             set: config.set.clone(),
-            roots: Vec::new(),
-            verifiers: vec![config.verifier.clone()],
+            roots: config.roots.clone(),
+            verifiers: config.verifiers.clone(),
             peppers: config.peppers.clone(),
             poll_ms: config.poll_ms,
             room: ROOM,
@@ -75,41 +92,38 @@ impl Instance {
         };
         let offset = name.bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
         Self {
-            flights: Flights::new(config.poll_ms, config.fetch_timeout_ms),
-            config: Rc::new(config),
+            flights: Flights::new(config.poll_ms, config.fetch_timeout_ms, config.begun),
+            config,
             name,
             edge: Edge::new(edge, None),
             sightings: Sightings::new(offset),
-            etag: None,
+            journeys: Journeys::default(),
             unfit: Unfit::SetStale,
             last_failure: None,
+            last_pushed_failure: None,
             admission: String::new(),
             retiring: None,
         }
     }
 
-    /// The entity tag to ask for the head with: of the one in force, unless its text is needed again.
-    pub(crate) fn known_etag(&self) -> Option<String> {
-        self.etag.clone().filter(|_| self.edge.loaded().is_some() && !self.edge.is_damaged())
-    }
-
     /// Judges a request; see [`verdict`] for the number. After `last_word` the request does not wait for the set any more.
     pub(crate) fn decide(&mut self, line: &str, wall: u64, last_word: bool) -> u32 {
         let now = self.edge.now(wall, None);
-        let mut flags = 0;
-        let urgent = self.edge.is_working() || self.edge.is_damaged();
-        match self.edge.freshness(now) {
-            Freshness::Fresh => {}
-            Freshness::SoftStale if self.flights.begin_background(now, urgent) => flags |= verdict::REFRESH,
-            Freshness::SoftStale => {}
-            Freshness::Cold | Freshness::HardStale if last_word => return verdict::REFUSE,
-            Freshness::Cold | Freshness::HardStale => return verdict::WAIT,
-        }
-        let Some(serving) = self.edge.serving(now) else {
-            return verdict::REFUSE;
+        let Some(keys) = keys(&self.edge, now) else {
+            return if last_word { verdict::REFUSE } else { verdict::WAIT };
         };
         let request = line::read(line);
-        match decide(&request, serving.policy(), &facts(serving.head()), &FreshKeys(serving), now) {
+        let serving = keys.serving;
+        let verdict = decide(&request, serving.policy(), &facts(serving.head()), &keys, now);
+        if keys.only_open && matches!(&verdict, Verdict::Deny(denial) if denial.status() == UNFIT) {
+            return if last_word { verdict::REFUSE } else { verdict::WAIT };
+        }
+        let mut flags = 0;
+        let urgent = self.edge.is_working() || self.edge.is_damaged();
+        if self.edge.freshness(now) != Freshness::Fresh && self.flights.begin_background(now, urgent) {
+            flags |= verdict::REFRESH;
+        }
+        match verdict {
             Verdict::Allow(Allow { forward, accepted }) => {
                 let identity = Identity::from(&accepted);
                 let target = plain_query(&forward.target);
@@ -127,13 +141,14 @@ impl Instance {
                 if accepted.retiring.is_some() {
                     flags |= verdict::RETIRING;
                 }
+                flags |= forward.route.max_connection_age().unwrap_or_default() << verdict::AGE;
                 if forward.keep_authorization {
                     flags |= verdict::KEEP_AUTHORIZATION;
                 }
                 if forward.route.cache() == Cache::BySubject {
                     flags |= verdict::CACHE;
                 }
-                if self.config.report_url.is_some() && self.sightings.saw(accepted.key, now) {
+                if self.config.reports && self.sightings.saw(accepted.key, now) {
                     flags |= verdict::REPORT;
                 }
                 verdict::ALLOW | flags
@@ -141,6 +156,7 @@ impl Instance {
             Verdict::Preflight(forward) => {
                 self.admission.clear();
                 self.admission.push_str(&plain_query(&forward.target));
+                flags |= forward.route.max_connection_age().unwrap_or_default() << verdict::AGE;
                 if forward.keep_authorization {
                     flags |= verdict::KEEP_AUTHORIZATION;
                 }
@@ -170,11 +186,15 @@ impl Instance {
     /// more, so that nothing has to be kept of refusals.
     pub(crate) fn refusal(&mut self, line: &str, wall: u64, request_id: &str) -> String {
         let now = self.edge.now(wall, None);
-        let Some(serving) = self.edge.serving(now) else {
+        let Some(keys) = keys(&self.edge, now) else {
             return answer(&Denial::unfit(self.unfit), "", request_id);
         };
+        let serving = keys.serving;
         let realm = serving.policy().realm();
-        match decide(&line::read(line), serving.policy(), &facts(serving.head()), &FreshKeys(serving), now) {
+        match decide(&line::read(line), serving.policy(), &facts(serving.head()), &keys, now) {
+            Verdict::Deny(denial) if keys.only_open && denial.status() == UNFIT => {
+                answer(&Denial::unfit(self.unfit), realm, request_id)
+            }
             Verdict::Deny(denial) => answer(&denial, realm, request_id),
             // The set moved on between two calls, which one isolate never does: refuse as it was said.
             Verdict::Allow(_) | Verdict::Preflight(_) => answer(&Denial::unfit(Unfit::SetStale), realm, request_id),

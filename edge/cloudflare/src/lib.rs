@@ -1,36 +1,31 @@
 //! The Cloudflare Worker: a gate in front of an origin, with its own copy of the set.
 //!
-//! JavaScript (`js/entry.mjs`) receives requests and calls in here; per request that is one synchronous call. Everything
-//! else (configuration, refreshing, reporting, the bodies of refusals) happens in here at a pace of its own.
-//!
-//! # Waits
-//! Exported promises are driven by the request that asked for them. A task never waits for another task: it is woken by
-//! its own fetches only, so that it always runs in its own request's context, as the runtime demands. State is in a
-//! [`RefCell`] that is borrowed between waits and never across one.
+//! JavaScript (`js/`) receives requests, fetches and sends; this module decides, and holds all there is to decide by. Every
+//! call into it is synchronous, and one call is all that most requests take. State is in a [`RefCell`] that is borrowed
+//! for the length of a call.
 //!
 //! # After a trap
 //! JavaScript starts a fresh module. Nothing is left of this state; the next request finds it unconfigured and cold.
 
 mod config;
 mod flight;
+mod host;
 mod instance;
+mod journey;
 mod line;
-mod log;
 mod refresh;
 mod report;
 mod sightings;
-mod source;
 mod verdict;
 
 use std::cell::RefCell;
 
-use js_sys::{JsString, Reflect};
-use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
-use crate::config::{Config, Origin};
+use crate::config::Config;
 use crate::flight::Turn;
 use crate::instance::Instance;
+use crate::refresh::Step;
 
 thread_local! {
     /// An isolate has one thread.
@@ -42,36 +37,21 @@ fn with<R>(f: impl FnOnce(&mut Instance) -> R) -> Option<R> {
     STATE.with_borrow_mut(|state| state.as_mut().map(f))
 }
 
-/// The wall clock in unix milliseconds. The runtime sets it at each event and leaves it there until the next.
-fn now() -> u64 {
-    js_sys::Date::now() as u64
-}
-
-/// Reads the configuration and begins cold. `name` is a random name for this instance. Answers
-/// `ok\n{fetch timeout in ms}\n{url|service|verdict}\n{URL or binding}`, or `wrong\n{variable}\n{reason}`.
+/// Takes the configuration, see `config.rs`, and begins cold. `name` is a random name for this instance. Answers nothing, or
+/// `{variable}\n{reason}` where one is wrong.
 #[wasm_bindgen]
-pub fn configure(env: &JsValue, name: &str) -> String {
+pub fn configure(text: &str, name: &str) -> String {
     // Where, and not what: a message may quote the text it stumbled over, and that text may hold a key.
     std::panic::set_hook(Box::new(|panic| match panic.location() {
-        Some(place) => log::error(&format!("nightlatch: panicked at {place}")),
-        None => log::error("nightlatch: panicked"),
+        Some(place) => host::error(&format!("nightlatch: panicked at {place}")),
+        None => host::error("nightlatch: panicked"),
     }));
-    let read = |name: &str| Reflect::get(env, &JsString::from(name)).ok()?.as_string();
-    match Config::read(read) {
+    match Config::read(text) {
         Ok(config) => {
-            let (kind, place) = match &config.origin {
-                Origin::Url(url) => ("url", url.as_str()),
-                Origin::Service(binding) => ("service", binding.as_str()),
-                Origin::Verdict => ("verdict", ""),
-            };
-            let answer = format!("ok\n{}\n{kind}\n{place}", config.fetch_timeout_ms);
             STATE.set(Some(Instance::new(config, name.to_owned())));
-            answer
+            String::new()
         }
-        Err(error) => {
-            log::error(&format!("nightlatch: {} {}", error.variable, error.reason));
-            format!("wrong\n{}\n{}", error.variable, error.reason)
-        }
+        Err(error) => format!("{}\n{}", error.variable, error.reason),
     }
 }
 
@@ -125,21 +105,111 @@ pub fn turn(arrived: u32, wall_ms: f64) -> u32 {
     }
 }
 
-/// Makes the flight that the last verdict or turn has granted. Answers 0 where it failed, 1 where it did not, 2 where a
-/// report is to be sent besides, and 3 where it is to be called again after [`work`] is done.
+/// Begins a flight, or begins it again; a number of flags.
 #[wasm_bindgen]
-pub async fn fly(env: JsValue, number: u32) -> u32 {
-    refresh::fly(env, number).await as u32
+pub fn set_out(flight: u32) -> u32 {
+    with(|instance| instance.set_out(flight)).unwrap_or_default()
+}
+
+/// The number of a flight for a head that was pushed.
+#[wasm_bindgen]
+pub fn begin_pushed() -> u32 {
+    with(|instance| instance.flights.begin_pushed()).unwrap_or_default()
+}
+
+/// The source says that its head is the one in force.
+#[wasm_bindgen]
+pub fn unchanged() {
+    let _ = with(Instance::unchanged);
+}
+
+/// What a head takes to be put into force: a step.
+#[wasm_bindgen]
+pub fn offer(flight: u32, note: &str) -> u32 {
+    step(|instance| instance.offer(flight, note))
+}
+
+/// Takes the trust note that a head needed, and looks at the head again: a step.
+#[wasm_bindgen]
+pub fn trust(flight: u32, note: &str, head: &str) -> u32 {
+    step(|instance| instance.trust(flight, note, head))
+}
+
+/// Whether the deny note is to be fetched.
+#[wasm_bindgen]
+pub fn wants_deny() -> bool {
+    with(Instance::wants_deny).unwrap_or_default()
+}
+
+/// Takes a deny note; true where it is believed.
+#[wasm_bindgen]
+pub fn deny(note: &str) -> bool {
+    with(|instance| instance.deny(note)).unwrap_or_default()
+}
+
+/// The names of the files that a flight fetches first, a line each.
+#[wasm_bindgen]
+pub fn files(flight: u32) -> String {
+    let names = with(|instance| instance.journeys.of(flight).map(|journey| journey.names(false)));
+    names.flatten().unwrap_or_default()
+}
+
+/// What it fetches then: `{milliseconds}\n` and the names of a base's parts, a line each; nothing where there are none; `-`
+/// where this is not the time.
+#[wasm_bindgen]
+pub fn parts(flight: u32) -> String {
+    with(|instance| instance.parts(flight)).unwrap_or_else(|| "-".into())
+}
+
+/// Begins the file of that number, counted through both lists.
+#[wasm_bindgen]
+pub fn begin_file(flight: u32, number: usize) {
+    let _ = with(|instance| instance.journeys.of(flight).map(|journey| journey.begin_file(number)));
+}
+
+/// Makes that file longer; false where it may not be.
+#[wasm_bindgen]
+pub fn append(flight: u32, bytes: &[u8]) -> bool {
+    with(|instance| instance.journeys.of(flight).is_some_and(|journey| journey.append(bytes))).unwrap_or_default()
+}
+
+/// The source does not have the file of that number: a step.
+#[wasm_bindgen]
+pub fn by_base(flight: u32, number: usize) -> u32 {
+    step(|instance| instance.by_base(flight, number))
+}
+
+/// All files have come: a step.
+#[wasm_bindgen]
+pub fn finish(flight: u32) -> u32 {
+    step(|instance| instance.finish(flight))
 }
 
 /// Goes on with the rebase under way by one step of at most a few milliseconds, and says whether more are left.
 #[wasm_bindgen]
 pub fn work() -> bool {
-    with(refresh::work).unwrap_or_default()
+    with(Instance::work).unwrap_or_default()
 }
 
-/// Sends a report.
+/// Ends a flight: 0 where it failed, 1 where it did not, 2 where a report is to be sent besides. `trouble` is what
+/// JavaScript met, in words.
 #[wasm_bindgen]
-pub async fn send_report() {
-    report::send().await;
+pub fn land(flight: u32, trouble: &str, pushed: bool) -> u32 {
+    with(|instance| instance.land(flight, trouble, pushed) as u32).unwrap_or_default()
+}
+
+/// A report to send: `{sequence}\n{body}`.
+#[wasm_bindgen]
+pub fn report() -> String {
+    with(Instance::report).unwrap_or_default()
+}
+
+/// What became of that report.
+#[wasm_bindgen]
+pub fn reported(sequence: u32, arrived: bool) {
+    let _ = with(|instance| instance.sightings.ended(sequence.into(), arrived));
+}
+
+fn step(f: impl FnOnce(&mut Instance) -> Step) -> u32 {
+    with(|instance| f(instance) as u32).unwrap_or_default()
 }

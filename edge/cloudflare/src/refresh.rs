@@ -1,238 +1,263 @@
-//! One flight: ask for the head, fetch what it implies, put it into force. The state is borrowed between waits, never
-//! across one.
-
-use std::collections::VecDeque;
+//! The steps of a flight. JavaScript (`js/flight.mjs`) goes from one to the next: it fetches what a step names and hands over
+//! what came. A step whose flight is not known any more does nothing.
 
 use nightlatch_gate::Unfit;
 use nightlatch_gate::policy::Policy;
-use nightlatch_keyset::{FileName, Index};
-use nightlatch_sync::{Attempt, Fetch, Offer, Outcome, Refusal, Work};
-use wasm_bindgen::JsValue;
-use web_sys::AbortSignal;
+use nightlatch_sync::{Offer, Outcome, Refusal, Work};
 
-use crate::config::Config;
+use crate::host;
 use crate::instance::Instance;
-use crate::source::{self, FetchError, HeadAnswer};
-use crate::{log, now, with};
 
-/// Files asked for at a time. A request may have six connections open, and one of them goes to its origin.
-const PARALLEL: usize = 5;
-/// A base's parts are kept in pieces of about so many bytes, which a rebase gives back one by one.
-const PIECE: usize = 1 << 20;
 /// Bytes per millisecond at which a base is loaded at the slowest; beyond what a small file may take.
 const SLOWEST: u64 = 4_000;
 /// The most milliseconds that loading a base may take: the runtime ends what outlives its request by 30 s.
 const LONGEST_LOAD_MS: u64 = 25_000;
 
-/// What became of a flight, as the number that JavaScript gets.
+/// What a flight is to do next. `js/step.mjs` holds the same numbers; a test compares them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Land: it came to nothing, and what was in force stays.
+    Failed = 0,
+    /// Land: the head is in force.
+    InForce = 1,
+    /// Land: another flight is at it, or got further.
+    Passed = 2,
+    /// Go on with the rebase under way until nothing is left of it, then ask for the head again.
+    Working = 3,
+    /// Fetch the head's files.
+    Fetch = 4,
+    /// Fetch the trust note, then offer the head again.
+    NeedsTrust = 5,
+}
+
+/// What a flight finds when it begins; `js/step.mjs` holds the same numbers.
+pub(crate) const KNOWS_HEAD: u32 = 1;
+pub(crate) const IS_WORKING: u32 = 2;
+pub(crate) const LACKS_TRUST: u32 = 4;
+
+/// What a flight came to; `js/step.mjs` holds the same numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Landing {
-    /// Nothing was had; what was in force stays.
+    /// It failed.
     Failed = 0,
     /// The set is as new as its source.
     Landed = 1,
     /// And the request that flew is to send a report.
     LandedReport = 2,
-    /// A rebase has to be brought to its end with [`work`]; then the flight goes on.
-    Working = 3,
 }
 
-enum Failure {
-    Fetch(FetchError),
-    Refusal(Refusal),
-}
-
-impl From<FetchError> for Failure {
-    fn from(error: FetchError) -> Self {
-        Self::Fetch(error)
+impl Instance {
+    pub(crate) fn now(&mut self) -> u64 {
+        self.edge.now(host::now(), None)
     }
-}
 
-impl From<Refusal> for Failure {
-    fn from(error: Refusal) -> Self {
-        Self::Refusal(error)
+    /// Begins a flight, or begins it again, and says what there is.
+    pub(crate) fn set_out(&mut self, flight: u32) -> u32 {
+        self.journeys.begin(flight);
+        // The text of the head in force is needed again where something behind it is damaged.
+        let knows = self.edge.loaded().is_some() && !self.edge.is_damaged();
+        let lacks_trust = !self.config.roots.is_empty() && self.edge.trust().is_none();
+        u32::from(knows) * KNOWS_HEAD
+            + u32::from(self.edge.is_working()) * IS_WORKING
+            + u32::from(lacks_trust) * LACKS_TRUST
     }
-}
 
-/// Makes the flight of that number, or goes on with it.
-pub(crate) async fn fly(env: JsValue, number: u32) -> Landing {
-    let result = refresh(&env, number).await;
-    let landing = with(|instance| {
-        if matches!(result, Ok(true)) {
-            return Landing::Working;
-        }
-        instance.flights.end(number, result.is_ok());
-        match result {
-            Ok(_) => landed(instance),
-            Err(failure) => {
-                failed(instance, &failure);
-                Landing::Failed
+    /// Takes note that the source's head is the one in force.
+    pub(crate) fn unchanged(&mut self) {
+        let now = self.now();
+        self.edge.unchanged(now);
+    }
+
+    /// Looks at a head.
+    pub(crate) fn offer(&mut self, flight: u32, note: &str) -> Step {
+        let now = self.now();
+        let offer = self.edge.offer(note, now);
+        match (offer, self.journeys.of(flight)) {
+            (Ok(Offer::Known), _) => Step::InForce,
+            (Ok(Offer::Working), _) => Step::Working,
+            (Ok(Offer::NeedsTrust), _) => Step::NeedsTrust,
+            (Ok(Offer::News(attempt)), Some(journey)) => {
+                journey.head_for(attempt);
+                Step::Fetch
             }
-        }
-    });
-    landing.unwrap_or(Landing::Failed)
-}
-
-fn landed(instance: &mut Instance) -> Landing {
-    if std::mem::take(&mut instance.last_failure).is_some() {
-        log::info("nightlatch: the set is up to date again");
-    }
-    instance.unfit = Unfit::SetStale;
-    let now = instance.edge.now(now(), None);
-    let report = match instance.edge.mark() {
-        Some(mark) if instance.config.report_url.is_some() => instance.sightings.applied(mark, now),
-        _ => false,
-    };
-    if report { Landing::LandedReport } else { Landing::Landed }
-}
-
-fn failed(instance: &mut Instance, failure: &Failure) {
-    let (code, text) = match failure {
-        Failure::Fetch(error) => ("fetch_failed", error.to_string()),
-        Failure::Refusal(error) => (error.code(), error.to_string()),
-    };
-    instance.unfit = match failure {
-        Failure::Refusal(Refusal::PepperMissing { .. }) => Unfit::PepperMissing,
-        Failure::Refusal(Refusal::Files(_) | Refusal::Policy(_)) => Unfit::SetCorrupt,
-        Failure::Refusal(_) | Failure::Fetch(_) => Unfit::SetStale,
-    };
-    // Once per kind of trouble, not once per poll.
-    if instance.last_failure != Some(code) {
-        instance.last_failure = Some(code);
-        log::warn(&format!("nightlatch: the set cannot be refreshed ({code}): {text}"));
-    }
-}
-
-/// Asks for the head and does what it takes to have it in force; true where work is left first.
-async fn refresh(env: &JsValue, number: u32) -> Result<bool, Failure> {
-    let start = with(|instance| (instance.config.clone(), instance.known_etag(), instance.edge.is_working()));
-    let Some((config, etag, working)) = start else {
-        return Err(FetchError::Network.into());
-    };
-    if working {
-        return Ok(true);
-    }
-    // No timeout is longer than 30 s.
-    let signal = AbortSignal::timeout_with_u32(config.fetch_timeout_ms as u32);
-    let (text, new_etag) = match source::head(&config, env, etag.as_deref(), &signal).await? {
-        HeadAnswer::Unchanged => {
-            let _ = with(|instance| {
-                let now = instance.edge.now(now(), None);
-                instance.edge.unchanged(now);
-            });
-            return Ok(false);
-        }
-        HeadAnswer::Note { text, etag } => (text, etag),
-    };
-    let offer = with(|instance| {
-        let now = instance.edge.now(now(), None);
-        instance.edge.offer(&text, now)
-    });
-    match offer.transpose()? {
-        Some(Offer::News(attempt)) => {
-            let Some((attempt, files)) = fetch(&config, env, attempt, number, &signal).await? else {
-                return Ok(false);
-            };
-            let outcome = with(|instance| {
-                let now = instance.edge.now(now(), None);
-                instance.edge.finish(attempt, files, now, Policy::decode)
-            });
-            match outcome.transpose()? {
-                Some(Outcome::Working) => return Ok(true),
-                Some(Outcome::Superseded) => return Ok(false),
-                Some(Outcome::InForce) | None => {}
-            }
-        }
-        Some(Offer::Working) => return Ok(true),
-        Some(Offer::NeedsTrust) => return Err(Refusal::TrustMissing.into()),
-        Some(Offer::Known) | None => {}
-    }
-    let _ = with(|instance| instance.etag = new_etag);
-    Ok(false)
-}
-
-/// Goes on with a rebase by one step; true where more are left.
-pub(crate) fn work(instance: &mut Instance) -> bool {
-    let now = instance.edge.now(now(), None);
-    match instance.edge.work(now) {
-        Ok(work) => work == Work::Left,
-        Err(refusal) => {
-            failed(instance, &refusal.into());
-            false
+            (Err(refusal), _) => self.refuse(flight, refusal),
+            (Ok(_), None) => Step::Passed,
         }
     }
-}
 
-/// Fetches what an attempt needs; by the base, where its source lacks what only a shorter way needs. Nothing where another
-/// flight is loading a base.
-async fn fetch(
-    config: &Config,
-    env: &JsValue,
-    mut attempt: Attempt,
-    number: u32,
-    signal: &AbortSignal,
-) -> Result<Option<(Attempt, Vec<Vec<u8>>)>, Failure> {
-    let mut files = Vec::new();
-    while let Err((error, name)) = append(config, env, attempt.small(), None, signal, &mut files).await {
-        let other = match error {
-            FetchError::Missing => with(|instance| instance.edge.by_base(attempt, &name)).transpose()?.flatten(),
-            _ => None,
-        };
-        attempt = other.ok_or(error)?;
-        files.clear();
-    }
-    let parts = attempt.parts();
-    if !parts.is_empty() {
-        let bytes: u64 = parts.iter().map(|part| part.max_len).sum();
-        let ms = (config.fetch_timeout_ms + bytes / SLOWEST).min(LONGEST_LOAD_MS);
-        let granted = with(|instance| {
-            let now = instance.edge.now(now(), None);
-            let granted = instance.flights.begin_load(number, now, ms);
-            if granted {
-                instance.edge.make_room(&attempt);
-            }
-            granted
-        });
-        if granted != Some(true) {
-            return Ok(None);
-        }
-        let signal = AbortSignal::timeout_with_u32(ms as u32);
-        // The index comes before the parts and says where they can be cut; a bad one is refused with them.
-        let index = files.last().cloned().and_then(|bytes| Index::open(bytes, &attempt.head().base_root).ok());
-        append(config, env, parts, index.as_ref(), &signal, &mut files).await.map_err(|(error, _)| error)?;
-    }
-    Ok(Some((attempt, files)))
-}
-
-/// Fetches files in order, parts of a base in pieces where its index is given. A few are asked for ahead and wait for their turn, so that a distance is paid for once.
-async fn append(
-    config: &Config,
-    env: &JsValue,
-    fetches: &[Fetch],
-    index: Option<&Index>,
-    signal: &AbortSignal,
-    files: &mut Vec<Vec<u8>>,
-) -> Result<(), (FetchError, FileName)> {
-    let mut asked = VecDeque::new();
-    let mut ahead = fetches.iter();
-    for fetch in fetches {
-        let failed = |error| (error, fetch.name);
-        while asked.len() < PARALLEL
-            && let Some(next) = ahead.next()
+    /// Takes the trust note that a head needed, empty where the source has none, and looks at the head again.
+    pub(crate) fn trust(&mut self, flight: u32, note: &str, head: &str) -> Step {
+        if !note.is_empty()
+            && let Err(refusal) = self.edge.take_trust(note)
         {
-            asked.push_back(source::ask_file(config, env, next, signal).map_err(failed)?);
+            return self.refuse(flight, refusal);
         }
-        let Some(answer) = asked.pop_front() else {
-            break;
-        };
-        let mut lens = match (fetch.name, index) {
-            (FileName::BasePart { part, .. }, Some(index)) => index.piece_lens(part as usize, PIECE),
-            _ => Vec::new(),
-        };
-        if lens.is_empty() {
-            lens.push(if fetch.is_exact() { fetch.max_len as usize } else { 0 });
+        match self.offer(flight, head) {
+            Step::NeedsTrust => self.refuse(flight, Refusal::TrustMissing),
+            step => step,
         }
-        source::file(answer, fetch, &lens, files).await.map_err(failed)?;
     }
-    Ok(())
+
+    /// Takes a deny note, and says whether it is believed. One that is not is no reason to refuse anything else.
+    pub(crate) fn deny(&mut self, note: &str) -> bool {
+        let taken = self.edge.take_deny(note);
+        if let Err(refusal) = &taken {
+            host::warn(&format!("nightlatch: a deny note is refused ({})", refusal.code()));
+        }
+        taken.is_ok()
+    }
+
+    /// Whether it is time to look for a deny note. While nothing is loaded there is nothing that it could take back.
+    pub(crate) fn wants_deny(&mut self) -> bool {
+        let now = self.now();
+        self.edge.loaded().is_some() && self.edge.wants_deny(now)
+    }
+
+    /// Goes by the base, where the source lacks a file that only a shorter way needs.
+    pub(crate) fn by_base(&mut self, flight: u32, missing: usize) -> Step {
+        let Some(journey) = self.journeys.of(flight) else {
+            return Step::Passed;
+        };
+        let missing = |attempt: &nightlatch_sync::Attempt| attempt.fetches().get(missing).map(|fetch| fetch.name);
+        let Some((attempt, name)) =
+            journey.take().and_then(|(attempt, _)| missing(&attempt).map(|name| (attempt, name)))
+        else {
+            return Step::Failed;
+        };
+        match self.edge.by_base(attempt, &name) {
+            Ok(Some(other)) => {
+                journey.head_for(other);
+                Step::Fetch
+            }
+            Ok(None) => Step::Failed,
+            Err(refusal) => self.refuse(flight, refusal),
+        }
+    }
+
+    /// The parts of a base, when everything else has come: how many milliseconds they may take, and their names, a line
+    /// each. Nothing where there are none, and `-` where another flight is loading a base.
+    pub(crate) fn parts(&mut self, flight: u32) -> String {
+        let now = self.now();
+        let Some(journey) = self.journeys.of(flight) else {
+            return "-".into();
+        };
+        let names = journey.names(true);
+        let Some(attempt) = journey.attempt.as_ref().filter(|_| !names.is_empty()) else {
+            return names;
+        };
+        let bytes: u64 = attempt.parts().iter().map(|part| part.max_len).sum();
+        let ms = (self.config.fetch_timeout_ms + bytes / SLOWEST).min(LONGEST_LOAD_MS);
+        if !self.flights.begin_load(flight, now, ms) {
+            return "-".into();
+        }
+        self.edge.make_room(attempt);
+        journey.load();
+        self.journeys.alone(flight);
+        format!("{ms}\n{names}")
+    }
+
+    /// Puts the head into force, or begins to.
+    pub(crate) fn finish(&mut self, flight: u32) -> Step {
+        let now = self.now();
+        let Some((attempt, files)) = self.journeys.of(flight).and_then(crate::journey::Journey::take) else {
+            return Step::Passed;
+        };
+        match self.edge.finish(attempt, files, now, Policy::decode) {
+            Ok(Outcome::InForce) => Step::InForce,
+            Ok(Outcome::Superseded) => Step::Passed,
+            Ok(Outcome::Working) => Step::Working,
+            Err(refusal) => self.refuse(flight, refusal),
+        }
+    }
+
+    /// Goes on with a rebase by one step; true where more are left.
+    pub(crate) fn work(&mut self) -> bool {
+        let now = self.now();
+        match self.edge.work(now) {
+            Ok(work) => work == Work::Left,
+            Err(refusal) => {
+                self.failed(Some(&refusal), "");
+                false
+            }
+        }
+    }
+
+    fn refuse(&mut self, flight: u32, refusal: Refusal) -> Step {
+        if let Some(journey) = self.journeys.of(flight) {
+            journey.refusal = Some(refusal);
+        }
+        Step::Failed
+    }
+
+    /// Ends a flight. `trouble` is what JavaScript met, where it did. A head that was `pushed` and came to nothing is no
+    /// trouble of the source's: nothing but the log hears of it.
+    pub(crate) fn land(&mut self, flight: u32, trouble: &str, pushed: bool) -> Landing {
+        let now = self.now();
+        let refusal = self.journeys.end(flight);
+        let failed = refusal.is_some() || !trouble.is_empty();
+        self.flights.end(flight, pushed || !failed);
+        if failed {
+            if pushed {
+                let code = refusal.as_ref().map_or("fetch_failed", Refusal::code);
+                if self.last_pushed_failure.replace(code) != Some(code) {
+                    host::warn(&format!("nightlatch: a pushed head came to nothing ({code})"));
+                }
+            } else {
+                self.failed(refusal.as_ref(), trouble);
+            }
+            return Landing::Failed;
+        }
+        if pushed {
+            self.last_pushed_failure = None;
+        } else {
+            if self.last_failure.take().is_some() {
+                host::log("nightlatch: the set is up to date again");
+            }
+            self.unfit = Unfit::SetStale;
+        }
+        match self.edge.mark() {
+            Some(mark) if self.config.reports && self.sightings.applied(mark, now) => Landing::LandedReport,
+            _ => Landing::Landed,
+        }
+    }
+
+    fn failed(&mut self, refusal: Option<&Refusal>, trouble: &str) {
+        let code = refusal.map_or("fetch_failed", Refusal::code);
+        self.unfit = match refusal {
+            Some(Refusal::PepperMissing { .. }) => Unfit::PepperMissing,
+            Some(Refusal::Files(_) | Refusal::Policy(_)) => Unfit::SetCorrupt,
+            _ => Unfit::SetStale,
+        };
+        // Once per kind of trouble, not once per poll.
+        if self.last_failure != Some(code) {
+            self.last_failure = Some(code);
+            let text = refusal.map(ToString::to_string);
+            let text = text.as_deref().unwrap_or(trouble);
+            host::warn(&format!("nightlatch: the set cannot be refreshed ({code}): {text}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn javascript_has_the_same_numbers() {
+        let script = include_str!("../js/step.mjs");
+        for (name, number) in [
+            ("FAILED", Step::Failed as u32),
+            ("IN_FORCE", Step::InForce as u32),
+            ("PASSED", Step::Passed as u32),
+            ("WORKING", Step::Working as u32),
+            ("FETCH", Step::Fetch as u32),
+            ("NEEDS_TRUST", Step::NeedsTrust as u32),
+            ("KNOWS_HEAD", KNOWS_HEAD),
+            ("IS_WORKING", IS_WORKING),
+            ("LACKS_TRUST", LACKS_TRUST),
+            ("LANDED_REPORT", Landing::LandedReport as u32),
+        ] {
+            assert!(script.contains(&format!("export const {name} = {number};\n")), "{name} = {number}");
+        }
+    }
 }

@@ -3,8 +3,6 @@
 //! A key is told of once per window of 30 s. Windows begin at an instance's own offset, so that a thousand instances do
 //! not all report in the same second.
 
-use std::fmt::Write as _;
-
 use nightlatch_gate::KeyId;
 use nightlatch_sync::Mark;
 
@@ -14,6 +12,8 @@ const WINDOW: u64 = 30_000;
 const MAX_REMEMBERED: usize = 20_000;
 /// Sightings that wait to be sent, and that one report may hold.
 const MAX_PENDING: usize = 1_000;
+/// Reports that may be on their way; what an older one held is given up.
+const MAX_SENT: usize = 4;
 /// Milliseconds after which a report that was scheduled but never sent counts as lost.
 const LOST_AFTER: u64 = 5_000;
 
@@ -29,6 +29,8 @@ pub(crate) struct Sightings {
     sequence: u64,
     last_report: u64,
     reported: Option<Mark>,
+    /// Reports on their way, oldest first.
+    sent: Vec<Report>,
 }
 
 impl Sightings {
@@ -43,6 +45,7 @@ impl Sightings {
             sequence: 0,
             last_report: 0,
             reported: None,
+            sent: Vec::new(),
         }
     }
 
@@ -77,21 +80,31 @@ impl Sightings {
         due
     }
 
-    /// Takes what is pending and gives it a number. Sightings that come from now on schedule a report of their own.
-    pub(crate) fn take(&mut self, now: u64) -> Report {
+    /// Takes what is pending, gives it a number, and writes it down with `applied`, which is what the instance answers from,
+    /// and whatever else the instance has to say. Sightings that come from now on schedule a report of their own.
+    pub(crate) fn take(&mut self, applied: Option<Mark>, now: u64, write: impl FnOnce(&Report) -> String) -> String {
         self.scheduled_until = 0;
         self.sequence += 1;
         self.last_report = now;
-        Report { sequence: self.sequence, seen: std::mem::take(&mut self.pending) }
+        let report = Report { sequence: self.sequence, applied, seen: std::mem::take(&mut self.pending) };
+        let text = write(&report);
+        if self.sent.len() >= MAX_SENT {
+            self.sent.remove(0);
+        }
+        self.sent.push(report);
+        text
     }
 
-    /// Takes note that a report arrived.
-    pub(crate) fn arrived(&mut self, applied: Option<Mark>) {
-        self.reported = applied;
-    }
-
-    /// Takes a report back that did not arrive; it goes with the next one.
-    pub(crate) fn failed(&mut self, report: Report) {
+    /// Takes note of what became of a report. One that did not arrive goes with the next.
+    pub(crate) fn ended(&mut self, sequence: u64, arrived: bool) {
+        let Some(at) = self.sent.iter().position(|report| report.sequence == sequence) else {
+            return;
+        };
+        let report = self.sent.remove(at);
+        if arrived {
+            self.reported = report.applied;
+            return;
+        }
         for (key, at) in report.seen {
             self.keep(key, at);
         }
@@ -149,35 +162,9 @@ impl Seen {
 /// One report on its way.
 #[derive(Debug)]
 pub(crate) struct Report {
-    sequence: u64,
-    seen: Vec<(KeyId, u64)>,
-}
-
-impl Report {
-    /// The body of the report. None of its texts needs escaping.
-    pub(crate) fn to_json(&self, set: &str, instance: &str, applied: Option<Mark>) -> String {
-        let mut out = String::with_capacity(200 + 48 * self.seen.len());
-        // Writing to a string cannot fail.
-        let _ = write!(
-            out,
-            r#"{{"set":"{set}","instance":"{instance}","sequence":{},"runtime":"cloudflare","version":"{}","applied":"#,
-            self.sequence,
-            env!("CARGO_PKG_VERSION"),
-        );
-        let _ = match applied {
-            Some(Mark { incarnation, epoch, version, issued }) => {
-                write!(out, r#"{{"incarnation":{incarnation},"epoch":{epoch},"version":{version},"issued":{issued}}}"#)
-            }
-            None => write!(out, "null"),
-        };
-        out.push_str(r#","seen":["#);
-        for (index, (key, at)) in self.seen.iter().enumerate() {
-            let comma = if index == 0 { "" } else { "," };
-            let _ = write!(out, r#"{comma}{{"key":"{key}","at":{at}}}"#);
-        }
-        out.push_str("]}");
-        out
-    }
+    pub(crate) sequence: u64,
+    pub(crate) applied: Option<Mark>,
+    pub(crate) seen: Vec<(KeyId, u64)>,
 }
 
 #[cfg(test)]
@@ -186,13 +173,23 @@ mod tests {
 
     const MARK: Mark = Mark { incarnation: 0, epoch: 1, version: 7, issued: 1_700 };
 
+    /// Takes a report; how many keys it tells of.
+    fn take(sightings: &mut Sightings, now: u64) -> usize {
+        let mut seen = 0;
+        sightings.take(Some(MARK), now, |report| {
+            seen = report.seen.len();
+            String::new()
+        });
+        seen
+    }
+
     #[test]
     fn a_key_is_told_of_once_per_window() {
         let mut sightings = Sightings::new(0);
         assert!(sightings.saw(KeyId::Number(1), 60_000));
         // Already scheduled: the second key goes along.
         assert!(!sightings.saw(KeyId::Number(2), 60_001));
-        assert_eq!(sightings.take(60_050).seen.len(), 2);
+        assert_eq!(take(&mut sightings, 60_050), 2);
         assert!(!sightings.saw(KeyId::Number(1), 89_999));
         assert!(sightings.saw(KeyId::Number(1), 90_000));
     }
@@ -201,17 +198,13 @@ mod tests {
     fn failed_reports_go_with_the_next() {
         let mut sightings = Sightings::new(0);
         assert!(sightings.saw(KeyId::Number(1), 1));
-        let report = sightings.take(2);
-        sightings.failed(report);
+        assert_eq!(take(&mut sightings, 2), 1);
+        sightings.ended(1, false);
+        sightings.ended(1, false);
         assert!(sightings.saw(KeyId::Number(2), 3));
-        let report = sightings.take(4);
-        assert_eq!(
-            report.to_json("set_a", "i", Some(MARK)),
-            format!(
-                r#"{{"set":"set_a","instance":"i","sequence":2,"runtime":"cloudflare","version":"{}","applied":{{"incarnation":0,"epoch":1,"version":7,"issued":1700}},"seen":[{{"key":"kn_1","at":1}},{{"key":"kn_2","at":3}}]}}"#,
-                env!("CARGO_PKG_VERSION")
-            )
-        );
+        assert_eq!(take(&mut sightings, 4), 2);
+        sightings.ended(2, true);
+        assert_eq!(take(&mut sightings, 5), 0);
     }
 
     #[test]
@@ -226,9 +219,8 @@ mod tests {
     fn a_new_version_is_told_of_without_sightings() {
         let mut sightings = Sightings::new(0);
         assert!(sightings.applied(MARK, 40_000));
-        let report = sightings.take(40_000);
-        sightings.arrived(Some(MARK));
-        assert_eq!(report.to_json("s", "i", None).matches("null").count(), 1);
+        take(&mut sightings, 40_000);
+        sightings.ended(1, true);
         assert!(!sightings.applied(MARK, 90_000));
         let next = Mark { version: 8, ..MARK };
         assert!(!sightings.applied(next, 50_000));
@@ -242,6 +234,6 @@ mod tests {
             sightings.saw(KeyId::Number(number), 1);
         }
         assert!(sightings.seen.len <= MAX_REMEMBERED);
-        assert_eq!(sightings.take(2).seen.len(), MAX_PENDING);
+        assert_eq!(take(&mut sightings, 2), MAX_PENDING);
     }
 }

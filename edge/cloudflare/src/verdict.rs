@@ -27,6 +27,8 @@ pub(crate) const RETIRING: u32 = 1 << 5;
 pub(crate) const KEEP_AUTHORIZATION: u32 = 1 << 6;
 /// The answer may come from a shared cache, under a key that holds the principal.
 pub(crate) const CACHE: u32 = 1 << 7;
+/// The bits from here on are how many seconds the route lets a connection last, 0 where it does not say.
+pub(crate) const AGE: u32 = 8;
 
 #[cfg(test)]
 mod tests {
@@ -47,6 +49,7 @@ mod tests {
             ("RETIRING", RETIRING),
             ("KEEP_AUTHORIZATION", KEEP_AUTHORIZATION),
             ("CACHE", CACHE),
+            ("AGE", AGE),
         ] {
             assert!(script.contains(&format!("export const {name} = {number};\n")), "{name} = {number}");
         }

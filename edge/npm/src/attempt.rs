@@ -25,6 +25,8 @@ pub(crate) enum Start {
 /// A head and the files it takes to put it into force.
 pub(crate) struct Attempt {
     pub(crate) head: Head,
+    /// Who has signed it.
+    pub(crate) signer: [u8; 4],
     pub(crate) start: Start,
     files: Vec<File>,
 }
@@ -40,9 +42,9 @@ struct File {
 
 impl Attempt {
     /// Says what leads from `replica` to `head`. `whole` asks for the base where the epoch could be built here.
-    pub(crate) fn new(head: Head, replica: Option<&Replica>, whole: bool) -> Self {
+    pub(crate) fn new(head: Head, signer: [u8; 4], replica: Option<&Replica>, whole: bool) -> Self {
         let replica = replica.filter(|replica| !replica.is_corrupt() && replica.incarnation() == head.incarnation);
-        let mut this = Self { head, start: Start::Here, files: Vec::new() };
+        let mut this = Self { head, signer, start: Start::Here, files: Vec::new() };
         let (base_version, version) = (this.head.base_version, this.head.version);
         match replica {
             Some(replica) if replica.epoch() == this.head.epoch && replica.version() <= version => {

@@ -8,23 +8,27 @@ use nightlatch_keyset::note::Verifier;
 use nightlatch_keyset::{Delta, Head, Pepper, Profile, Refused, Replica, StatementError};
 
 use crate::attempt::{Attempt, Start};
+use crate::trusted::Trusted;
 
 /// What verdicts are given from: a replica at the state its head signs.
 pub(crate) struct Serving {
     pub(crate) head: Head,
+    /// Who has signed the head.
+    signer: [u8; 4],
     pub(crate) replica: Replica,
 }
 
 /// The next epoch while it is being built.
 struct Rebase {
     head: Head,
+    signer: [u8; 4],
     deltas: Vec<Delta>,
 }
 
 /// A copy of one set.
 pub(crate) struct Copy {
     set: String,
-    verifier: Verifier,
+    trusted: Trusted,
     pub(crate) pepper: Pepper,
     serving: Option<Serving>,
     rebase: Option<Rebase>,
@@ -55,6 +59,8 @@ pub(crate) enum Failure {
     TooLong,
     /// A file is not what the head implies.
     Refused(Refused),
+    /// No trust note says whose key has signed the head.
+    Trust,
 }
 
 impl fmt::Display for Failure {
@@ -62,14 +68,15 @@ impl fmt::Display for Failure {
         f.write_str(match self {
             Self::Head(error) => return error.fmt(f),
             Self::Refused(error) => return error.fmt(f),
-            Self::OtherSet => "the head is of another set",
+            Self::OtherSet => "the head or note is of another set",
             Self::Future => "the head was issued in the future; a clock is wrong",
             Self::Expired => "the head is no longer valid",
-            Self::Rollback => "the head is older than one accepted before",
+            Self::Rollback => "the head or note is older than one accepted before",
             Self::OtherHistory => "the head signs another history of the version in force",
             Self::Pepper => "the head's pepper is not the one at hand",
             Self::Files => "a file is missing, or was not asked for",
             Self::TooLong => "a file is longer than the head says",
+            Self::Trust => "no trust note says whose key has signed the head",
         })
     }
 }
@@ -80,9 +87,33 @@ impl From<Refused> for Failure {
     }
 }
 
+/// What becomes of an offered head.
+#[expect(clippy::large_enum_variant, reason = "one at a time, for as long as its files are fetched")]
+pub(crate) enum Offer {
+    /// It is in force, or must wait for a rebase.
+    Nothing,
+    /// It is news.
+    News(Attempt),
+    /// A newer trust note has to say whether it is to be believed.
+    NeedsTrust,
+}
+
 impl Copy {
-    pub(crate) fn new(set: String, verifier: Verifier, pepper: Pepper) -> Self {
-        Self { set, verifier, pepper, serving: None, rebase: None, whole: false }
+    /// A copy of nothing yet, which goes by root keys or believes the heads of these signers.
+    pub(crate) fn new(set: String, roots: Vec<Verifier>, signers: Vec<Verifier>, pepper: Pepper) -> Self {
+        let trusted = Trusted::new(roots, signers);
+        Self { set, trusted, pepper, serving: None, rebase: None, whole: false }
+    }
+
+    /// Takes a trust note. Where it no longer lists who signed the head in force, that head is let go.
+    pub(crate) fn take_trust(&mut self, note: &str) -> Result<(), Failure> {
+        self.trusted.take(note, &self.set)?;
+        let gone = |signer: &[u8; 4]| !self.trusted.believes(signer);
+        let pending = self.rebase.as_ref().map(|rebase| &rebase.signer);
+        if self.serving.as_ref().map(|serving| &serving.signer).into_iter().chain(pending).any(gone) {
+            (self.serving, self.rebase) = (None, None);
+        }
+        Ok(())
     }
 
     pub(crate) fn replica(&self) -> Option<&Replica> {
@@ -100,16 +131,18 @@ impl Copy {
         (now < serving.head.valid_until).then_some((serving, now))
     }
 
-    /// Looks at a head and says what it takes; nothing where it is in force or must wait for a rebase.
-    pub(crate) fn offer(&self, note: &str, now: u64) -> Result<Option<Attempt>, Failure> {
-        let head = Head::open(note, core::slice::from_ref(&self.verifier)).map_err(Failure::Head)?;
+    /// Looks at a head and says what it takes.
+    pub(crate) fn offer(&self, note: &str, now: u64) -> Result<Offer, Failure> {
+        let Some((head, signer)) = self.trusted.open(note).map_err(Failure::Head)? else {
+            return Ok(Offer::NeedsTrust);
+        };
         self.judge(&head, now)?;
         let in_force =
             self.serving.as_ref().is_some_and(|serving| serving.head == head && !serving.replica.is_corrupt());
         if in_force || self.rebase.is_some() {
-            return Ok(None);
+            return Ok(Offer::Nothing);
         }
-        Ok(Some(Attempt::new(head, self.replica(), self.whole)))
+        Ok(Offer::News(Attempt::new(head, signer, self.replica(), self.whole)))
     }
 
     /// Whether a believed head may be relied on now and follows on the one in force.
@@ -126,10 +159,13 @@ impl Copy {
         if head.pepper != self.pepper.id() || head.pepper_check != self.pepper.check() {
             return Err(Failure::Pepper);
         }
+        let state = |head: &Head| [head.incarnation, head.epoch, head.version];
+        if self.trusted.floor().is_some_and(|floor| state(head) < floor) {
+            return Err(Failure::Rollback);
+        }
         let Some(serving) = &self.serving else {
             return Ok(());
         };
-        let state = |head: &Head| (head.incarnation, head.epoch, head.version);
         if (state(head), head.issued) < (state(&serving.head), serving.head.issued) {
             return Err(Failure::Rollback);
         }
@@ -141,9 +177,13 @@ impl Copy {
 
     /// Puts an attempt's head into force, or begins to: true where [`Self::work`] has to go on.
     pub(crate) fn finish(&mut self, attempt: Attempt, now: u64) -> Result<bool, Failure> {
+        let signer = attempt.signer;
+        if !self.trusted.believes(&signer) {
+            return Err(Failure::Trust);
+        }
         self.judge(&attempt.head, now)?;
         let (head, start, mut files, parts) = attempt.into_parts();
-        let verifiers = core::slice::from_ref(&self.verifier);
+        let verifiers = self.trusted.signers();
         let open = |files: Vec<Vec<u8>>| -> Result<Vec<Delta>, Failure> {
             let opened = files.iter().map(|bytes| Delta::open(bytes, verifiers));
             opened.collect::<Result<_, _>>().map_err(|error| Refused::Malformed(error).into())
@@ -154,12 +194,12 @@ impl Copy {
                 let index = files.pop().ok_or(Failure::Files)?;
                 let mut replica = Replica::load(index, parts, &head)?;
                 replica.advance(&deltas, &head)?;
-                *serving = Some(Serving { head, replica });
+                *serving = Some(Serving { head, signer, replica });
                 self.whole = false;
             }
             (Start::Here, Some(serving)) => {
                 serving.replica.advance(&open(files)?, &head)?;
-                serving.head = head;
+                (serving.head, serving.signer) = (head, signer);
             }
             (Start::Rebase(count), Some(serving)) => {
                 // Whatever goes wrong from here on, the base is the way.
@@ -176,7 +216,7 @@ impl Copy {
                     serving.replica.advance_to(&ending, head.base_version - 1, &commitment)?;
                 }
                 serving.replica.begin_rebase(&record, &head)?;
-                self.rebase = Some(Rebase { head, deltas });
+                self.rebase = Some(Rebase { head, signer, deltas });
                 return Ok(true);
             }
             (Start::Here | Start::Rebase(_), None) => return Err(Failure::Files),
@@ -194,13 +234,13 @@ impl Copy {
             Ok(true) => serving.replica.advance(&rebase.deltas, &rebase.head),
             Err(error) => Err(error),
         };
-        let Some(Rebase { head, .. }) = self.rebase.take() else {
+        let Some(Rebase { head, signer, .. }) = self.rebase.take() else {
             return Ok(false);
         };
         outcome?;
         self.whole = false;
         // Where building took longer than it is valid, verdicts say so until the next head.
-        serving.head = head;
+        (serving.head, serving.signer) = (head, signer);
         Ok(false)
     }
 }

@@ -5,8 +5,9 @@
 //! the caller brings the time and the bytes.
 //!
 //! ```js
-//! const verifier = new Verifier(set, verifierKey, pepperId, pepper);
-//! const files = verifier.offer(headText, Date.now());      // what to fetch
+//! const verifier = Verifier.withRoot(set, rootKey, pepperId, pepper);
+//! let files = verifier.offer(headText, Date.now());        // what to fetch
+//! if (verifier.needsTrust) …                                // `trust` beside the head, for takeTrust(); then offer again
 //! verifier.finish(await Promise.all(files.map(fetchIt)), Date.now());
 //! while (verifier.work()) {}                               // one slice of a rebase, at most, each
 //! verifier.verify(keyText, Date.now());                    // a number, see `Code`
@@ -24,6 +25,7 @@ mod copy;
 mod runtime;
 #[cfg(test)]
 mod tests;
+mod trusted;
 mod verdict;
 
 use alloc::string::{String, ToString as _};
@@ -35,7 +37,7 @@ use nightlatch_keyset::{Pepper, Record};
 use wasm_bindgen::prelude::*;
 
 use attempt::Attempt;
-use copy::Copy;
+use copy::{Copy, Failure, Offer};
 pub use verdict::Code;
 
 #[wasm_bindgen]
@@ -76,33 +78,79 @@ impl File {
 pub struct Verifier {
     copy: Copy,
     attempt: Option<Attempt>,
+    needs_trust: bool,
     last: Option<Record>,
 }
 
 #[wasm_bindgen]
 impl Verifier {
-    /// A copy of nothing yet. `verifierKey` is whose heads are believed, as `name+hash+base64`; `pepper` is the 32 bytes
-    /// that go by `pepperId`.
+    /// A copy of nothing yet. `verifierKeys` is whose heads are believed, as `name+hash+base64`, separated by commas; `pepper`
+    /// is the 32 bytes that go by `pepperId`.
     ///
     /// # Errors
     /// Where one of them is not what it should be.
     #[wasm_bindgen(constructor)]
-    pub fn new(set: &str, verifier_key: &str, pepper_id: &str, pepper: &[u8]) -> Result<Self, JsError> {
-        let signed = Signed::from_vkey(verifier_key).map_err(|error| told(&error))?;
+    pub fn new(set: &str, verifier_keys: &str, pepper_id: &str, pepper: &[u8]) -> Result<Self, JsError> {
+        Self::of(set, Vec::new(), keys(verifier_keys)?, pepper_id, pepper)
+    }
+
+    /// The same by root keys: whose heads are believed, a trust note says that one of them has signed. See
+    /// [`needsTrust`](Self::needs_trust).
+    ///
+    /// # Errors
+    /// Where one of them is not what it should be.
+    #[wasm_bindgen(js_name = withRoot)]
+    pub fn with_root(set: &str, root_keys: &str, pepper_id: &str, pepper: &[u8]) -> Result<Self, JsError> {
+        Self::of(set, keys(root_keys)?, Vec::new(), pepper_id, pepper)
+    }
+
+    fn of(
+        set: &str,
+        roots: Vec<Signed>,
+        signers: Vec<Signed>,
+        pepper_id: &str,
+        pepper: &[u8],
+    ) -> Result<Self, JsError> {
         let pepper = pepper.try_into().map_err(|_| JsError::new("a pepper has 32 bytes"))?;
         let pepper = Pepper::new(pepper_id, set, pepper).map_err(|error| told(&error))?;
-        Ok(Self { copy: Copy::new(set.into(), signed, pepper), attempt: None, last: None })
+        let copy = Copy::new(set.into(), roots, signers, pepper);
+        Ok(Self { copy, attempt: None, needs_trust: false, last: None })
+    }
+
+    /// Whether the head offered last is to be offered again after the trust note, the object `trust` beside the head, has
+    /// been given to [`takeTrust`](Self::take_trust).
+    #[wasm_bindgen(getter, js_name = needsTrust)]
+    pub fn needs_trust(&self) -> bool {
+        self.needs_trust
+    }
+
+    /// Takes a trust note. Where it no longer lists the key that signed the head in force, nothing is in force any more.
+    ///
+    /// # Errors
+    /// Where it is not signed by a root, of another set, or older than one taken before.
+    #[wasm_bindgen(js_name = takeTrust)]
+    pub fn take_trust(&mut self, note: &str) -> Result<(), JsError> {
+        self.copy.take_trust(note).map_err(|error| told(&error))
     }
 
     /// Looks at a head, and says which files it takes to put it into force; none where it is in force, or where the
-    /// copy is on its way into the next epoch and [`work`](Self::work) has yet to get it there. What an earlier head
-    /// was waiting for is forgotten.
+    /// copy is on its way into the next epoch and [`work`](Self::work) has yet to get it there, or where it
+    /// [needs trust](Self::needs_trust). What an earlier head was waiting for is forgotten.
     ///
     /// # Errors
     /// Where the head is not believed, not of this set, not timely, or older than one accepted before.
     pub fn offer(&mut self, head: &str, now: f64) -> Result<Vec<File>, JsError> {
         self.attempt = None;
-        let attempt = self.copy.offer(head, instant(now)).map_err(|error| told(&error))?;
+        let asked = core::mem::take(&mut self.needs_trust);
+        let attempt = match self.copy.offer(head, instant(now)).map_err(|error| told(&error))? {
+            Offer::News(attempt) => Some(attempt),
+            Offer::NeedsTrust if asked => return Err(told(&Failure::Trust)),
+            Offer::NeedsTrust => {
+                self.needs_trust = true;
+                None
+            }
+            Offer::Nothing => None,
+        };
         let files = attempt.iter().flat_map(Attempt::files).map(|(name, max_length)| File { name, max_length });
         let files = files.collect();
         self.attempt = attempt;
@@ -226,6 +274,10 @@ fn memory_pages() -> usize {
 /// JavaScript's milliseconds as an instant. What is no time counts as the end of all time, at which nothing is valid.
 fn instant(ms: f64) -> u64 {
     if ms >= 0.0 { ms as u64 } else { u64::MAX }
+}
+
+fn keys(text: &str) -> Result<Vec<Signed>, JsError> {
+    text.split(',').map(|key| Signed::from_vkey(key.trim()).map_err(|error| told(&error))).collect()
 }
 
 fn told(error: &dyn core::fmt::Display) -> JsError {

@@ -6,11 +6,11 @@ use nightlatch_key::{Brand, Digest, Environment};
 use nightlatch_keyset::note::Signer;
 use nightlatch_keyset::{
     Author, BaseBuilder, BaseFiles, BaseInfo, Change, Columns, Commitment, Hash, Head, Layout, Pepper, PrincipalKind,
-    Profile, Replica, Status,
+    Profile, Replica, Status, Trust,
 };
 
 use crate::attempt::{Attempt, Start};
-use crate::copy::{Copy, Failure};
+use crate::copy::{Copy, Failure, Offer};
 use crate::verdict::{self, Code};
 
 const SET: &str = "set_0123456789";
@@ -120,7 +120,7 @@ impl Publisher {
     }
 
     fn copy(&self) -> Copy {
-        Copy::new(SET.into(), self.signer.verifier(), self.pepper.clone())
+        Copy::new(SET.into(), Vec::new(), vec![self.signer.verifier()], self.pepper.clone())
     }
 
     fn note(&self) -> String {
@@ -129,7 +129,7 @@ impl Publisher {
 
     /// Offers the head and brings the files; where the copy set out from.
     fn follow(&self, copy: &mut Copy) -> Start {
-        let mut attempt = copy.offer(&self.note(), NOW).unwrap().unwrap();
+        let mut attempt = news(copy.offer(&self.note(), NOW));
         self.fill(&mut attempt);
         let start = attempt.start;
         if copy.finish(attempt, NOW).unwrap() {
@@ -145,6 +145,15 @@ impl Publisher {
             let bytes = &self.files[name];
             attempt.extend(number, bytes).unwrap();
         }
+    }
+}
+
+fn news(offer: Result<Offer, Failure>) -> Attempt {
+    match offer {
+        Ok(Offer::News(attempt)) => attempt,
+        Ok(Offer::Nothing) => panic!("it is no news"),
+        Ok(Offer::NeedsTrust) => panic!("it needs a trust note"),
+        Err(failure) => panic!("{failure}"),
     }
 }
 
@@ -200,12 +209,12 @@ fn verdicts_go_on_while_the_next_epoch_is_built() {
     publisher.follow(&mut copy);
     publisher.publish(1, Status::Revoked);
     publisher.rebase();
-    let mut attempt = copy.offer(&publisher.note(), NOW).unwrap().unwrap();
+    let mut attempt = news(copy.offer(&publisher.note(), NOW));
     publisher.fill(&mut attempt);
     assert!(copy.finish(attempt, NOW).unwrap());
     assert_eq!(code(&copy, 1), Code::Revoked as u32);
     publisher.head.issued += 1;
-    assert!(copy.offer(&publisher.note(), NOW).unwrap().is_none(), "another head waits");
+    assert!(matches!(copy.offer(&publisher.note(), NOW), Ok(Offer::Nothing)), "another head waits");
     while copy.work().unwrap() {}
     assert_eq!(code(&copy, 1), Code::Revoked as u32);
     assert!(!copy.work().unwrap());
@@ -220,7 +229,7 @@ fn a_record_that_leads_nowhere_leads_to_the_base() {
     let record = publisher.head.rebase_name().to_text();
     let good = publisher.files[&record].clone();
     publisher.files.get_mut(&record).unwrap()[100] ^= 1;
-    let mut attempt = copy.offer(&publisher.note(), NOW).unwrap().unwrap();
+    let mut attempt = news(copy.offer(&publisher.note(), NOW));
     publisher.fill(&mut attempt);
     assert!(copy.finish(attempt, NOW).is_err());
     assert_eq!(code(&copy, 1), Code::Allowed as u32);
@@ -255,4 +264,46 @@ fn a_clock_that_goes_back_makes_no_head_last_longer() {
     assert!(copy.serving(NOW - 1_000_000).is_some());
     assert!(copy.serving(publisher.head.valid_until).is_none());
     assert_eq!(verdict::judge(&copy, b"key 1", u64::MAX).0, Code::Stale as u32);
+}
+
+#[test]
+fn a_copy_goes_by_its_root() {
+    let mut publisher = Publisher::new(10);
+    let key = |name: &str, seed: u8| Signer::new(name, &[seed; 32]).unwrap();
+    let (root, thief, honest) = (key("root", 9), key(&format!("nightlatch/{SET}"), 1), key("nightlatch/other", 2));
+    let trust = |version, signers: &[&Signer]| Trust {
+        set: SET.into(),
+        version,
+        issued: NOW,
+        floor: [0, 1, 1],
+        roots: vec![root.verifier()],
+        signers: signers.iter().map(|signer| signer.verifier()).collect(),
+    };
+    let mut copy = Copy::new(SET.into(), vec![root.verifier()], Vec::new(), publisher.pepper.clone());
+    publisher.head.trust = Some(1);
+    assert!(matches!(copy.offer(&publisher.note(), NOW), Ok(Offer::NeedsTrust)));
+    assert!(copy.take_trust(&trust(1, &[&thief]).sign(&thief)).is_err());
+    copy.take_trust(&trust(1, &[&thief]).sign(&root)).unwrap();
+    publisher.follow(&mut copy);
+    assert_eq!(code(&copy, 1), Code::Allowed as u32);
+
+    // The key is stolen, and its heads are far ahead when the next note leaves it out.
+    let honest_head = publisher.head.clone();
+    publisher.head.issued += 1_000;
+    publisher.follow(&mut copy);
+    publisher.signer = honest;
+    publisher.head = Head { trust: Some(2), ..honest_head };
+    assert!(matches!(copy.offer(&publisher.note(), NOW), Ok(Offer::NeedsTrust)));
+    copy.take_trust(&trust(2, &[&publisher.signer]).sign(&root)).unwrap();
+    assert_eq!(code(&copy, 1), Code::Stale as u32);
+    publisher.follow(&mut copy);
+    assert_eq!(code(&copy, 1), Code::Allowed as u32);
+
+    publisher.signer = thief;
+    publisher.head.issued += 1;
+    assert!(matches!(copy.offer(&publisher.note(), NOW), Ok(Offer::NeedsTrust)));
+    assert_eq!(copy.take_trust(&trust(1, &[&publisher.signer]).sign(&root)), Err(Failure::Rollback));
+    let below = Trust { floor: [0, 9, 9], ..trust(3, &[&publisher.signer]) };
+    copy.take_trust(&below.sign(&root)).unwrap();
+    assert_eq!(copy.offer(&publisher.note(), NOW).map(|_| ()).unwrap_err(), Failure::Rollback);
 }

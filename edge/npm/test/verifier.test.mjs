@@ -100,3 +100,15 @@ test("wrong files leave the copy as it was", () => {
   const [first] = copy.offer(head, now);
   assert.throws(() => copy.append(0, new Uint8Array(first.maxLength + 1)), /longer/);
 });
+
+test("by a root, a head needs a trust note first", () => {
+  // Any verifier key will do: what matters is that no note of it is there.
+  const copy = Verifier.withRoot(field("set"), read("verifier").toString().trim(), field("pepper"), pepper);
+  assert.equal(copy.needsTrust, false);
+  assert.equal(copy.offer(head, now).length, 0);
+  assert.equal(copy.needsTrust, true);
+  assert.throws(() => copy.takeTrust(head), /note/);
+  assert.throws(() => copy.offer(head, now), /no trust note/);
+  assert.equal(copy.needsTrust, false);
+  assert.equal(copy.verify("anything", now) & 0xff, Code.Stale);
+});

@@ -40,6 +40,12 @@ async fn s1_07_the_first_use_of_a_key_is_reported_at_once_and_once() -> Result<(
     assert!((start..=now_ms()).contains(&first.seen[0].at), "{first:?}");
     let applied = first.applied.context("a set is applied")?;
     assert_eq!((applied.version, applied.issued), (stand.set.head.version, stand.set.head.issued));
+    // What an operator wants to know of an edge before changing a format, a pepper or a root.
+    assert!(first.formats.iter().any(|format| format == "head/3"), "{:?}", first.formats);
+    assert_eq!((first.peppers.as_slice(), first.trust, &first.failure), (["p1".to_owned()].as_slice(), None, &None));
+    let sent_at = first.sent_at.context("it says when it was sent")?;
+    assert!((start..=now_ms()).contains(&sent_at), "{sent_at}");
+    assert_eq!(first.data_age_ms, Some(sent_at - applied.issued));
 
     // A crowd of keys goes in few reports, each key once.
     for _ in 0..3 {

@@ -16,6 +16,9 @@ pub(crate) const ORIGIN_KEY: &str = "an origin key of some length";
 /// What the edge shows its source.
 pub(crate) const TOKEN: &str = "nle_test_token";
 
+/// How many seconds a connection to `/aged` may last.
+pub(crate) const AGE: u32 = 2;
+
 /// A Worker and everything around it.
 pub(crate) struct Stand {
     pub(crate) set: PublishedSet,
@@ -71,6 +74,8 @@ pub(crate) fn policy() -> Result<Policy> {
         .route(RouteDraft::new("GET", "/query").credentials(query()))
         .route(RouteDraft::new("POST", "/browser").options(OptionsRule::Pass))
         .route(RouteDraft::new("GET", "/redirect"))
+        .route(RouteDraft { open: true, ..RouteDraft::new("GET", "/open") })
+        .route(RouteDraft { max_connection_age: Some(AGE), ..RouteDraft::new("*", "/aged") })
         .route(RouteDraft::new("*", "/any/{*rest}"));
     Ok(Policy::new(draft)?)
 }

@@ -42,7 +42,9 @@ async fn a_trap_while_the_set_is_fetched_hangs_nobody() -> Result<()> {
     };
     // The first flight dies in the middle of the module.
     let stand = Stand::start(prepare, |config| {
-        config.sabotage("AbortSignal.timeout(", "(globalThis.sabotaged?AbortSignal.timeout:globalThis.sabotaged=1)(")
+        let entry = "function passArray8ToWasm0(arg,malloc){";
+        let wild = "if(!globalThis.sabotaged){globalThis.sabotaged=1;WASM_VECTOR_LEN=64;return 4294967200}";
+        config.sabotage(entry, &format!("{entry}{wild}"))
     })
     .await?;
     let Some(key) = key else { unreachable!("prepared above") };

@@ -1,5 +1,8 @@
 //! From the call that revokes a key to the first 401 at the edge.
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +11,9 @@ use nightlatch_api::client::Client;
 use nightlatch_api::{IssuedKey, RevokeKey};
 use nightlatch_tests::caller::Caller;
 use nightlatch_tests::load::{Consumer, Load};
+use nightlatch_tests::wait::eventually;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -22,16 +28,43 @@ const ORIGIN: &str = r#"export default { fetch() { return new Response("Hello Wo
 const PACE: u32 = 200;
 /// Between two tries of the revoked key: what is measured may be this much too long.
 const LOOK: Duration = Duration::from_millis(5);
-/// How long a revoked key may pass.
+/// What the sync job shows the Worker.
+const PUSH_TOKEN: &str = "the push token of the bench";
+/// How long a revoked key may pass, and a sync job may take to begin.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Revokes keys at uneven moments, so that every phase of the edge's poll is met, and tries each until it is refused.
+/// Measures the Worker by its poll alone, then with push.
 pub(super) async fn measure(scene: &Scene<'_>, effort: Effort) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (pushed, how, goal) in [(false, "1 s poll", 1_500.0), (true, "push", 300.0)] {
+        let took = revokes(scene, effort, pushed).await?;
+        let what = format!("revoke call → first 401 at the edge, {} revokes, {how}", took.len());
+        rows.push(Row::new(format!("{what} (p50, ms)"), quantile(&took, 0.5)));
+        rows.push(Row::new(format!("{what} (p99, ms)"), quantile(&took, 0.99)).target(Target::AtMost(goal)));
+    }
+    Ok(rows)
+}
+
+/// Revokes keys at uneven moments, so that every phase of the edge's poll is met, and tries each until it is refused; how
+/// many milliseconds that took.
+async fn revokes(scene: &Scene<'_>, effort: Effort, pushed: bool) -> Result<Vec<f64>> {
     let (revokes, pause) = if effort.quick { (20, Duration::from_millis(250)) } else { (100, Duration::from_secs(1)) };
     let origin = Code::Script(ORIGIN.into());
     let origin = Workerd::start(&scene.cores.load(&scene.programs.workerd), vec![("origin", origin)]).await?;
-    let workers = vec![("edge", scene.edge(&origin.url("origin")?).await?)];
-    let workerd = Workerd::start(&scene.cores.server(&scene.programs.workerd), workers).await?;
+    let edge = scene.edge(&origin.url("origin")?).await?;
+    let (edge, job) = match edge {
+        Code::Edge(build, mut variables) if pushed => {
+            let job = variables.clone();
+            variables.insert("NIGHTLATCH_PUSH_TOKEN".into(), PUSH_TOKEN.into());
+            (Code::PushedEdge(build, variables), Some(job))
+        }
+        edge => (edge, None),
+    };
+    let workerd = Workerd::start(&scene.cores.server(&scene.programs.workerd), vec![("edge", edge)]).await?;
+    let _pusher = match job {
+        Some(variables) => Some(Pusher::start(scene, &variables, &workerd.url("edge")?).await?),
+        None => None,
+    };
     let caller = Caller::new(&workerd.url("edge")?)?;
 
     let kept = scene.issue("kept").await?;
@@ -55,18 +88,42 @@ pub(super) async fn measure(scene: &Scene<'_>, effort: Effort) -> Result<Vec<Row
     let traffic = load.finish().await?;
     say(&format!("meanwhile {} requests with another key, {} failed", traffic.sent(), traffic.failures.len()));
     traffic.without_failure()?;
-    let count = took.len();
-    Ok(vec![
-        Row::new(
-            format!("revoke call → first 401 at the edge, {count} revokes, 1 s poll (p50, ms)"),
-            quantile(&took, 0.5),
-        ),
-        Row::new(
-            format!("revoke call → first 401 at the edge, {count} revokes, 1 s poll (p99, ms)"),
-            quantile(&took, 0.99),
-        )
-        .target(Target::AtMost(1_500.0)),
-    ])
+    Ok(took)
+}
+
+/// A sync job that pushes every head to the Worker, the way it is done where edges do not read from the control plane. It
+/// ends when dropped.
+struct Pusher {
+    _process: Child,
+    _target: TempDir,
+}
+
+impl Pusher {
+    /// Starts one for the set that a Worker with these variables reads, and waits until it has copied a head.
+    async fn start(scene: &Scene<'_>, variables: &BTreeMap<String, String>, edge: &str) -> Result<Self> {
+        let set = variables.get("NIGHTLATCH_SET").context("the Worker's set")?;
+        let address = edge.replace("http://", "ws://");
+        let target = TempDir::with_prefix_in("pushed-", &scene.programs.scratch)?;
+        let words = scene.cores.load(&scene.programs.nightlatch);
+        // What names whom to believe, where to read and with which token is named alike for edges and for the job.
+        let known = ["NIGHTLATCH_SOURCE", "NIGHTLATCH_TOKEN", "NIGHTLATCH_ROOT", "NIGHTLATCH_VERIFIER"];
+        let process = Command::new(&words[0])
+            .args(&words[1..])
+            .arg("sync")
+            .arg("--target")
+            .arg(target.path())
+            .args(["--push", &format!("{address}/.well-known/nightlatch/push/{set}")])
+            .envs(variables.iter().filter(|(name, value)| known.contains(&name.as_str()) && !value.is_empty()))
+            .env("NIGHTLATCH_PUSH_TOKEN", PUSH_TOKEN)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .context("running the sync job")?;
+        let head = target.path().join("head");
+        eventually("the sync job copies a head", PATIENCE, async || Ok(fs::metadata(&head).map(drop)?)).await?;
+        Ok(Self { _process: process, _target: target })
+    }
 }
 
 /// Revokes a key and tries it until it is refused.

@@ -25,6 +25,8 @@ pub(super) enum Code<'a> {
     Script(String),
     /// The built Worker of that directory, with its variables and secrets.
     Edge(&'a Path, BTreeMap<String, String>),
+    /// The same with the object that heads are pushed to.
+    PushedEdge(&'a Path, BTreeMap<String, String>),
 }
 
 /// A running workerd. It ends when dropped.
@@ -85,12 +87,13 @@ impl Workerd {
 fn write_worker(directory: &Path, name: &str, code: Code<'_>) -> Result<String> {
     let home = directory.join(name);
     fs::create_dir(&home)?;
+    let heads = matches!(code, Code::PushedEdge(..));
     let (modules, variables) = match code {
         Code::Script(text) => {
             fs::write(home.join("index.js"), text)?;
             (format!("(name = \"index.js\", esModule = embed \"{name}/index.js\")"), BTreeMap::new())
         }
-        Code::Edge(build, variables) => {
+        Code::Edge(build, variables) | Code::PushedEdge(build, variables) => {
             for file in ["index.js", "index_bg.wasm"] {
                 fs::copy(build.join(file), home.join(file)).with_context(|| build.join(file).display().to_string())?;
             }
@@ -104,5 +107,13 @@ fn write_worker(directory: &Path, name: &str, code: Code<'_>) -> Result<String> 
         ensure!(!value.contains(['"', '\\', '\n']), "{variable} cannot be written into a configuration");
         write!(bindings, "(name = \"{variable}\", text = \"{value}\"), ")?;
     }
-    Ok(format!("modules = [{modules}], compatibilityDate = \"{COMPATIBILITY_DATE}\", bindings = [{bindings}]"))
+    let mut more = String::new();
+    if heads {
+        bindings.push_str("(name = \"NIGHTLATCH_HEADS\", durableObjectNamespace = \"NightlatchHeads\")");
+        more.push_str(
+            ", durableObjectNamespaces = [(className = \"NightlatchHeads\", uniqueKey = \"heads\", enableSql = true)], \
+             durableObjectStorage = (inMemory = void)",
+        );
+    }
+    Ok(format!("modules = [{modules}], compatibilityDate = \"{COMPATIBILITY_DATE}\", bindings = [{bindings}]{more}"))
 }
