@@ -1,5 +1,6 @@
-//! The `nightlatch` program: where it is, and one running copy of it.
+//! Our programs: where they are, and one running copy of each.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -19,39 +20,53 @@ use crate::workerd::repository_root;
 /// # Errors
 /// When it does not build.
 pub fn nightlatch_program() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("NIGHTLATCH_BIN") {
+    named_or_built("NIGHTLATCH_BIN", "nightlatch")
+}
+
+/// The same of the sidecar, `NIGHTLATCH_SIDECAR_BIN` and `nightlatch-sidecar`.
+///
+/// # Errors
+/// When it does not build.
+pub fn sidecar_program() -> Result<PathBuf> {
+    named_or_built("NIGHTLATCH_SIDECAR_BIN", "nightlatch-sidecar")
+}
+
+fn named_or_built(variable: &str, package: &'static str) -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os(variable) {
         return Ok(path.into());
     }
-    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
+    static BUILT: Mutex<BTreeMap<&'static str, PathBuf>> = Mutex::new(BTreeMap::new());
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(path) = &*built {
+    if let Some(path) = built.get(package) {
         return Ok(path.clone());
     }
-    let (target, profile) = own_build()?;
+    let (target, profile) = own_build(variable)?;
     let lock = File::create(target.join("nightlatch-build.lock"))?;
     lock.lock().context("waiting for another build")?;
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--package", "nightlatch", "--profile"])
+        .args(["build", "--package", package, "--profile"])
         .arg(if profile == "debug" { OsString::from("dev") } else { profile.clone() })
         .arg("--target-dir")
         .arg(&target)
         .current_dir(repository_root())
         .output()
         .context("running cargo build")?;
-    ensure!(output.status.success(), "nightlatch does not build:\n{}", String::from_utf8_lossy(&output.stderr));
-    Ok(built.insert(target.join(profile).join("nightlatch")).clone())
+    ensure!(output.status.success(), "{package} does not build:\n{}", String::from_utf8_lossy(&output.stderr));
+    let path = target.join(profile).join(package);
+    built.insert(package, path.clone());
+    Ok(path)
 }
 
 /// The target directory and the profile's directory in it that the running program comes from:
 /// `{target}/{profile}/xtask` or `{target}/{profile}/deps/test-0123456789abcdef`.
-fn own_build() -> Result<(PathBuf, OsString)> {
+fn own_build(variable: &str) -> Result<(PathBuf, OsString)> {
     let program = std::env::current_exe()?;
     let mut directory = program.parent().context("the running program has no directory")?;
     if directory.ends_with("deps") {
         directory = directory.parent().context("deps has no parent")?;
     }
     let (Some(target), Some(profile)) = (directory.parent(), directory.file_name()) else {
-        bail!("{} does not lie in a target directory; set NIGHTLATCH_BIN", program.display());
+        bail!("{} does not lie in a target directory; set {variable}", program.display());
     };
     Ok((target.to_owned(), profile.to_owned()))
 }
@@ -95,6 +110,11 @@ impl Running {
     /// How it ended, if it has.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), signal)?)
     }
 
     /// Ends it at once, as a power cut would, and waits until it is gone.

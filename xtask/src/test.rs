@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 
 use crate::node_tools::{ensure_installed, program, repository_root};
-use crate::tools::{ensure_moto, ensure_nextest, ensure_postgres, ensure_wasm_target, run};
+use crate::tools::{ensure_moto, ensure_nextest, ensure_nginx, ensure_postgres, ensure_wasm_target, run};
 use crate::{npm_build, probes, worker_build};
 
 /// What to leave out.
@@ -28,6 +28,7 @@ pub(crate) fn run_all(args: &Args) -> Result<()> {
         ensure_wasm_target()?;
         ensure_nextest()?;
         ensure_postgres()?;
+        ensure_nginx()?;
         ensure_installed(&root)
     })?;
     if !args.no_lints {
@@ -36,6 +37,7 @@ pub(crate) fn run_all(args: &Args) -> Result<()> {
     part("the Worker", || worker_build::run(&worker_build::Args { check_size: true }))?;
     let moto = ensure_moto(&root)?;
     part("the control plane", || run(cargo(&root).args(["build", "--package", "nightlatch"])))?;
+    part("the sidecar", || run(cargo(&root).args(["build", "--package", "nightlatch-sidecar"])))?;
     part("Rust tests", || {
         run(cargo(&root).args(["nextest", "run", "--workspace", "--no-fail-fast"]).env("NIGHTLATCH_MOTO_SERVER", &moto))
     })?;

@@ -75,6 +75,17 @@ pub(crate) fn ensure_program(program: &str, package: &str) -> Result<()> {
     install_debian_package(package).with_context(|| format!("{program} is needed"))
 }
 
+/// Makes sure that nginx is there. Debian has it where only root's path leads.
+///
+/// # Errors
+/// When it is missing and Debian's package cannot be installed.
+pub(crate) fn ensure_nginx() -> Result<()> {
+    if Path::new("/usr/sbin/nginx").exists() {
+        return Ok(());
+    }
+    ensure_program("nginx", "nginx-light")
+}
+
 /// The S3 server of the Python package `moto`, in a virtual environment under `target/`.
 ///
 /// # Errors

@@ -14,6 +14,7 @@ mod revoking;
 mod row;
 mod scene;
 mod set;
+mod sidecar;
 mod size;
 mod table;
 mod verdicts;
@@ -58,6 +59,8 @@ pub(crate) struct Args {
 enum Part {
     /// The set at its limits: sizes, lookups, deltas, rebase, memory, against bounds and peers
     Set(set::Args),
+    /// The sidecar on one core: against HAProxy, and behind nginx
+    Sidecar(sidecar::Args),
 }
 
 /// What can be measured.
@@ -71,8 +74,10 @@ enum Measure {
     Issue,
     /// From a mutation to the published head
     Publish,
-    /// From the call that revokes to the first refusal at the edge
+    /// From the call that revokes to the first refusal at the Worker
     Revoke,
+    /// The same at a sidecar
+    RevokeSidecar,
     /// Pages of the list of keys
     List,
     /// Edges that wait at the control plane for the next head
@@ -83,8 +88,17 @@ enum Measure {
 
 impl Measure {
     /// In the order in which they run: what loads the machine's disk comes last.
-    const ALL: [Self; 8] =
-        [Self::Size, Self::Worker, Self::Forward, Self::Publish, Self::Revoke, Self::List, Self::Wait, Self::Issue];
+    const ALL: [Self; 9] = [
+        Self::Size,
+        Self::Worker,
+        Self::Forward,
+        Self::Publish,
+        Self::Revoke,
+        Self::RevokeSidecar,
+        Self::List,
+        Self::Wait,
+        Self::Issue,
+    ];
 
     /// Whether it is measured on the shared control plane with imported keys.
     fn on_scene(self) -> bool {
@@ -114,8 +128,10 @@ impl Effort {
 /// # Errors
 /// When something cannot be built or started, or a measure could not be taken. A missed goal is no error.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    if let Some(Part::Set(args)) = &args.part {
-        return set::run(args);
+    match &args.part {
+        Some(Part::Set(args)) => return set::run(args),
+        Some(Part::Sidecar(args)) => return sidecar::run(args),
+        None => {}
     }
     let programs = Programs::prepare()?;
     let cores = Cores::of_this_machine();
@@ -159,6 +175,7 @@ async fn measure_all(args: &Args, programs: &Programs, cores: Cores) -> Result<(
             (Measure::Forward, Some(scene)) => forwarding::measure(scene, effort).await,
             (Measure::Publish, Some(scene)) => publishing::measure(scene, effort).await,
             (Measure::Revoke, Some(scene)) => revoking::measure(scene, effort).await,
+            (Measure::RevokeSidecar, Some(scene)) => revoking::measure_sidecar(scene, effort).await,
             (Measure::List, Some(scene)) => listing::measure(scene, effort).await,
             (_, None) => bail!("{measure:?} needs a control plane"),
         };

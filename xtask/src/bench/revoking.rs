@@ -11,6 +11,8 @@ use nightlatch_api::client::Client;
 use nightlatch_api::{IssuedKey, RevokeKey};
 use nightlatch_tests::caller::Caller;
 use nightlatch_tests::load::{Consumer, Load};
+use nightlatch_tests::origin::Origin;
+use nightlatch_tests::sidecar::{Sidecar, SidecarConfig};
 use nightlatch_tests::wait::eventually;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -35,20 +37,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Measures the Worker by its poll alone, then with push.
 pub(super) async fn measure(scene: &Scene<'_>, effort: Effort) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    for (pushed, how, goal) in [(false, "1 s poll", 1_500.0), (true, "push", 300.0)] {
-        let took = revokes(scene, effort, pushed).await?;
-        let what = format!("revoke call → first 401 at the edge, {} revokes, {how}", took.len());
-        rows.push(Row::new(format!("{what} (p50, ms)"), quantile(&took, 0.5)));
-        rows.push(Row::new(format!("{what} (p99, ms)"), quantile(&took, 0.99)).target(Target::AtMost(goal)));
+    let mut measured = Vec::new();
+    for (pushed, edge, most) in [(false, "the Worker, 1 s poll", 1_500.0), (true, "the Worker with push", 300.0)] {
+        measured.extend(rows(edge, &at_worker(scene, effort, pushed).await?, most));
     }
-    Ok(rows)
+    Ok(measured)
 }
 
-/// Revokes keys at uneven moments, so that every phase of the edge's poll is met, and tries each until it is refused; how
-/// many milliseconds that took.
-async fn revokes(scene: &Scene<'_>, effort: Effort, pushed: bool) -> Result<Vec<f64>> {
-    let (revokes, pause) = if effort.quick { (20, Duration::from_millis(250)) } else { (100, Duration::from_secs(1)) };
+/// How many milliseconds each revoke took at a Worker.
+async fn at_worker(scene: &Scene<'_>, effort: Effort, pushed: bool) -> Result<Vec<f64>> {
     let origin = Code::Script(ORIGIN.into());
     let origin = Workerd::start(&scene.cores.load(&scene.programs.workerd), vec![("origin", origin)]).await?;
     let edge = scene.edge(&origin.url("origin")?).await?;
@@ -65,14 +62,41 @@ async fn revokes(scene: &Scene<'_>, effort: Effort, pushed: bool) -> Result<Vec<
         Some(variables) => Some(Pusher::start(scene, &variables, &workerd.url("edge")?).await?),
         None => None,
     };
-    let caller = Caller::new(&workerd.url("edge")?)?;
+    revoke_many(scene, effort, &workerd.url("edge")?).await
+}
 
+/// At a sidecar whose question for the head the control plane holds open.
+pub(super) async fn measure_sidecar(scene: &Scene<'_>, effort: Effort) -> Result<Vec<Row>> {
+    let program = super::sidecar::program()?;
+    let origin = Origin::start().await?;
+    let config = SidecarConfig::beside(&scene.control_plane.worker(&origin.url()).await?)?
+        .program(scene.cores.server(&program))
+        .setting("mode", "proxy")
+        .number("threads", 1);
+    let sidecar = Sidecar::start(config).await?;
+    let took = revoke_many(scene, effort, &sidecar.url()).await?;
+    Ok(rows("the sidecar, long poll", &took, 300.0))
+}
+
+fn rows(edge: &str, took: &[f64], most: f64) -> Vec<Row> {
+    let row = |share, name| {
+        let goal = format!("revoke call → first 401 at {edge}, {} revokes ({name}, ms)", took.len());
+        Row::new(goal, quantile(took, share))
+    };
+    vec![row(0.5, "p50"), row(0.99, "p99").target(Target::AtMost(most))]
+}
+
+/// Revokes keys at uneven moments, so that every phase of the edge's poll is met, tries each until it is refused, and says
+/// how many milliseconds each took.
+async fn revoke_many(scene: &Scene<'_>, effort: Effort, edge: &str) -> Result<Vec<f64>> {
+    let (revokes, pause) = if effort.quick { (20, Duration::from_millis(250)) } else { (100, Duration::from_secs(1)) };
+    let caller = Caller::new(edge)?;
     let kept = scene.issue("kept").await?;
     let mut doomed = Vec::new();
     for number in 0..revokes {
         doomed.push(scene.issue(&format!("to be revoked, {number}")).await?);
     }
-    scene.let_through(&workerd.url("edge")?, doomed.last().context("nothing to revoke")?).await?;
+    scene.let_through(edge, doomed.last().context("nothing to revoke")?).await?;
     let load = Load::start(std::slice::from_ref(&caller), vec![Consumer::new(PATH, &Arc::new(kept.secret))], PACE)?;
 
     let mut tries = JoinSet::new();

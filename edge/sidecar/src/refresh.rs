@@ -1,0 +1,482 @@
+//! The one task that keeps the set fresh: ask for the head, fetch what it implies, put it into force, and have its mark on
+//! the disk before anybody is told.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use http::header::HeaderValue;
+use nightlatch_gate::Unfit;
+use nightlatch_gate::policy::Policy;
+use nightlatch_keyset::Head;
+use nightlatch_sync::{Attempt, Edge, Mark, Offer, Outcome, Refusal, Work};
+use tokio::sync::watch;
+use tokio::task::{spawn_blocking, yield_now};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::config::Config;
+use crate::shared::{Gate, Shared};
+use crate::source::{Answer, FetchError, Source};
+use crate::store::{Note, Store};
+use crate::warm;
+
+/// The longest that a source is asked to hold a question open, in seconds.
+const LONGEST_HOLD: u64 = 25;
+/// Between two attempts that requests ask for, when they fail.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+/// Between two attempts when nothing helps.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Where the set comes from and where it is kept.
+pub(crate) struct Supply {
+    pub(crate) store: Store,
+    source: RwLock<Arc<Source>>,
+}
+
+impl Supply {
+    pub(crate) fn new(store: Store, source: Source) -> Self {
+        Self { store, source: RwLock::new(Arc::new(source)) }
+    }
+
+    /// The source now.
+    pub(crate) fn source(&self) -> Arc<Source> {
+        Arc::clone(&self.source.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A head that is in force, and its note.
+#[derive(Clone, Debug)]
+pub(crate) struct InForce {
+    pub(crate) note: String,
+    pub(crate) head: Head,
+}
+
+/// Why an attempt came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}: {1}")]
+    Fetch(String, FetchError),
+    #[error(transparent)]
+    Refusal(#[from] Refusal),
+}
+
+impl Failure {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Fetch(..) => "fetch_failed",
+            Self::Refusal(refusal) => refusal.code(),
+        }
+    }
+
+    fn unfit(&self) -> Unfit {
+        match self {
+            Self::Refusal(Refusal::PepperMissing { .. }) => Unfit::PepperMissing,
+            Self::Refusal(Refusal::Files(_) | Refusal::Policy(_)) => Unfit::SetCorrupt,
+            Self::Refusal(_) | Self::Fetch(..) => Unfit::SetStale,
+        }
+    }
+}
+
+/// The task's own state.
+pub(crate) struct Refresher {
+    shared: Arc<Shared>,
+    supply: Arc<Supply>,
+    /// What the mirror is to bring the disk up to.
+    in_force: watch::Sender<Option<InForce>>,
+    /// A configuration that was checked and is to be taken over.
+    reloaded: watch::Receiver<Arc<Config>>,
+    /// The entity tags of the head in force and of the deny note held.
+    etag: Option<HeaderValue>,
+    deny_etag: Option<HeaderValue>,
+    /// Notes that are on the disk.
+    kept_trust: Option<String>,
+    kept_deny: Option<String>,
+    failures: u32,
+}
+
+impl Refresher {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        supply: Arc<Supply>,
+        in_force: watch::Sender<Option<InForce>>,
+        reloaded: watch::Receiver<Arc<Config>>,
+    ) -> Self {
+        let (kept_trust, kept_deny) = (supply.store.note(Note::Trust), supply.store.note(Note::Deny));
+        Self { shared, supply, in_force, reloaded, etag: None, deny_etag: None, kept_trust, kept_deny, failures: 0 }
+    }
+
+    /// Refreshes the set for as long as the process lives. It never gives up.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let asked = self.ask().await;
+            let number = self.shared.attempts.borrow().begun;
+            let held = matches!(asked, Ok((_, true)));
+            let result = match asked {
+                Ok((answer, _)) => self.take(answer).await,
+                Err(failure) => Err(failure),
+            };
+            self.look_for_denials().await;
+            let fine = result.is_ok();
+            self.note(result, held);
+            self.shared.attempts.send_modify(|attempts| attempts.ended = number);
+            self.pause(fine, held).await;
+        }
+    }
+
+    /// Asks for the head. A source that holds the question open is asked anew as soon as somebody cannot wait.
+    async fn ask(&mut self) -> Result<(Answer, bool), Failure> {
+        let source = self.supply.source();
+        let (etag, hold) = self.question(&source);
+        let fetch = |error| Failure::Fetch("the head".into(), error);
+        self.shared.attempts.send_modify(|attempts| attempts.begun += 1);
+        if hold.is_some() {
+            let mut reloaded = self.reloaded.clone();
+            tokio::select! {
+                answer = source.note(Note::Head, etag.as_ref(), hold) => return answer.map_err(fetch),
+                () = self.shared.wanted.notified() => {}
+                _ = reloaded.changed() => {}
+            }
+            self.shared.attempts.send_modify(|attempts| attempts.begun += 1);
+        }
+        source.note(Note::Head, etag.as_ref(), None).await.map_err(fetch)
+    }
+
+    /// The entity tag to ask with, unless the text is needed again, and for how many seconds the source may hold the
+    /// question: no longer than a third of what the head in force is good for, so that a dead connection shows in time.
+    fn question(&self, source: &Source) -> (Option<HeaderValue>, Option<u64>) {
+        let now = self.shared.clock.now();
+        let gate = self.shared.gate();
+        let (Some(loaded), Some(etag)) = (gate.edge.loaded(), self.etag.clone()) else {
+            return (None, None);
+        };
+        if gate.edge.is_damaged() || gate.edge.is_working() {
+            return (None, None);
+        }
+        let head = loaded.head();
+        let seconds = (head.valid_until - head.issued) / 3_000;
+        let valid = now < head.valid_until && self.failures == 0 && source.is_web();
+        (Some(etag), valid.then_some(seconds.clamp(1, LONGEST_HOLD)))
+    }
+
+    /// Does what an answer asks for.
+    async fn take(&mut self, answer: Answer) -> Result<(), Failure> {
+        let (note, etag) = match answer {
+            Answer::Unchanged => {
+                let now = self.shared.clock.now();
+                self.shared.gate_mut().edge.unchanged(now);
+                return Ok(());
+            }
+            Answer::Missing => return Err(Failure::Fetch("the head".into(), FetchError::Missing)),
+            Answer::Note { text, etag } => (text, etag),
+        };
+        self.work().await?;
+        match self.offer(&note)? {
+            Offer::NeedsTrust => {
+                self.fetch_trust().await?;
+                match self.offer(&note)? {
+                    Offer::NeedsTrust => return Err(Refusal::TrustMissing.into()),
+                    offer => self.follow(offer).await?,
+                }
+            }
+            offer => self.follow(offer).await?,
+        }
+        self.etag = etag;
+        self.has_in_force(note).await;
+        Ok(())
+    }
+
+    fn offer(&self, note: &str) -> Result<Offer, Refusal> {
+        let now = self.shared.clock.now();
+        self.shared.gate_mut().edge.offer(note, now)
+    }
+
+    async fn follow(&mut self, offer: Offer) -> Result<(), Failure> {
+        let Offer::News(attempt) = offer else {
+            return Ok(());
+        };
+        let (attempt, files) = self.fetch(attempt).await?;
+        let names: Vec<_> = attempt.fetches().iter().map(|fetch| fetch.name).collect();
+        let now = self.shared.clock.now();
+        let finished = self.shared.gate_mut().edge.finish(attempt, files, now, Policy::decode);
+        match finished {
+            Ok(Outcome::Working) => self.work().await,
+            Ok(_) => Ok(()),
+            Err(refusal) => {
+                if matches!(refusal, Refusal::Files(_) | Refusal::Policy(_)) {
+                    // Whatever came from the disk is not asked of it again.
+                    names.iter().for_each(|name| self.supply.store.drop_file(name));
+                }
+                Err(refusal.into())
+            }
+        }
+    }
+
+    /// Brings a rebase to its end, step by step; between two, requests have their turn.
+    async fn work(&self) -> Result<(), Failure> {
+        loop {
+            let now = self.shared.clock.now();
+            if self.shared.gate_mut().edge.work(now)? == Work::Done {
+                return Ok(());
+            }
+            yield_now().await;
+        }
+    }
+
+    /// Fetches what an attempt needs: from the disk where it is there, else from the source; by the base, where the source
+    /// lacks what only a shorter way needs.
+    async fn fetch(&self, mut attempt: Attempt) -> Result<(Attempt, Vec<Vec<u8>>), Failure> {
+        let mut files = Vec::new();
+        'way: loop {
+            for fetch in attempt.small() {
+                match self.fetch_one(fetch, &warm::piece_lens(fetch, None)).await {
+                    Ok(pieces) => files.extend(pieces),
+                    Err(error) => {
+                        let name = fetch.name;
+                        let other = match error {
+                            FetchError::Missing => self.shared.gate().edge.by_base(attempt, &name)?,
+                            _ => None,
+                        };
+                        attempt = other.ok_or_else(|| Failure::Fetch(name.to_text(), error))?;
+                        files.clear();
+                        continue 'way;
+                    }
+                }
+            }
+            break;
+        }
+        if !attempt.parts().is_empty() {
+            self.shared.gate_mut().edge.make_room(&attempt);
+        }
+        let index = warm::index_of(&attempt, &files);
+        for fetch in attempt.parts() {
+            let pieces = self.fetch_one(fetch, &warm::piece_lens(fetch, index.as_ref())).await;
+            files.extend(pieces.map_err(|error| Failure::Fetch(fetch.name.to_text(), error))?);
+        }
+        Ok((attempt, files))
+    }
+
+    async fn fetch_one(&self, fetch: &nightlatch_sync::Fetch, lens: &[usize]) -> Result<Vec<Vec<u8>>, FetchError> {
+        let store = &self.supply.store;
+        if let Some(bytes) = store.file(&fetch.name, fetch.max_len) {
+            return Ok(crate::source::cut(bytes, lens));
+        }
+        let pieces = self.supply.source().file(fetch, lens).await?;
+        // Kept without a flush, which the mirror sees to when the set is in force: nobody waits for the disk.
+        if let Err(error) = store.stage(&fetch.name, &pieces) {
+            tracing::debug!("{} is not kept: {error}", fetch.name);
+        }
+        Ok(pieces)
+    }
+
+    async fn fetch_trust(&mut self) -> Result<(), Failure> {
+        let (answer, _) = self.note_of(Note::Trust, None).await?;
+        let Answer::Note { text, .. } = answer else {
+            return Err(Refusal::TrustMissing.into());
+        };
+        let news = self.shared.gate_mut().edge.take_trust(&text)?;
+        if news {
+            tracing::info!("took a trust note");
+            // A note that ends a stolen key ends what was accepted from it, on the disk too.
+            self.keep().await;
+        }
+        Ok(())
+    }
+
+    async fn note_of(&self, note: Note, etag: Option<&HeaderValue>) -> Result<(Answer, bool), Failure> {
+        let answer = self.supply.source().note(note, etag, None).await;
+        answer.map_err(|error| Failure::Fetch(format!("the {} note", note.name()), error))
+    }
+
+    /// Looks for a deny note while the control plane is not heard.
+    async fn look_for_denials(&mut self) {
+        let now = self.shared.clock.now();
+        if !self.shared.gate().edge.wants_deny(now) {
+            return;
+        }
+        let Ok((Answer::Note { text, etag }, _)) = self.note_of(Note::Deny, self.deny_etag.as_ref()).await else {
+            // There is none, none that is new, or nobody to ask.
+            return;
+        };
+        let taken = self.shared.gate_mut().edge.take_deny(&text);
+        match taken {
+            Ok(news) => {
+                self.deny_etag = etag;
+                if news {
+                    tracing::warn!("took a deny note: its keys are refused from now on");
+                    self.keep().await;
+                }
+            }
+            Err(refusal) => tracing::warn!("the deny note is not taken: {refusal}"),
+        }
+    }
+
+    /// Has the mark on the disk, lets it be told of, and has the mirror keep the rest.
+    async fn has_in_force(&mut self, note: String) {
+        let head = {
+            let gate = self.shared.gate();
+            let Some(loaded) = gate.edge.loaded() else { return };
+            self.shared.clock.saw(loaded.head().issued);
+            loaded.head().clone()
+        };
+        self.keep().await;
+        self.in_force.send_if_modified(|held| {
+            let news = held.as_ref().is_none_or(|held| held.note != note);
+            if news {
+                *held = Some(InForce { note, head });
+            }
+            news
+        });
+    }
+
+    /// Keeps mark and notes. What cannot be kept is not confirmed, and said.
+    async fn keep(&mut self) {
+        let (mark, trust, deny) = {
+            let gate = self.shared.gate();
+            let text = |note: Option<&str>| note.map(str::to_owned);
+            // Where a trust note took the mark away, its floor is what is left.
+            let floor = || {
+                let [incarnation, epoch, version] = gate.edge.trust()?.floor;
+                Some(Mark { incarnation, epoch, version, issued: 0 })
+            };
+            (gate.edge.mark().or_else(floor), text(gate.edge.trust_note()), text(gate.edge.deny_note()))
+        };
+        let news =
+            |held: &Option<String>, kept: &Option<String>| held.clone().filter(|held| kept.as_ref() != Some(held));
+        let (new_trust, new_deny) = (news(&trust, &self.kept_trust), news(&deny, &self.kept_deny));
+        let new_mark = mark.filter(|mark| self.shared.status().persisted != Some(*mark));
+        let supply = Arc::clone(&self.supply);
+        let kept = spawn_blocking(move || {
+            // The mark before the trust note: were it the other way round, a crash could leave the mark of a thief in force
+            // beside the note that ends it.
+            new_mark.map_or(Ok(()), |mark| supply.store.keep_mark(mark))?;
+            new_trust.map_or(Ok(()), |note| supply.store.keep_note(Note::Trust, &note))?;
+            new_deny.map_or(Ok(()), |note| supply.store.keep_note(Note::Deny, &note))
+        });
+        let kept =
+            kept.await.map_err(|error| error.to_string()).and_then(|kept| kept.map_err(|error| error.to_string()));
+        let mut status = self.shared.status();
+        match kept {
+            Ok(()) => {
+                if status.not_persisted.take().is_some() {
+                    tracing::info!("the state is kept again");
+                }
+                status.persisted = mark;
+                (self.kept_trust, self.kept_deny) = (trust, deny);
+            }
+            Err(error) => {
+                if status.not_persisted.is_none() {
+                    tracing::error!("the state cannot be kept, so nothing is confirmed; serving goes on: {error}");
+                }
+                status.not_persisted = Some(error);
+            }
+        }
+        drop(status);
+        if new_mark.is_some() {
+            self.shared.news.notify_one();
+        }
+    }
+
+    fn note(&mut self, result: Result<(), Failure>, held: bool) {
+        let mut status = self.shared.status();
+        status.held = held;
+        match result {
+            Ok(()) => {
+                self.failures = 0;
+                status.refreshes.0 += 1;
+                status.from_future = false;
+                if status.failure.take().is_some() {
+                    tracing::info!("the set is up to date again");
+                }
+                self.shared.set_unfit(Unfit::SetStale);
+            }
+            Err(failure) => {
+                self.failures += 1;
+                status.refreshes.1 += 1;
+                status.from_future = matches!(failure, Failure::Refusal(Refusal::FromFuture { .. }));
+                // Once per kind of trouble, not once per attempt.
+                if status.failure.replace(failure.code()) != Some(failure.code()) {
+                    tracing::warn!("the set cannot be refreshed ({}): {failure}", failure.code());
+                    self.shared.news.notify_one();
+                }
+                self.shared.set_unfit(failure.unfit());
+            }
+        }
+    }
+
+    /// Waits until the next attempt is due, or asked for.
+    async fn pause(&mut self, fine: bool, held: bool) {
+        let earliest = Instant::now() + if fine && held { Duration::from_millis(5) } else { SHORTEST_PAUSE };
+        let poll = Duration::from_millis(self.shared.gate().config.edge.poll_ms);
+        let pause = match (fine, held) {
+            (true, true) => Duration::ZERO,
+            (true, false) => poll,
+            (false, _) => backoff(self.failures),
+        };
+        let shared = Arc::clone(&self.shared);
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = shared.wanted.notified() => {}
+            changed = self.reloaded.changed() => {
+                if changed.is_ok() {
+                    self.reload();
+                } else {
+                    // The process is ending.
+                    std::future::pending::<()>().await;
+                }
+            }
+        }
+        sleep_until(earliest).await;
+    }
+
+    /// Takes a new configuration over.
+    fn reload(&mut self) {
+        let config = Arc::clone(&self.reloaded.borrow_and_update());
+        if let Err(error) = reload(&self.shared, &self.supply, config) {
+            tracing::error!("the new configuration is not taken: {error}; the one before stays in force");
+            return;
+        }
+        (self.etag, self.deny_etag) = (None, None);
+        tracing::info!("the new configuration is in force");
+    }
+}
+
+/// Puts a configuration into force. What it changes about keys is tried on a second edge first.
+fn reload(shared: &Shared, supply: &Supply, config: Arc<Config>) -> Result<(), String> {
+    let source = Source::new(&config)?;
+    let now = shared.clock.now();
+    let mark = shared.gate().edge.mark();
+    let mut edge = Edge::new(config.edge.clone(), mark);
+    warm::start(&mut edge, &supply.store, now);
+    let pepper = shared.gate().edge.serving(now).map(|serving| serving.head().pepper.clone());
+    if let Some(pepper) = pepper
+        && edge.serving(now).is_none()
+        && !config.edge.peppers.iter().any(|held| held.id() == pepper)
+    {
+        return Err(format!("peppers_file lacks the pepper {pepper}, which the set in force is made with"));
+    }
+    *supply.source.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(source);
+    *shared.gate_mut() = Gate { edge, config };
+    Ok(())
+}
+
+/// How long to wait after that many failures in a row: longer every time, and not the same for all.
+fn backoff(failures: u32) -> Duration {
+    let most = SHORTEST_PAUSE.saturating_mul(1 << failures.min(10)).min(LONGEST_PAUSE);
+    let mut random = [0; 2];
+    // Without randomness all wait alike, which is no harm to any.
+    let _ = getrandom::fill(&mut random);
+    most.mul_f64(0.5 + f64::from(u16::from_le_bytes(random)) / 131_072.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_become_rarer_but_never_end() {
+        for failures in [1, 2, 5, 10, 1_000, u32::MAX] {
+            let pause = backoff(failures);
+            assert!(pause >= SHORTEST_PAUSE && pause <= LONGEST_PAUSE, "{failures}: {pause:?}");
+        }
+        assert!(backoff(1) <= SHORTEST_PAUSE * 2);
+    }
+}

@@ -1,0 +1,223 @@
+//! Forwarding what is let through: bodies stream both ways as fast as the slower side takes them, and end at the route's
+//! `max_connection_age` where it has one, whatever has become of the set meanwhile.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use nightlatch_gate::headers::is_removed;
+use tokio::time::{Instant, timeout_at};
+
+use super::answer;
+use super::body::{Broken, Passing};
+use crate::config::Origin;
+use crate::http::Client;
+use crate::shared::Shared;
+use crate::source::chain;
+use crate::verdict::{self, Asked, Outcome, Pass};
+
+/// How long the origin may take to begin its answer, after it has the request's head.
+const ORIGIN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Fields that belong to one connection (RFC 9110 §7.6.1), and the host, which follows from the origin.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    http::header::PROXY_AUTHENTICATE,
+    http::header::PROXY_AUTHORIZATION,
+    HeaderName::from_static("proxy-connection"),
+    http::header::TE,
+    http::header::TRANSFER_ENCODING,
+    UPGRADE,
+];
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Answers one request. An error ends the client's connection without an answer, or in the middle of one.
+pub(super) async fn answer(
+    shared: &Arc<Shared>,
+    worker: usize,
+    client: &Client<Passing>,
+    peer: SocketAddr,
+    mut request: Request<Incoming>,
+) -> Result<Response<Passing>, Broken> {
+    let counts = &shared.workers[worker];
+    let upgrade = verdict::asks_for_upgrade(request.method(), request.headers());
+    let target = request.uri().path_and_query().map_or_else(|| request.uri().to_string(), ToString::to_string);
+    let asked = Asked { method: request.method().as_str(), target: &target, headers: request.headers(), upgrade };
+    let pass = match verdict::judge(shared, counts, &asked).await {
+        Outcome::Pass(pass) => *pass,
+        Outcome::Refuse(refusal) => return Ok(answer::refusal(*refusal)),
+    };
+    let protocol = request.headers().get(UPGRADE).cloned();
+    // There are tunnels only to the origin, and none without an end.
+    let tunnel = upgrade && (request.method() == Method::CONNECT || protocol.is_none() || pass.max_age.is_none());
+    let origin = shared.gate().config.origin.clone();
+    let Some(origin) = origin.filter(|_| !tunnel) else {
+        return Ok(answer::refusal(*verdict::upgrade_refused(shared, request.headers())));
+    };
+
+    let end = pass.max_age.map(|age| Instant::now() + age);
+    let client_side = upgrade.then(|| hyper::upgrade::on(&mut request));
+    let names = request.headers().clone();
+    let Some(outgoing) = outgoing(request, &origin, &pass, peer, end, protocol.as_ref()) else {
+        return Ok(answer::refusal(*verdict::unreachable(shared, counts, &names)));
+    };
+    let patience = Instant::now() + ORIGIN_TIMEOUT;
+    let answered = timeout_at(end.map_or(patience, |end| end.min(patience)), client.request(outgoing)).await;
+    let mut response = match answered {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) | Err(_) if end.is_some_and(|end| Instant::now() >= end) => return Err(Broken::Aged),
+        Ok(Err(error)) => {
+            tracing::debug!("the origin did not answer: {}", chain(&error));
+            return Ok(answer::refusal(*verdict::unreachable(shared, counts, &names)));
+        }
+        Err(_) => return Ok(answer::refusal(*verdict::unreachable(shared, counts, &names))),
+    };
+
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let (Some(client_side), Some(end), Some(protocol)) = (client_side, end, protocol) else {
+            // It was not asked to.
+            return Ok(answer::refusal(*verdict::unreachable(shared, counts, &names)));
+        };
+        let origin_side = hyper::upgrade::on(&mut response);
+        let (shared, mut headers) = (Arc::clone(shared), std::mem::take(response.headers_mut()));
+        tokio::spawn(async move {
+            let (Ok(client_side), Ok(origin_side)) = (client_side.await, origin_side.await) else { return };
+            let (mut client_side, mut origin_side) = (TokioIo::new(client_side), TokioIo::new(origin_side));
+            let both = tokio::io::copy_bidirectional(&mut client_side, &mut origin_side);
+            if timeout_at(end, both).await.is_err() {
+                shared.workers[worker].ended_by_age(peer);
+            }
+        });
+        remove_hop_by_hop(&mut headers);
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, protocol);
+        answer::announce(&mut headers, &pass.announcement);
+        let mut switching = Response::new(Passing::empty());
+        *switching.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *switching.headers_mut() = headers;
+        return Ok(switching);
+    }
+    remove_hop_by_hop(response.headers_mut());
+    answer::announce(response.headers_mut(), &pass.announcement);
+    Ok(response.map(|body| Passing::stream(body, end)))
+}
+
+/// The request as the origin receives it; nothing where its target is none that can be sent.
+fn outgoing(
+    request: Request<Incoming>,
+    origin: &Origin,
+    pass: &Pass,
+    peer: SocketAddr,
+    end: Option<Instant>,
+    protocol: Option<&HeaderValue>,
+) -> Option<Request<Passing>> {
+    let (mut parts, body) = request.into_parts();
+    let target = if origin.prefix.is_empty() {
+        pass.target.parse().ok()?
+    } else {
+        format!("{}{}", origin.prefix, pass.target).parse().ok()?
+    };
+    let mut uri = http::uri::Parts::default();
+    uri.scheme = Some(origin.scheme.clone());
+    uri.authority = Some(origin.authority.clone());
+    uri.path_and_query = Some(target);
+    parts.uri = Uri::from_parts(uri).ok()?;
+    parts.version = Version::HTTP_11;
+    strip(&mut parts.headers, pass.keep_authorization);
+    parts.headers.extend(verdict::identity_headers(pass));
+    let address = peer.ip().to_canonical().to_string();
+    if let Ok(value) = HeaderValue::try_from(address) {
+        parts.headers.append(X_FORWARDED_FOR, value);
+    }
+    if let Some(host) = parts.headers.remove(HOST) {
+        parts.headers.insert(X_FORWARDED_HOST, host);
+    }
+    if let Some(protocol) = protocol {
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        parts.headers.insert(UPGRADE, protocol.clone());
+    }
+    Some(Request::from_parts(parts, Passing::stream(body, end)))
+}
+
+/// Removes what carries keys, what only we may say, and what belongs to the client's connection.
+fn strip(headers: &mut HeaderMap, keep_authorization: bool) {
+    let removed: Vec<HeaderName> = headers.keys().filter(|name| is_removed(name.as_str())).cloned().collect();
+    for name in removed {
+        headers.remove(name);
+    }
+    remove_hop_by_hop(headers);
+    if !keep_authorization {
+        headers.remove(AUTHORIZATION);
+    }
+}
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        // A client must not be able to have the origin take a message for another.
+        .filter(|name| *name != HOST && *name != http::header::CONTENT_LENGTH)
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// Whether a connection broke off because its route's `max_connection_age` had come.
+pub(super) fn is_aged(error: &hyper::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        if matches!(inner.downcast_ref(), Some(Broken::Aged)) {
+            return true;
+        }
+        cause = inner.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stripped(headers: &[(&'static str, &'static str)], keep_authorization: bool) -> Vec<String> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        strip(&mut map, keep_authorization);
+        let mut names: Vec<_> = map.keys().map(ToString::to_string).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn keys_disguises_and_the_connections_own_fields_stay_here() {
+        let sent = [
+            ("authorization", "Bearer x"),
+            ("x-api-key", "x"),
+            ("x_api_key", "x"),
+            ("x-nightlatch-principal", "prn_1"),
+            ("x_nightlatch_key_id", "key_1"),
+            ("connection", "x-hop, Host, content-length, close"),
+            ("x-hop", "1"),
+            ("te", "trailers"),
+            ("content-length", "3"),
+            ("host", "api.example"),
+            ("accept", "*/*"),
+        ];
+        assert_eq!(stripped(&sent, false), ["accept", "content-length", "host"]);
+        assert_eq!(stripped(&sent, true), ["accept", "authorization", "content-length", "host"]);
+    }
+}
