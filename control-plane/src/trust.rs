@@ -223,7 +223,7 @@ fn signer_of(before: &Standing, next: &Trust, keys: &Keyring) -> Option<String> 
     let held: Vec<_> = next.signers.iter().filter(|one| keys.signer(&one.to_vkey()).is_some()).collect();
     let fresh = held.iter().find(|one| !before.trust.signers.contains(one));
     let same = held.iter().find(|one| Some(one.to_vkey()) == before.signing.signer);
-    fresh.or(same).or(held.first()).map(|one| one.to_vkey())
+    fresh.or(same).or_else(|| held.first()).map(|one| one.to_vkey())
 }
 
 async fn enter(

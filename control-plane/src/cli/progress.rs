@@ -16,7 +16,6 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    #[expect(clippy::disallowed_methods, reason = "a person's patience is measured by the clock of their machine")]
     pub(super) fn new() -> Self {
         Self { terminal: stderr().is_terminal(), shown: Mutex::new(("", Instant::now())) }
     }
@@ -35,10 +34,7 @@ impl Progress {
             (true, false) => eprint!("\n{what}: {done}{of}"),
             (false, _) => eprintln!("{what}: {done}{of}"),
         }
-        #[expect(clippy::disallowed_methods, reason = "as above")]
-        {
-            *shown = (what, Instant::now());
-        }
+        *shown = (what, Instant::now());
     }
 }
 

@@ -110,7 +110,7 @@ fn check_secrets(data_dir: &Path) -> Vec<Finding> {
     }
     let entries = std::fs::read_dir(&directory).into_iter().flatten().flatten();
     let files = entries.map(|entry| (entry.path(), 0o600));
-    let paths = std::iter::once((directory.clone(), 0o700)).chain(files);
+    let paths = std::iter::once((directory, 0o700)).chain(files);
     let wrong = paths.filter_map(|(path, mode)| {
         check_private(&path, mode).err().map(|error| fault("secrets", path.display().to_string(), error.to_string()))
     });

@@ -40,7 +40,7 @@ async fn a_deny_note_kills_a_key_at_edges_and_then_in_the_database(world: World)
 
     // Nobody publishes. A note, signed offline, is all it takes.
     let unknown = Digest::of(b"nobody has this text");
-    let note = deny(&world, 1, &[leaked.digest.clone(), unknown], &World::signer());
+    let note = deny(&world, 1, &[leaked.digest, unknown], &World::signer());
     world.directory.put_note("deny", &note).unwrap();
     assert!(edge.poll_deny(world.directory.path()).unwrap());
     assert_eq!(edge.status(&leaked.digest), Some(Status::Revoked));
@@ -63,7 +63,7 @@ async fn a_deny_note_kills_a_key_at_edges_and_then_in_the_database(world: World)
     assert_eq!(world.count(audited).await, 1);
 
     // While it runs, a further note is found, too.
-    let note = deny(&world, 2, &[leaked.digest.clone(), other.digest.clone()], &World::signer());
+    let note = deny(&world, 2, &[leaked.digest, other.digest], &World::signer());
     world.directory.put_note("deny", &note).unwrap();
     publisher.published(other.number).await.unwrap();
     publisher.wait(|status| status.version > cold.edge.mark().unwrap().version).await.unwrap();
@@ -88,7 +88,7 @@ async fn what_strangers_write_beside_the_set_changes_nothing(world: World) {
         assert!(edge.poll(world.directory.path()).is_err(), "{head:.40}");
         assert_eq!(edge.status(&key.digest), Some(Status::Active));
     }
-    let garbage = ["", "no note", &"y".repeat(30_000), &deny(&world, 9, &[key.digest.clone()], &stranger)];
+    let garbage = ["", "no note", &"y".repeat(30_000), &deny(&world, 9, &[key.digest], &stranger)];
     for note in garbage {
         world.directory.put_note("deny", note).unwrap();
         world.directory.put_note("trust", note).unwrap();

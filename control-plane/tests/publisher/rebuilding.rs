@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::sync::Arc;
 
 use nightlatch::publisher::{Error, PublisherConfig, SetDirectory, rebuild};
+use nightlatch::secrets::Keyring;
 use nightlatch_keyset::note::Signer;
 use nightlatch_keyset::{FileName, Head, levels};
 use rand::seq::IteratorRandom as _;
@@ -186,9 +188,9 @@ async fn a_foreign_head_is_not_overwritten(world: World) {
     published(&world).await;
     let good = snapshot(&world.directory);
     let stranger = Signer::new("nightlatch/tests", &[8; 32]).unwrap();
-    let error = rebuild(&world.store, &PublisherConfig { signer: std::sync::Arc::new(stranger), ..world.config() })
-        .await
-        .unwrap_err();
+    let keys = Keyring { signers: Vec::new(), ..world.config().keys };
+    let config = PublisherConfig { signer: Arc::new(stranger), keys, ..world.config() };
+    let error = rebuild(&world.store, &config).await.unwrap_err();
     assert!(error.is_refusal() && matches!(error, Error::StoredHead(_)), "{error}");
     let stranger = Signer::new("nightlatch/tests", &[8; 32]).unwrap();
     let foreign = load(&world.directory).head.sign(&stranger);
