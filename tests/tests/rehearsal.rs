@@ -298,8 +298,8 @@ async fn a_lost_management_token_is_replaced_from_the_host(database: Database) -
     let (done, printed, error) = run(&mut list)?;
     ensure!(done, "{error}");
     let ours = enrolled["token"]["id"].as_str().context("an id")?;
-    let ids = printed.split('"').filter(|word| word.starts_with("tok_") && *word != ours);
-    let lost = ids.last().context("the lost token")?.to_owned();
+    let mut ids = printed.split('"').filter(|word| word.starts_with("tok_") && *word != ours);
+    let lost = ids.next_back().context("the lost token")?.to_owned();
     let mut revoke = nightlatch_tests::program::nightlatch()?;
     revoke
         .env("NIGHTLATCH_URL", stage.control_plane.url())

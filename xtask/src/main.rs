@@ -9,10 +9,13 @@ mod fuzz;
 mod node_tools;
 mod npm_build;
 mod probes;
+mod simulate;
 mod test;
 mod tools;
 mod wasm;
 mod worker_build;
+
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -40,11 +43,13 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Look for a tag that a set of a million keys takes for another
     Probes(probes::Args),
+    /// Live simulated worlds full of faults and look for a broken guarantee
+    Simulate(simulate::Args),
     /// Run every test of every language
     Test(test::Args),
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     match Cli::parse().task {
         Task::Bench(args) => bench::run(&args),
         Task::BuildNpm(args) => npm_build::run(&args),
@@ -53,6 +58,8 @@ fn main() -> Result<()> {
         Task::Demo(args) => demo::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Probes(args) => probes::run(&args),
+        Task::Simulate(args) => return Ok(simulate::run_worlds(&args)),
         Task::Test(args) => test::run_all(&args),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 
 use crate::node_tools::{ensure_installed, program, repository_root};
 use crate::tools::{ensure_moto, ensure_nextest, ensure_nginx, ensure_postgres, ensure_wasm_target, run};
-use crate::{npm_build, probes, worker_build};
+use crate::{npm_build, probes, simulate, worker_build};
 
 /// What to leave out.
 #[derive(clap::Args)]
@@ -41,6 +41,7 @@ pub(crate) fn run_all(args: &Args) -> Result<()> {
     part("Rust tests", || {
         run(cargo(&root).args(["nextest", "run", "--workspace", "--no-fail-fast"]).env("NIGHTLATCH_MOTO_SERVER", &moto))
     })?;
+    part("the simulated world", simulate::check)?;
     part("constant time", || probes::check_timing(&root))?;
     part("documentation tests", || run(cargo(&root).args(["test", "--workspace", "--doc", "--quiet"])))?;
     part("the npm package", || npm_build::build(&root, true).map(drop))?;

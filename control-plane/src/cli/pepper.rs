@@ -91,9 +91,9 @@ impl Found {
     async fn read(home: &Home) -> Result<Self, Failure> {
         let opened = home.open().await?;
         let secrets = opened.vault.open().await?;
-        let mut read = opened.store.read().await.map_err(|error| failed(&error))?;
-        let in_force = publication::state(&mut read, &opened.set).await.map_err(|error| failed(&error))?.pepper_id;
-        let holders = peppers::holders(&mut read, &opened.set).await.map_err(|error| failed(&error))?;
+        let mut read = opened.store.read().await?;
+        let in_force = publication::state(&mut read, &opened.set).await?.pepper_id;
+        let holders = peppers::holders(&mut read, &opened.set).await?;
         drop(read);
         Ok(Self { opened, secrets, in_force, holders })
     }
@@ -188,7 +188,7 @@ impl Switch {
             let switched = found.opened.store.write::<_, store::Error, _>(move |tx| {
                 Box::pin(async move { peppers::switch(tx, &context, &set, &pepper).await })
             });
-            switched.await.map_err(|error| failed(&error))?;
+            switched.await?;
         }
         if common.json {
             return output::json(&json!({ "from": found.in_force, "to": to, "dry_run": dry_run }));
@@ -202,6 +202,8 @@ impl Switch {
     }
 }
 
-fn failed(error: &store::Error) -> Failure {
-    Failure::other(error.to_string())
+impl From<store::Error> for Failure {
+    fn from(error: store::Error) -> Self {
+        Self::other(error.to_string())
+    }
 }

@@ -88,7 +88,7 @@ async fn what_strangers_write_beside_the_set_changes_nothing(world: World) {
         assert!(edge.poll(world.directory.path()).is_err(), "{head:.40}");
         assert_eq!(edge.status(&key.digest), Some(Status::Active));
     }
-    let garbage = ["", "no note", &"y".repeat(30_000), &deny(&world, 9, &[key.digest], &stranger)];
+    let garbage = ["", "no note", &"y".repeat(30_000), &deny(&world, 9, std::slice::from_ref(&key.digest), &stranger)];
     for note in garbage {
         world.directory.put_note("deny", note).unwrap();
         world.directory.put_note("trust", note).unwrap();

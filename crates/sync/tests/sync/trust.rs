@@ -225,7 +225,7 @@ impl Model {
                 }
             }
             Event::Trust { version, roots, signers, by } => {
-                let known = self.trust.as_ref().map_or(vec![9], |(_, roots, _)| roots.clone());
+                let known = self.trust.as_ref().map_or_else(|| vec![9], |(_, roots, _)| roots.clone());
                 if !known.contains(by) || self.trust.as_ref().is_some_and(|(held, ..)| version <= held) {
                     return;
                 }
