@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nightlatch_api::{EnrolledEdge, EnrolledEdgeConfig};
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
@@ -89,6 +90,22 @@ impl SidecarConfig {
     pub fn root(self, vkey: impl AsRef<str>) -> Self {
         let value = format!("[{:?}]", vkey.as_ref());
         self.raw("roots", value)
+    }
+
+    /// What an enrolled edge needs: what the control plane at `url` told it, its credential and the set's pepper.
+    ///
+    /// # Errors
+    /// When it was not told exactly one root key.
+    pub fn enrolled(url: &str, enrolled: &EnrolledEdge, pepper: impl Into<String>) -> Result<Self> {
+        let EnrolledEdgeConfig { set, roots, source, report_url, .. } = &enrolled.config;
+        let [root] = roots.as_slice() else { bail!("not one root: {roots:?}") };
+        Ok(Self::new()
+            .setting("set", set)
+            .setting("source", format!("{url}{source}"))
+            .setting("report_url", format!("{url}{report_url}"))
+            .root(root)
+            .secret("credential_file", enrolled.credential.expose())
+            .secret("peppers_file", pepper))
     }
 
     /// Takes a setting away.
@@ -238,6 +255,14 @@ impl Sidecar {
     /// When it is not running.
     pub fn kill(&mut self) -> Result<()> {
         self.process.take().context("the sidecar is not running")?.kill()
+    }
+
+    /// Stops the process where it is, or lets it go on.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn pause(&self, paused: bool) -> Result<()> {
+        self.process.as_ref().context("the sidecar is not running")?.pause(paused)
     }
 
     /// Asks it to stop, and waits for it to do so.

@@ -13,7 +13,7 @@ use super::edges;
 use super::exit::Failure;
 use super::home::secrets_of;
 use super::output;
-use super::remote::Remote;
+use super::remote::{Remote, set_or_only};
 use crate::secrets::write_private;
 
 const EXAMPLE: &str = "\
@@ -140,16 +140,7 @@ impl EdgeConfig {
             return Err(Failure::usage(format!("{} exists; secrets go to a new file", path.display())));
         }
         let client = self.remote.client()?;
-        let set = match &self.set {
-            Some(id) => client.set(id).await?,
-            None => {
-                let mut sets = client.list_sets().await?.items;
-                match (sets.pop(), sets.is_empty()) {
-                    (Some(set), true) => set,
-                    _ => return Err(Failure::usage("the workspace has several sets; give --set")),
-                }
-            }
-        };
+        let set = set_or_only(&client, self.set.as_deref()).await?;
         let secrets = secrets_of(&self.data_dir).await?;
         let peppers: Vec<_> = secrets.peppers().iter().map(|pepper| pepper.to_text()).collect();
         if secrets.peppers().iter().all(|pepper| pepper.id != set.pepper) {

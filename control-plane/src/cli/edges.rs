@@ -23,10 +23,10 @@ The code is good once and for an hour. Bring it to the edge's machine and run `n
 
 pub(super) const ENROL: &str = "\
 Example, on the edge's machine:
-  nightlatch edge enrol --url https://keys.example.com --code-file code --runtime sidecar --edge-version 1.0.0 --secret-out credential
+  nightlatch edge enrol --url https://keys.example.com --code-file code --runtime sidecar --secret-out credential
 
 With the code on standard input:
-  ssh admin cat code | nightlatch edge enrol --url https://keys.example.com --code-file - --runtime sidecar --edge-version 1.0.0 --secret-out credential";
+  ssh admin cat code | nightlatch edge enrol --url https://keys.example.com --code-file - --runtime sidecar --secret-out credential";
 
 pub(super) const ROTATE: &str = "\
 Example:
@@ -70,8 +70,8 @@ pub(super) struct Enrol {
     /// What the edge runs on, such as `sidecar`.
     #[arg(long, value_name = "NAME")]
     runtime: String,
-    /// The version of the edge's software.
-    #[arg(long, value_name = "VERSION")]
+    /// The version of the edge's software, shown until its first report says it.
+    #[arg(long, value_name = "VERSION", default_value = env!("CARGO_PKG_VERSION"))]
     edge_version: String,
     #[command(flatten)]
     secret_out: SecretOut,

@@ -73,12 +73,12 @@ pub(super) struct EmergencyDeny {
     json: bool,
 }
 
-/// What a key signs.
+/// What a key is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Role {
-    /// The list of head-signing keys.
+    /// A root key: it signs the list of head-signing keys.
     Root,
-    /// Heads.
+    /// A head-signing key.
     Signer,
 }
 
@@ -221,7 +221,10 @@ impl Beside {
             (None, None) => None,
         });
         let role = role.ok_or_else(|| {
-            Failure::usage("the key has signed neither the head nor the trust note there; say with --role what it is")
+            Failure::usage(
+                "the key has signed neither the head nor the trust note there: a head-signing key that another took the place \
+                 of is of no use (`nightlatch trust show`); else say with --role what it is",
+            )
         })?;
         let listed = trust.map_or_else(Vec::new, |trust| [trust.roots, trust.signers].concat());
         let mut known = listed;

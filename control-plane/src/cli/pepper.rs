@@ -14,7 +14,7 @@ use crate::store::{self, Context, publication};
 const EXAMPLES: &str = "\
 On the server's machine, while it runs:
   nightlatch pepper next
-  nightlatch edge config …      (for every edge: NIGHTLATCH_PEPPERS then holds both; deploy it)
+  nightlatch edge config …      (for every edge: NIGHTLATCH_PEPPERS, or --peppers-out, then holds both; deploy it)
   nightlatch pepper status      (which edges hold the next one)
   nightlatch pepper switch
 

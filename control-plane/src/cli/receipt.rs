@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use jiff::Timestamp;
 use nightlatch_api::client::Client;
 use nightlatch_api::{Receipt, ReceiptState};
@@ -22,7 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub(super) const GET: &str = "\
 Examples:
   nightlatch keys receipt key_1hTq3e9fKz
-  nightlatch keys receipt key_1hTq3e9fKz --wait 90 --out receipt.txt
+  nightlatch keys receipt key_1hTq3e9fKz --wait 90 --out receipt.txt --trust-out trust
 
 It ends with 0 once the revocation is confirmed or its bound has passed, and with 5 while it is pending.";
 
@@ -32,7 +32,7 @@ Examples:
   nightlatch receipt verify receipt.txt --root \"$ROOT\" --trust trust
 
 With --root the receipt's signer has to be listed in the trust note, which the root has signed. Keep the trust note of the
-receipt's time beside it: a later one may list other signers. Nothing is asked over the network.";
+receipt's time beside it (`nightlatch keys receipt --trust-out`): a later one may list other signers. Nothing is asked over the network.";
 
 /// Show what is proven of a revocation.
 #[derive(Debug, Args)]
@@ -48,6 +48,9 @@ pub(super) struct Get {
     /// Write the signed receipt to this file.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Write the set's trust note to this file, for `nightlatch receipt verify --trust`.
+    #[arg(long, value_name = "FILE", requires = "out")]
+    trust_out: Option<PathBuf>,
 }
 
 impl Get {
@@ -61,7 +64,13 @@ impl Get {
             tokio::time::sleep_until(until.min(tokio::time::Instant::now() + LOOK_EVERY)).await;
         };
         if let (Some(path), Some(note)) = (&self.out, &receipt.note) {
-            fs::write(path, note).map_err(|error| Failure::other(format!("{}: {error}", path.display())))?;
+            let keep = |path: &Path, bytes: &[u8]| {
+                fs::write(path, bytes).map_err(|error| Failure::other(format!("{}: {error}", path.display())))
+            };
+            keep(path, note.as_bytes())?;
+            if let Some(path) = &self.trust_out {
+                keep(path, &client.trust(&receipt.set).await?)?;
+            }
         }
         if json {
             output::json(&receipt)?;
@@ -125,11 +134,12 @@ pub(super) enum Receipts {
 
 /// Check a signed receipt.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("believed").args(["verifier", "root"]).required(true).multiple(true)))]
 pub(super) struct Verify {
     /// The receipt; - reads standard input.
     file: PathBuf,
     /// The public half of the key that signs the set's heads.
-    #[arg(long, value_name = "VKEY", value_delimiter = ',', required_unless_present = "root")]
+    #[arg(long, value_name = "VKEY", value_delimiter = ',')]
     verifier: Vec<String>,
     /// The public half of the set's root key; the signer is then looked up in the trust note.
     #[arg(long, value_name = "VKEY", value_delimiter = ',', requires = "trust")]

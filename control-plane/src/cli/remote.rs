@@ -3,10 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use nightlatch_api::Set;
 use nightlatch_api::client::Client;
 
 use super::exit::{Failure, Kind};
 use crate::secrets::read_private;
+
+/// Where a control plane listens that was told nothing else.
+pub(super) const DEFAULT_URL: &str = "http://127.0.0.1:8717";
 
 /// Where the control plane is and how to print what it says.
 #[derive(Debug, Clone, Args)]
@@ -16,7 +20,7 @@ pub(super) struct Remote {
         long,
         global = true,
         env = "NIGHTLATCH_URL",
-        default_value = "http://127.0.0.1:8717",
+        default_value = DEFAULT_URL,
         help_heading = "Connection"
     )]
     url: String,
@@ -52,5 +56,17 @@ impl Remote {
     /// The address, without a slash at its end.
     pub(super) fn url(&self) -> &str {
         self.url.trim_end_matches('/')
+    }
+}
+
+/// The set of that id; the workspace's only one where none is given.
+pub(super) async fn set_or_only(client: &Client, id: Option<&str>) -> Result<Set, Failure> {
+    if let Some(id) = id {
+        return Ok(client.set(id).await?);
+    }
+    let mut sets = client.list_sets().await?.items;
+    match (sets.pop(), sets.is_empty()) {
+        (Some(set), true) => Ok(set),
+        _ => Err(Failure::usage("the workspace has several sets; say which one (`nightlatch sets list`)")),
     }
 }

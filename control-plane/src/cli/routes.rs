@@ -16,10 +16,14 @@ const EXAMPLE: &str = r#"Example of a file (JSON; TOML if its name ends in .toml
     {"method": "GET",  "path": "/status"},
     {"method": "GET",  "path": "/invoices/{id}", "scopes": ["invoices:read"]},
     {"method": "POST", "path": "/invoices", "scopes": ["invoices:write"]},
-    {"method": "*",    "path": "/files/{*rest}", "environments": ["live", "test"]}
+    {"method": "*",    "path": "/files/{*rest}", "environments": ["live", "test"]},
+    {"method": "GET",  "path": "/prices", "open": true},
+    {"method": "GET",  "path": "/events", "max_connection_age": 60}
   ]}
 
-A request that no route matches is refused. The most specific route decides."#;
+A request that no route matches is refused. The most specific route decides.
+A route that is open is answered from older data when the control plane is gone, as long as the set allows; bodies and
+WebSockets of a route with max_connection_age end after so many seconds."#;
 
 /// Show and replace the routes edges let through.
 #[derive(Debug, Args)]
@@ -52,10 +56,18 @@ impl Routes {
         match self.command {
             Command::Show if self.remote.json => output::json(&current.value),
             Command::Show => {
-                let mut table = output::table(["method", "path", "scopes", "environments"]);
+                let mut table = output::table(["method", "path", "scopes", "environments", "notes"]);
                 for route in &current.value.document.routes {
                     let environments: Vec<_> = route.environments.iter().map(|e| e.as_str()).collect();
-                    table.add_row([&route.method, &route.path, &route.scopes.join(" "), &environments.join(" ")]);
+                    let age = route.max_connection_age.map(|age| format!("connections end after {age} s"));
+                    let notes: Vec<_> = route.open.then(|| "open".to_owned()).into_iter().chain(age).collect();
+                    table.add_row([
+                        &route.method,
+                        &route.path,
+                        &route.scopes.join(" "),
+                        &environments.join(" "),
+                        &notes.join(", "),
+                    ]);
                 }
                 output::print(&table, "No routes: every request is refused.")
             }

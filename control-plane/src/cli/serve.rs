@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::exit::Failure;
 use super::output;
+use super::remote::DEFAULT_URL;
 use super::settings::Settings;
 use crate::serve::{Enrolment, ServeError, Server, Signals};
 use crate::telemetry;
@@ -52,7 +53,7 @@ impl Serve {
             () = signals.next() => return Ok(()),
         };
         if let Some(enrolment) = server.enrolment() {
-            announce(enrolment, self.print_enrolment_token)?;
+            announce(enrolment, &server.url(), self.print_enrolment_token)?;
         }
         output::line(&format!("listening on {}", server.url()))?;
         if let Some(file) = &self.ready_file {
@@ -71,10 +72,12 @@ impl Serve {
     }
 }
 
-fn announce(enrolment: &Enrolment, print: bool) -> Result<(), Failure> {
+fn announce(enrolment: &Enrolment, url: &str, print: bool) -> Result<(), Failure> {
     let file = enrolment.file.display();
     output::line(&format!("nobody has enrolled yet; the one-time token is in {file}"))?;
-    output::line(&format!("  nightlatch enrol --enrolment-file {file} --secret-out management-token"))?;
+    // So that the line works as it is, wherever this listens.
+    let url = if url == DEFAULT_URL { String::new() } else { format!(" --url {url}") };
+    output::line(&format!("  nightlatch enrol{url} --enrolment-file {file} --secret-out management-token"))?;
     if let Some(text) = enrolment.fresh.as_ref().filter(|_| print || stdout().is_terminal()) {
         output::line(&format!("enrolment token: {}", text.expose()))?;
     }

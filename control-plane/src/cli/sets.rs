@@ -5,7 +5,7 @@ use nightlatch_api::Set;
 
 use super::exit::Failure;
 use super::output;
-use super::remote::Remote;
+use super::remote::{Remote, set_or_only};
 
 /// Show the published key sets.
 #[derive(Debug, Args)]
@@ -22,8 +22,8 @@ enum Command {
     List,
     /// Show a set: its timing, its verifier, how far it has come.
     Show {
-        /// The set: `set_…`.
-        set: String,
+        /// The set: `set_…`; the workspace's only one when absent.
+        set: Option<String>,
     },
 }
 
@@ -45,7 +45,7 @@ impl Sets {
                 output::print(&table, "No sets.")
             }
             Command::Show { set } => {
-                let set = client.set(&set).await?;
+                let set = set_or_only(&client, set.as_deref()).await?;
                 if self.remote.json { output::json(&set) } else { facts(&set) }
             }
         }

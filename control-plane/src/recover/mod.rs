@@ -130,7 +130,7 @@ impl Recovery<'_> {
         let set = self.config.set.clone();
         let lease = if dry_run { None } else { Some(self.lead().await?) };
         let notes = notes::read(self.store, &self.config, self.beside.as_ref()).await?;
-        let reading = |bytes| (self.progress)("reading the published set", bytes, 0);
+        let reading = |bytes| (self.progress)("bytes read of the published set", bytes, 0);
         let published = Published::read(source, &notes.verifiers, &reading).await?;
         let head = &published.head;
         if head.set != set.as_str() {

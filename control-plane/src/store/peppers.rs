@@ -32,7 +32,10 @@ impl Holder {
     }
 }
 
-/// The edges of a set that have not been removed, with each of their instances.
+/// The edges of a set that have not been removed, with each of their instances, as it reported last.
+///
+/// A durable edge is one process at a time: an instance that has been silent since another of its edge began was ended by
+/// a restart, and what it held counts no more.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -40,7 +43,10 @@ pub async fn holders(read: &mut Read, set: &SetId) -> Result<Vec<Holder>, Error>
     Ok(sql!(
         read,
         "SELECT e.id AS edge, e.name, (e.class = 'durable') AS durable, i.instance, i.peppers FROM edges e \
-         LEFT JOIN edge_instances i ON i.edge_id = e.id WHERE e.set_id = $1 AND e.removed_at IS NULL \
+         LEFT JOIN edge_instances i ON i.edge_id = e.id AND NOT EXISTS (SELECT 1 FROM edge_instances n \
+         WHERE n.edge_id = i.edge_id AND ((n.instance = i.instance AND n.sequence > i.sequence) \
+         OR (e.class = 'durable' AND n.instance <> i.instance AND n.first_reported_at > i.reported_at))) \
+         WHERE e.set_id = $1 AND e.removed_at IS NULL \
          ORDER BY e.created_at, e.id, i.instance",
         set.as_str() => all Holder
     )?)

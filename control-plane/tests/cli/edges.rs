@@ -24,18 +24,7 @@ fn an_edge_lives_on_the_command_line() {
     assert_eq!(fs::metadata(&code).unwrap().permissions().mode() & 0o777, 0o600);
     // On the edge's machine: no token, only the code.
     let enrol = |out: &str| {
-        let arguments = [
-            "edge",
-            "enrol",
-            "--url",
-            &server.url,
-            "--code-file",
-            &code,
-            "--runtime",
-            "sidecar",
-            "--edge-version",
-            "1.0",
-        ];
+        let arguments = ["edge", "enrol", "--url", &server.url, "--code-file", &code, "--runtime", "sidecar"];
         run(nightlatch(&[&arguments[..], &["--secret-out", out]].concat()), "")
     };
     let enrolled = enrol(&credential).fine();
@@ -96,9 +85,10 @@ fn s3_10_a_receipt_is_kept_and_checked_offline() {
     let revoked = server.run(&["keys", "revoke", &id, "--reason", "leaked", "--yes", "--wait", "30"]).fine();
     assert!(revoked.out.contains("bound elapsed") && revoked.out.contains("0 of 0 durable edges"), "{revoked:?}");
     let file = server.path("receipt");
-    let shown = server.run(&["keys", "receipt", &id, "--out", &file, "--json"]).fine().json();
+    let note = server.path("trust-now");
+    let shown = server.run(&["keys", "receipt", &id, "--out", &file, "--trust-out", &note, "--json"]).fine().json();
     assert_eq!(shown["note"], fs::read_to_string(&file).unwrap());
-    let set = server.run(&["sets", "list", "--json"]).fine().json();
+    let set = server.run(&["sets", "show", "--json"]).fine().json();
     let verifier = set["verifier"].as_str().unwrap().to_owned();
     // Offline: no address, no token.
     let verify = |arguments: &[&str]| run(nightlatch(&[&["receipt", "verify"], arguments].concat()), "");
@@ -114,13 +104,18 @@ fn s3_10_a_receipt_is_kept_and_checked_offline() {
     assert!(refused.err.contains("signature does not fit"), "{refused:?}");
     let stranger = Signer::new("stranger", &[7; 32]).unwrap();
     verify(&[&file, "--verifier", &stranger.verifier().to_vkey()]).failed(1);
-    verify(&[&file]).failed(2);
+    let helpless = verify(&[&file]).failed(2);
+    assert!(helpless.err.contains("--verifier") && helpless.err.contains("--root"), "{helpless:?}");
     // A head is no receipt, whoever signed it.
     let set_id = set["id"].as_str().unwrap();
     let head = server.path(&format!("data/sets/{set_id}/head"));
     let refused = verify(&[&head, "--verifier", &verifier]).failed(1);
     assert!(refused.err.contains("no receipt"), "{refused:?}");
     // By way of the root: the signer has to be listed.
+    let kept = fs::read_to_string(&note).unwrap();
+    assert_eq!(kept, fs::read_to_string(server.path(&format!("data/sets/{set_id}/trust"))).unwrap());
+    let pinned = Trust::parse(&format!("{}\n", kept.split_once("\n\n").unwrap().0)).unwrap().roots[0].to_vkey();
+    verify(&[&file, "--root", &pinned, "--trust", &note]).fine();
     let root = Signer::new("root", &[9; 32]).unwrap();
     let trust = |set: &str, signers: Vec<Verifier>| Trust {
         set: set.to_owned(),

@@ -17,6 +17,8 @@ fn the_first_start_leaves_private_files_and_prints_no_secret() {
     let log = fs::read_to_string(server.path("log")).unwrap();
     assert!(log.contains("enrolment-token") && log.contains("listening on http://127.0.0.1:"), "{log}");
     assert!(!log.contains("nlo_live_"), "the output is no terminal: {log}");
+    // What it advises works as it is, also where it listens elsewhere than commands look.
+    assert!(log.contains(&format!("nightlatch enrol --url {} --enrolment-file", server.url)), "{log}");
 }
 
 #[test]

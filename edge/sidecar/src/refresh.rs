@@ -436,6 +436,8 @@ impl Refresher {
         }
         (self.etag, self.deny_etag) = (None, None);
         tracing::info!("the new configuration is in force");
+        // Somebody may be waiting to hear that this edge holds another pepper, or uses another credential.
+        self.shared.news.notify_one();
     }
 }
 

@@ -6,7 +6,9 @@ use nightlatch_gate::headers::signature::{OriginKey, verify_signature};
 use nightlatch_keyset::Status;
 use nightlatch_tests::clock::now_ms;
 use nightlatch_tests::origin::Received;
-use reqwest::{Method, RequestBuilder};
+use reqwest::{Method, RequestBuilder, Version};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 use crate::stand::{ORIGIN_KEY, Stand};
 
@@ -93,6 +95,26 @@ async fn answers_come_back_as_they_are() -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// The version of HTTP that an origin speaks goes no further: the client's connection is another.
+#[tokio::test]
+async fn an_old_origin_is_answered_for_in_the_version_of_today() -> Result<()> {
+    let origin = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", origin.local_addr()?);
+    let answering = tokio::spawn(async move {
+        let (mut connection, _) = origin.accept().await?;
+        let mut head = vec![0; 4096];
+        let _ = connection.read(&mut head).await?;
+        // Its body ends with its connection.
+        connection.write_all(b"HTTP/1.0 200 OK\r\n\r\nfrom of old").await
+    });
+    let stand = Stand::start(|_| Ok(()), |config| config.setting("origin", url)).await?;
+    let answer = request(&stand, Method::GET, "/status").bearer_auth(stand.key.expose()).send().await?;
+    ensure!(answer.version() == Version::HTTP_11 && answer.status() == 200, "{answer:?}");
+    ensure!(answer.text().await? == "from of old");
+    answering.await??;
+    Ok(())
 }
 
 #[tokio::test]

@@ -105,6 +105,8 @@ pub(super) async fn answer(
     }
     remove_hop_by_hop(response.headers_mut());
     answer::announce(response.headers_mut(), &pass.announcement);
+    // Which version the origin speaks is its own connection's affair.
+    *response.version_mut() = Version::HTTP_11;
     Ok(response.map(|body| Passing::stream(body, end)))
 }
 
