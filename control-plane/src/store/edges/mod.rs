@@ -11,7 +11,7 @@ use sqlx::FromRow;
 
 pub(crate) use credential::is_first_use;
 pub use credential::{Rotated, first_use, rotate};
-pub use report::{Applied, EdgeInstance, Facts, Report, Taken, forget_silent, instances, report};
+pub use report::{Applied, EdgeInstance, Facts, Report, Taken, forget_silent, instances, report, without_trust};
 
 use super::audit::{self, Draft, Target};
 use super::select::{Direction, Select};

@@ -15,6 +15,8 @@ use crate::store::{Error, Read, Tx, dialect, workspaces};
 const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1000;
 /// How long it is remembered when an edge said what, beyond the largest bound, milliseconds.
 const MARKS_MS: i64 = 60 * 60 * 1000;
+/// How lately an instance reported that still counts when the key that signs is to be replaced, milliseconds.
+const HEARD_LATELY_MS: i64 = 60 * 60 * 1000;
 /// Sightings in one statement.
 const CHUNK: usize = 500;
 
@@ -211,6 +213,18 @@ pub(super) async fn count_since(read: &mut Read, edges: &[&str], since: i64) -> 
     select.value(since).push(" AND edge_id IN (").list(edges.iter().copied()).push(") GROUP BY edge_id");
     let rows: Vec<(String, i64)> = select.fetch(read).await?;
     Ok(rows.into_iter().collect())
+}
+
+/// How many instances serve the set and hold no trust note, of those that reported within an hour: they believe the key
+/// that signs now, and no other.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn without_trust(read: &mut Read, set: &SetId) -> Result<i64, Error> {
+    let since = read.now().await? - HEARD_LATELY_MS;
+    let sql = "SELECT COUNT(*) FROM edge_instances i LEFT JOIN edges e ON e.id = i.edge_id WHERE i.set_id = $1 \
+               AND i.reported_at >= $2 AND i.applied_version IS NOT NULL AND i.trust IS NULL AND e.removed_at IS NULL";
+    Ok(sql!(read, sql, set.as_str(), since => one (i64,))?.0)
 }
 
 /// Forgets instances that have not reported for a day, for isolates come and go, and marks that no open receipt needs.
