@@ -44,7 +44,8 @@ pub(super) enum Edge {
     /// Make a new credential for an edge. The old one works until the new one is used, or the overlap ends.
     #[command(after_help = edges::ROTATE)]
     Rotate(edges::Rotate),
-    /// Remove an edge for ever: its credentials end at once, and receipts no longer wait for it.
+    /// Remove an edge for ever: its credentials end at once. Receipts no longer count it, and until the bound has
+    /// passed for what it holds, none is confirmed without its word.
     Remove(edges::Remove),
 }
 
