@@ -228,7 +228,7 @@ pub async fn without_trust(read: &mut Read, set: &SetId) -> Result<i64, Error> {
 }
 
 /// Forgets instances that have not reported for a day, for isolates come and go, and marks that no open receipt needs.
-/// The last instance of an edge and the last mark of an instance stay. To be called now and then.
+/// The last instance of an edge and the last mark of a remembered instance stay. To be called now and then.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -246,9 +246,11 @@ pub async fn forget_silent(tx: &mut Tx) -> Result<u64, Error> {
     )?;
     let marks = sql!(
         tx,
-        "DELETE FROM edge_marks WHERE at < $1 AND EXISTS (SELECT 1 FROM edge_marks n WHERE n.set_id = edge_marks.set_id \
+        "DELETE FROM edge_marks WHERE at < $1 AND (EXISTS (SELECT 1 FROM edge_marks n WHERE n.set_id = edge_marks.set_id \
          AND n.edge_id = edge_marks.edge_id AND n.instance = edge_marks.instance \
-         AND (n.incarnation, n.version) > (edge_marks.incarnation, edge_marks.version))",
+         AND (n.incarnation, n.version) > (edge_marks.incarnation, edge_marks.version)) \
+         OR NOT EXISTS (SELECT 1 FROM edge_instances i WHERE i.edge_id = edge_marks.edge_id \
+         AND i.instance = edge_marks.instance))",
         now - MARKS_MS - bound => execute
     )?;
     Ok(instances + marks)
