@@ -115,6 +115,9 @@ pub(super) async fn enrol(
         request_id: request_id(&extensions),
         source: source(&extensions),
     };
+    if !edges::awaits(&mut app.store().read().await?, &enrolment.code).await? {
+        return Err(Code::EdgeCodeInvalid.into());
+    }
     let credential = tokens::mint(TokenKind::Edge, app.store().now().await?);
     let new = credential_of(&credential);
     let enrolled = app

@@ -149,6 +149,17 @@ pub struct Enrolment {
     pub source: Option<String>,
 }
 
+/// Whether a code could be exchanged now: asked first, it keeps those who guess from the one place where all write.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn awaits(read: &mut Read, code: &Digest) -> Result<bool, Error> {
+    let now = read.now().await?;
+    let sql = "SELECT COUNT(*) FROM edges WHERE code_digest = $1 AND enrolled_at IS NULL AND removed_at IS NULL \
+               AND code_expires_at > $2";
+    Ok(sql!(read, sql, code.as_bytes().as_slice(), now => one (i64,))?.0 > 0)
+}
+
 /// Exchanges a one-time code, once, for a credential. `mint` makes it for the edge whose code it is. Workspace and set are
 /// the edge's own.
 ///
