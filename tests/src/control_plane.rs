@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use nightlatch_api::client::Client;
 use nightlatch_api::{Secret, Set};
+use nightlatch_keyset::Trust;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
@@ -267,6 +268,19 @@ impl ControlPlane {
         let path = self.data_dir.join("secrets/pepper");
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         Ok(text.trim_end().to_owned())
+    }
+
+    /// The set's root key, as edges pin it.
+    ///
+    /// # Errors
+    /// When the trust note is not published, or lists other than one.
+    pub fn root(&self) -> Result<String> {
+        let path = self.published().join("trust");
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let (statement, _) = text.rsplit_once("\n\n").context("a note")?;
+        let trust = Trust::parse(&format!("{statement}\n")).map_err(|error| anyhow!("the trust note: {error}"))?;
+        let [root] = trust.roots.as_slice() else { bail!("the trust note lists {} roots", trust.roots.len()) };
+        Ok(root.to_vkey())
     }
 
     /// Everything it has logged so far, over all restarts.

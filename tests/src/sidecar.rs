@@ -49,8 +49,11 @@ impl SidecarConfig {
         let mut config = Self::new()
             .setting("set", variable("NIGHTLATCH_SET")?)
             .setting("source", variable("NIGHTLATCH_SOURCE")?)
-            .verifier(variable("NIGHTLATCH_VERIFIER")?)
             .secret("peppers_file", variable("NIGHTLATCH_PEPPERS")?);
+        config = match worker.variables().get("NIGHTLATCH_ROOT") {
+            Some(root) => config.root(root),
+            None => config.verifier(variable("NIGHTLATCH_VERIFIER")?),
+        };
         for (variable, setting) in [("NIGHTLATCH_REPORT_URL", "report_url"), ("NIGHTLATCH_ORIGIN", "origin")] {
             if let Some(value) = worker.variables().get(variable).filter(|value| value.as_str() != "verdict") {
                 config = config.setting(setting, value);

@@ -208,7 +208,7 @@ async fn published(control_plane: &ControlPlane, keys: u64) -> Result<()> {
 /// `nightlatch sync` from the control plane.
 fn command(control_plane: &ControlPlane) -> Result<std::process::Command> {
     let mut command = control_plane.command()?;
-    command.arg("sync").arg("--verifier").arg(&control_plane.set().verifier);
+    command.arg("sync").arg("--root").arg(control_plane.root()?);
     command.arg("--source").arg(format!("{}/v1/sets/{}", control_plane.url(), control_plane.set().id));
     Ok(command)
 }

@@ -60,13 +60,17 @@ impl Caller {
         if !token.is_usable(now) {
             return Err(Code::TokenInvalid.into());
         }
-        if let (Some((edge, _)), true) = (&token.edge, edges::is_first_use(&token)) {
+        let caller = Self { token, request_id: request_id(extensions), source: source(extensions), now };
+        let token = &caller.token;
+        if let (Some((edge, _)), true) = (&token.edge, edges::is_first_use(token)) {
             // Before the request: the credential it replaces works no longer than that.
-            let (edge, id) = (edge.clone(), token.id.clone());
+            let (context, edge, id) = (caller.context(), edge.clone(), token.id.clone());
             app.store()
-                .write::<_, Error, _>(move |tx| Box::pin(async move { edges::first_use(tx, &edge, &id).await }))
+                .write::<_, Error, _>(move |tx| {
+                    Box::pin(async move { edges::first_use(tx, &context, &edge, &id).await })
+                })
                 .await?;
-        } else if tokens::wants_touch(&token, now) {
+        } else if tokens::wants_touch(token, now) {
             let (store, id) = (app.store().clone(), token.id.clone());
             // Beside the request: nobody waits for a note of when a token was used.
             tokio::spawn(async move {
@@ -77,7 +81,7 @@ impl Caller {
                 }
             });
         }
-        Ok(Self { token, request_id: request_id(extensions), source: source(extensions), now })
+        Ok(caller)
     }
 }
 

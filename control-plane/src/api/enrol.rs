@@ -47,6 +47,9 @@ pub(super) async fn enrol(
         return Err(Code::EnrolmentInvalid.into());
     }
     let digest = Digest::of(text);
+    if !enrolment::awaits(&mut app.store().read().await?, &digest).await? {
+        return Err(Code::EnrolmentInvalid.into());
+    }
     let minted = tokens::mint(TokenKind::Management, app.store().now().await?);
     let new = tokens::management("enrolment", &minted);
     let (request_id, source) = (request_id(&extensions), source(&extensions));

@@ -5,7 +5,6 @@
 //! at the directory, and where another process keeps that, at the database's row.
 
 use std::collections::HashMap;
-use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,9 +21,10 @@ use super::App;
 use super::caller::Caller;
 use super::params::Id;
 use super::refused::Refused;
-use super::sets::{directory, readable, unreadable};
+use super::sets::{note_in, readable};
 use crate::domain::SetId;
 use crate::publisher::Role;
+use crate::publisher::directory::HEAD;
 use crate::store::workspaces;
 
 /// The longest wait.
@@ -164,11 +164,7 @@ pub(super) fn tag(text: &[u8]) -> String {
 /// The head in the directory: a head counts once its files are in place. The row stands in where the directory is another
 /// machine's.
 async fn read(app: &App, set: &SetId, publishes: bool) -> Result<Vec<u8>, Refused> {
-    let file = match tokio::fs::read(directory(app, set).head_path()).await {
-        Ok(text) => Some(text),
-        Err(error) if error.kind() == ErrorKind::NotFound => None,
-        Err(error) => return Err(unreadable(&error)),
-    };
+    let file = note_in(app, set, HEAD).await?.map(String::into_bytes);
     if let (Some(text), true) = (&file, publishes) {
         return Ok(text.clone());
     }

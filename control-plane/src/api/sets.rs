@@ -1,5 +1,6 @@
 //! `/v1/sets`: what edges and the sync job read.
 
+use std::fmt;
 use std::io::ErrorKind;
 
 use axum::body::Body;
@@ -11,6 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use nightlatch_api as api;
 use nightlatch_api::{Code, Page, Problem, PublishedHead};
 use nightlatch_keyset::FileName;
+use nightlatch_keyset::note::MAX_NOTE_LEN;
 use tokio_util::io::ReaderStream;
 
 use super::caller::Caller;
@@ -20,6 +22,8 @@ use super::time::from_ms;
 use super::{App, head};
 use crate::domain::SetId;
 use crate::publisher::SetDirectory;
+use crate::publisher::directory::{DENY, TRUST};
+use crate::store::trust as trust_notes;
 use crate::store::workspaces::{self, Set};
 
 /// Lists the workspace's sets.
@@ -78,7 +82,13 @@ pub(super) async fn trust(
     Id(id): Id<SetId>,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
-    note(&app, &caller, &id, &headers, "trust", "trust note").await
+    readable(&app, &caller, &id).await?;
+    let note = match note_in(&app, &id, TRUST).await? {
+        // The row stands in where the directory is another machine's, as it does for the head.
+        None => trust_notes::latest(&mut app.store().read().await?, &id).await?.map(|row| row.note),
+        note => note,
+    };
+    answer(note.ok_or_else(|| missing("trust note"))?, &headers)
 }
 
 /// Reads the deny note of a set: digests of keys that edges refuse whatever their set says.
@@ -101,25 +111,23 @@ pub(super) async fn deny(
     Id(id): Id<SetId>,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
-    note(&app, &caller, &id, &headers, "deny", "deny note").await
+    readable(&app, &caller, &id).await?;
+    answer(note_in(&app, &id, DENY).await?.ok_or_else(|| missing("deny note"))?, &headers)
 }
 
-/// A note beside the head.
-async fn note(
-    app: &App,
-    caller: &Caller,
-    id: &SetId,
-    headers: &HeaderMap,
-    file: &str,
-    what: &str,
-) -> Result<Response, Refused> {
-    readable(app, caller, id).await?;
-    let text = match tokio::fs::read(directory(app, id).path().join(file)).await {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Err(missing(what)),
-        Err(error) => return Err(unreadable(&error)),
-    };
-    let tag = HeaderValue::from_str(&head::tag(&text)).expect("hex and quotes can be sent");
+/// The head or a note beside it, in the set's directory; `None` where there is none.
+pub(super) async fn note_in(app: &App, set: &SetId, name: &'static str) -> Result<Option<String>, Refused> {
+    let directory = directory(app, set);
+    let read = tokio::task::spawn_blocking(move || directory.note(name)).await;
+    let note = read.map_err(|error| unreadable(&error))?.map_err(|error| unreadable(&error))?;
+    if note.as_ref().is_some_and(|note| note.len() > MAX_NOTE_LEN) {
+        return Err(unreadable(&format_args!("{name} is longer than a note can be")));
+    }
+    Ok(note)
+}
+
+fn answer(text: String, headers: &HeaderMap) -> Result<Response, Refused> {
+    let tag = HeaderValue::from_str(&head::tag(text.as_bytes())).expect("hex and quotes can be sent");
     let common = [(ETAG, tag.clone()), (CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
     if head::knows(headers, &tag) {
         return Ok((StatusCode::NOT_MODIFIED, common).into_response());
@@ -181,11 +189,11 @@ async fn own(app: &App, caller: &Caller, id: &SetId) -> Result<Set, Refused> {
     Ok(workspaces::set(&mut app.store().read().await?, caller.workspace(), id).await?)
 }
 
-pub(super) fn directory(app: &App, set: &SetId) -> SetDirectory {
+fn directory(app: &App, set: &SetId) -> SetDirectory {
     SetDirectory::new(app.sets_dir().join(set.as_str()))
 }
 
-pub(super) fn unreadable(error: &std::io::Error) -> Refused {
+fn unreadable(error: &dyn fmt::Display) -> Refused {
     tracing::error!(%error, "a published file cannot be read");
     Refused::new(Code::Internal)
 }

@@ -44,7 +44,8 @@ pub(super) enum Edge {
     /// Make a new credential for an edge. The old one works until the new one is used, or the overlap ends.
     #[command(after_help = edges::ROTATE)]
     Rotate(edges::Rotate),
-    /// Remove an edge for ever: its credentials end at once, and receipts no longer wait for it.
+    /// Remove an edge for ever: its credentials end at once. Receipts no longer count it, and until the bound has
+    /// passed for what it holds, none is confirmed without its word.
     Remove(edges::Remove),
 }
 
@@ -147,9 +148,9 @@ impl EdgeConfig {
             let place = self.data_dir.display();
             return Err(Failure::other(format!("{place} does not hold pepper {}, which the set uses", set.pepper)));
         }
+        let believed = Believed::of(&client, &set).await?;
         if matches!(self.runtime, Runtime::Sidecar) {
-            let roots = roots(&client, &set.id).await?;
-            return self.sidecar(&set, &roots, &peppers);
+            return self.sidecar(&set, &believed, &peppers);
         }
         let token = match self.mint_token {
             Some(name) => {
@@ -160,12 +161,16 @@ impl EdgeConfig {
             None => None,
         };
         let url = self.remote.url();
+        let (believed, keys) = match &believed {
+            Believed::Roots(keys) => ("NIGHTLATCH_ROOT", keys),
+            Believed::Signer(keys) => ("NIGHTLATCH_VERIFIER", keys),
+        };
         let variables = serde_json::json!({
             "NIGHTLATCH_SET": set.id,
             "NIGHTLATCH_SOURCE": self.source.unwrap_or_else(|| format!("{url}/v1/sets/{}", set.id)),
             "NIGHTLATCH_REPORT_URL": format!("{url}/v1/edges/reports"),
             "NIGHTLATCH_ORIGIN": self.origin.unwrap_or_else(|| "https://origin.example.com".to_owned()),
-            "NIGHTLATCH_VERIFIER": set.verifier,
+            believed: keys.join(","),
         });
         let mut hidden = serde_json::Map::new();
         hidden.insert(
@@ -205,7 +210,7 @@ impl EdgeConfig {
     }
 
     /// Prints a sidecar's configuration file.
-    fn sidecar(&self, set: &Set, roots: &[String], peppers: &[Zeroizing<String>]) -> Result<(), Failure> {
+    fn sidecar(&self, set: &Set, believed: &Believed, peppers: &[Zeroizing<String>]) -> Result<(), Failure> {
         if self.mint_token.is_some() || self.secrets_out.is_some() {
             return Err(Failure::usage(
                 "a sidecar enrols for its credential (`nightlatch edge add`, `nightlatch edge enrol`), and --peppers-out \
@@ -221,9 +226,10 @@ impl EdgeConfig {
         }
         let url = self.remote.url();
         let peppers_file = self.peppers_out.clone().unwrap_or_else(|| PathBuf::from("/etc/nightlatch/peppers"));
-        // Without a trust note there is no root to believe: the key that signs heads is pinned itself.
-        let (field, pinned) =
-            if roots.is_empty() { ("verifiers", std::slice::from_ref(&set.verifier)) } else { ("roots", roots) };
+        let (field, pinned) = match believed {
+            Believed::Roots(keys) => ("roots", keys),
+            Believed::Signer(keys) => ("verifiers", keys),
+        };
         let source = self.source.clone().unwrap_or_else(|| format!("{url}/v1/sets/{}", set.id));
         let text = |value: String| serde_json::Value::from(value);
         let mut settings = vec![
@@ -231,7 +237,7 @@ impl EdgeConfig {
             ("mode", text(self.mode.as_str().to_owned())),
             ("set", text(set.id.clone())),
             ("source", text(source)),
-            (field, pinned.into()),
+            (field, pinned.clone().into()),
             ("state_dir", text(self.state_dir.display().to_string())),
             ("poll_ms", 1000.into()),
             ("report_url", text(format!("{url}/v1/edges/reports"))),
@@ -260,14 +266,23 @@ impl EdgeConfig {
     }
 }
 
-/// The root keys of a set; none where it has no trust note.
-async fn roots(client: &Client, set: &str) -> Result<Vec<String>, Failure> {
-    let note = match client.trust(set).await {
-        Err(error) if error.is(Code::NotFound) => return Ok(Vec::new()),
-        other => other?,
-    };
-    let text = String::from_utf8_lossy(&note).into_owned();
-    let listed = text.rsplit_once("\n\n").map(|(text, _)| Trust::parse(&format!("{text}\n")));
-    let trust = listed.and_then(Result::ok).ok_or_else(|| Failure::other("the set's trust note cannot be read"))?;
-    Ok(trust.roots.iter().map(Verifier::to_vkey).collect())
+/// Whom an edge is to believe.
+enum Believed {
+    /// The roots: their trust note says whose heads count, and edges follow it when a head-signing key is replaced.
+    Roots(Vec<String>),
+    /// The key that signs heads itself, where the set has no trust note. Every edge has to be told of the next one.
+    Signer(Vec<String>),
+}
+
+impl Believed {
+    async fn of(client: &Client, set: &Set) -> Result<Self, Failure> {
+        let note = match client.trust(&set.id).await {
+            Err(error) if error.is(Code::NotFound) => return Ok(Self::Signer(vec![set.verifier.clone()])),
+            other => other?,
+        };
+        let text = String::from_utf8_lossy(&note).into_owned();
+        let listed = text.rsplit_once("\n\n").map(|(text, _)| Trust::parse(&format!("{text}\n")));
+        let trust = listed.and_then(Result::ok).ok_or_else(|| Failure::other("the set's trust note cannot be read"))?;
+        Ok(Self::Roots(trust.roots.iter().map(Verifier::to_vkey).collect()))
+    }
 }

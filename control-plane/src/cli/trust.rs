@@ -12,7 +12,7 @@ use super::exit::Failure;
 use super::home::{Home, Opened};
 use super::output;
 use crate::secrets::{Keyring, head_signer, read_seed, root_signer};
-use crate::store::publication;
+use crate::store::{edges, publication};
 use crate::trust::{self, Standing, put_into_force, sign, standing};
 
 const EXAMPLES: &str = "\
@@ -220,6 +220,19 @@ impl Place {
         Ok((next, keys))
     }
 
+    /// Says so where edges would not learn of another key.
+    async fn warn_of_pinned(&self) -> Result<(), Failure> {
+        let mut read = self.opened.store.read().await.map_err(trust::Error::from)?;
+        let count = edges::without_trust(&mut read, &self.opened.set).await.map_err(trust::Error::from)?;
+        if count > 0 {
+            eprintln!(
+                "warning: {count} running edges report no trust note: they pin the key that signs now and will refuse the \
+                 heads of another. Give them the root key that `nightlatch edge config` prints."
+            );
+        }
+        Ok(())
+    }
+
     /// Signs the note and puts it into force.
     async fn conclude(self, change: &Change, next: Note, why: &'static str) -> Result<(), Failure> {
         let note = sign(&next, &self.standing.trust.roots, &self.keys.roots)?;
@@ -269,6 +282,7 @@ impl Rotate {
         let place = Place::open(&self.change.common, self.change.root_key.as_deref()).await?;
         // Who may sign is known before a key is made.
         sign(&place.standing.next(), &place.standing.trust.roots, &place.keys.roots)?;
+        place.warn_of_pinned().await?;
         if self.change.dry_run {
             let what = if self.compromised { "alone, from the next epoch on" } else { "beside those there are" };
             return output::line(&format!(

@@ -39,6 +39,16 @@ pub async fn is_open(read: &mut Read, workspace: &WorkspaceId) -> Result<bool, E
     Ok(open > 0)
 }
 
+/// Whether this one could be exchanged now: asked first, it keeps those who guess from the one place where all write.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn awaits(read: &mut Read, digest: &Digest) -> Result<bool, Error> {
+    let now = read.now().await?;
+    let sql = "SELECT COUNT(*) FROM enrolments WHERE digest = $1 AND used_at IS NULL AND expires_at > $2";
+    Ok(sql!(read, sql, digest.as_bytes().as_slice(), now => one (i64,))?.0 > 0)
+}
+
 /// Exchanges an enrolment token, once, for a token. The workspace is the enrolment's own.
 ///
 /// # Errors

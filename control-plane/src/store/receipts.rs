@@ -63,6 +63,11 @@ pub(super) async fn open(tx: &mut Tx, key: &Key, at: i64) -> Result<(), Error> {
     Ok(())
 }
 
+/// Notes the clock after the commit, once. Whoever does so to several goes by key, then by set: two that do it at once in
+/// orders of their own would wait for each other.
+const NOTE_COMMIT: &str =
+    "UPDATE receipts SET committed_by = $3 WHERE set_id = $1 AND key_id = $2 AND committed_by IS NULL";
+
 /// Notes that a revocation is committed: to be called once its mutation has returned. Returns the earliest such note,
 /// unix milliseconds; `None` where the key has no receipts.
 ///
@@ -70,8 +75,12 @@ pub(super) async fn open(tx: &mut Tx, key: &Key, at: i64) -> Result<(), Error> {
 /// [`Error::Database`].
 pub async fn note_commit(tx: &mut Tx, workspace: &WorkspaceId, key: &KeyId) -> Result<Option<i64>, Error> {
     let now = tx.now().await?;
-    let sql = "UPDATE receipts SET committed_by = $3 WHERE workspace_id = $1 AND key_id = $2 AND committed_by IS NULL";
-    sql!(tx, sql, workspace.as_str(), key.as_str(), now => execute)?;
+    let sql = "SELECT set_id FROM receipts WHERE workspace_id = $1 AND key_id = $2 AND committed_by IS NULL";
+    let mut sets = sql!(tx, sql, workspace.as_str(), key.as_str() => all (String,))?;
+    sets.sort();
+    for (set,) in sets {
+        sql!(tx, NOTE_COMMIT, set.as_str(), key.as_str(), now => execute)?;
+    }
     let sql = "SELECT MIN(committed_by) FROM receipts WHERE workspace_id = $1 AND key_id = $2";
     Ok(sql!(tx, sql, workspace.as_str(), key.as_str() => one (Option<i64>,))?.0)
 }
@@ -184,7 +193,7 @@ pub struct Unnoted {
     number: i64,
 }
 
-/// Receipts of committed revocations that nobody has noted yet, the oldest first: no clock after their commit, or no
+/// Receipts of committed revocations that nobody has noted yet, a few hundred at most: no clock after their commit, or no
 /// version. What is in this snapshot is committed.
 ///
 /// # Errors
@@ -207,9 +216,10 @@ pub async fn unnoted(read: &mut Read) -> Result<Vec<Unnoted>, Error> {
 /// [`Error::Database`].
 pub async fn note(tx: &mut Tx, unnoted: &[Unnoted]) -> Result<u64, Error> {
     let now = tx.now().await?;
-    for Unnoted { set, key, number } in unnoted {
-        let sql = "UPDATE receipts SET committed_by = $3 WHERE set_id = $1 AND key_id = $2 AND committed_by IS NULL";
-        sql!(tx, sql, set.as_str(), key.as_str(), now => execute)?;
+    let mut ordered: Vec<_> = unnoted.iter().collect();
+    ordered.sort_by(|a, b| (&a.key, &a.set).cmp(&(&b.key, &b.set)));
+    for Unnoted { set, key, number } in ordered {
+        sql!(tx, NOTE_COMMIT, set.as_str(), key.as_str(), now => execute)?;
         let number = u32::try_from(*number).map_err(|_| Error::Corrupt("key number"))?;
         if let Some(mark) = numbered(tx, &SetId::from_stored(set.clone()), number).await? {
             let sql = "UPDATE receipts SET incarnation = $3, version = $4 WHERE set_id = $1 AND key_id = $2 \

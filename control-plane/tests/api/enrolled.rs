@@ -6,7 +6,9 @@ use nightlatch_api::{
     CreateEdge, CreatedEdge, EdgeClass, EdgeReport, EdgeState, EnrolEdge, PageQuery, ReceiptState, RevokeKey,
     RotateCredential, Secret,
 };
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
+use sqlx::{Connection as _, Executor as _, SqliteConnection};
 
 use crate::app::TestApp;
 use crate::durable::FakeEdge;
@@ -61,6 +63,45 @@ async fn an_edge_enrols_once_with_its_code(app: TestApp) {
     assert_eq!((edge.state, edge.runtime.as_deref()), (EdgeState::Active, Some("sidecar")));
     let tokens = app.client.list_tokens(&PageQuery::default()).await.unwrap().items;
     assert!(tokens.iter().any(|token| token.edge.as_deref() == Some(id)));
+    app.stop().await;
+}
+
+on_both!(whom_to_believe_does_not_depend_on_a_file);
+async fn whom_to_believe_does_not_depend_on_a_file(app: TestApp) {
+    let (created, other) = (create(&app).await, create(&app).await);
+    let sets = app.data.path().join("data/sets").join(&app.set.id);
+    app.server.publisher().flush().await.unwrap();
+    let path = format!("/v1/sets/{}/trust", app.set.id);
+    let trust = app.get(&path).send().await.text;
+    std::fs::remove_file(sets.join("trust")).unwrap();
+    assert_eq!(app.get(&path).send().await.text, trust, "the row stands in");
+    let roots = enrol(&app, created.code.expose()).await.json()["config"]["roots"].clone();
+    let root = roots[0].as_str().unwrap();
+    assert!(roots.as_array().unwrap().len() == 1 && trust.contains(&format!("\nroot {root}\n")), "{roots}: {trust}");
+    // Where it cannot be said whom to believe, the code is not used up.
+    app.sql("UPDATE trust_notes SET note = 'x' || note").await;
+    assert_eq!(enrol(&app, other.code.expose()).await.status, 500);
+    app.sql("UPDATE trust_notes SET note = substr(note, 2)").await;
+    assert_eq!(enrol(&app, other.code.expose()).await.status, 201);
+    // What is longer than any note is not read whole.
+    std::fs::write(sets.join("deny"), vec![b'x'; 1 << 20]).unwrap();
+    app.get(&format!("/v1/sets/{}/deny", app.set.id)).send().await.is_problem(500, "internal");
+    app.stop().await;
+}
+
+/// Who holds nothing does not get in the way of those who write.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_used_code_is_refused_while_somebody_writes() {
+    let app = TestApp::sqlite().await;
+    let created = create(&app).await;
+    assert_eq!(enrol(&app, created.code.expose()).await.status, 201);
+    let used = app.server.enrolment().unwrap().fresh.as_ref().unwrap().expose().to_owned();
+    let mut writer = SqliteConnection::connect(app.config.store_url().expose_secret()).await.unwrap();
+    writer.execute("BEGIN IMMEDIATE").await.unwrap();
+    enrol(&app, created.code.expose()).await.is_problem(401, "edge_code_invalid");
+    let first = app.post("/v1/enrol", json!({ "token": used })).without_token().send().await;
+    first.is_problem(401, "enrolment_invalid");
+    writer.execute("ROLLBACK").await.unwrap();
     app.stop().await;
 }
 
@@ -130,9 +171,25 @@ async fn c5_a_credential_changes_over_without_a_refused_call(app: TestApp) {
     edge.follow(&app).await;
     assert_eq!(opens(&app, &old).await, 401);
     assert_eq!(opens(&app, &edge.credential).await, 200);
+    let entry = |action: &'static str| {
+        let call = app.get("/v1/audit");
+        let id = edge.id.clone();
+        async move {
+            let rows = call.send().await.json();
+            let of_edge = |row: &&Value| row["action"] == action && row["target"]["id"] == json!(id);
+            rows["items"].as_array().unwrap().iter().find(of_edge).cloned().unwrap_or_default()
+        }
+    };
+    let (rotation, taken) = (entry("edge.credential_rotated").await, entry("edge.credential_taken_up").await);
+    assert_eq!(taken["actor"]["id"], rotation["after"]["token"], "{taken}");
+    assert_eq!(taken["after"]["token"], rotation["after"]["token"]);
+    assert_eq!(taken["after"]["ended"], json!([rotation["after"]["old_token"]]), "{rotation}");
     // A new one that is lost does no harm: the one in use goes on, and another can be made.
     let lost = app.client.rotate_edge_credential(&edge.id, &rotate(3600)).await.unwrap();
-    let next = app.client.rotate_edge_credential(&edge.id, &rotate(3600)).await.unwrap();
+    let next = app.client.rotate_edge_credential(&edge.id, &rotate(7200)).await.unwrap();
+    assert_eq!(next.old_ends_by, lost.old_ends_by, "an end once set is not put off");
+    let rotation = entry("edge.credential_rotated").await;
+    assert_eq!(rotation["after"]["ended"].as_array().unwrap().len(), 1, "{rotation}");
     assert_eq!(opens(&app, &lost.credential).await, 401, "ended by the next rotation");
     assert_eq!(opens(&app, &edge.credential).await, 200);
     // Without use the overlap ends the old one.

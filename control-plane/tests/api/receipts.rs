@@ -287,16 +287,33 @@ async fn two_processes_with_one_credential_both_have_to_confirm(app: TestApp) {
     app.stop().await;
 }
 
-on_both!(a_removed_edge_is_named_and_not_waited_for);
-async fn a_removed_edge_is_named_and_not_waited_for(app: TestApp) {
+on_both!(a_removed_edge_is_named_and_confirms_nothing);
+async fn a_removed_edge_is_named_and_confirms_nothing(app: TestApp) {
     let (mut one, two) = (FakeEdge::durable(&app, "one").await, FakeEdge::durable(&app, "two").await);
     let key = published(&app).await;
     one.follow(&app).await;
     assert_eq!(receipt(&app, &key).await.state, ReceiptState::Pending);
     app.client.remove_edge(&two.id).await.unwrap();
+    // Its credential has ended; what it holds, it may serve for a bound.
+    let open = receipt(&app, &key).await;
+    assert_eq!((open.state, open.counted, open.proven), (ReceiptState::Pending, 1, 1));
+    assert!(open.edges.iter().any(|edge| edge.id == two.id && edge.state == EdgeProof::Removed));
+    app.sql(&format!("UPDATE edges SET removed_at = removed_at - 600000 WHERE id = '{}'", two.id)).await;
     let done = receipt(&app, &key).await;
-    assert_eq!((done.state, done.counted), (ReceiptState::Confirmed, 1));
-    assert!(done.edges.iter().any(|edge| edge.id == two.id && edge.state == EdgeProof::Removed));
+    assert_eq!((done.state, done.counted, done.edges.len()), (ReceiptState::Confirmed, 1, 1));
+    app.stop().await;
+}
+
+on_both!(an_edge_that_confirmed_and_was_removed_holds_nothing_up);
+async fn an_edge_that_confirmed_and_was_removed_holds_nothing_up(app: TestApp) {
+    let (mut one, mut two) = (FakeEdge::durable(&app, "one").await, FakeEdge::durable(&app, "two").await);
+    let key = published(&app).await;
+    two.follow(&app).await;
+    app.client.remove_edge(&two.id).await.unwrap();
+    assert_eq!(receipt(&app, &key).await.state, ReceiptState::Pending, "one has said nothing");
+    one.follow(&app).await;
+    let done = receipt(&app, &key).await;
+    assert_eq!((done.state, done.counted, done.proven), (ReceiptState::Confirmed, 1, 1));
     app.stop().await;
 }
 

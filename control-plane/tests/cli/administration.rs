@@ -3,7 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::program::Server;
+use nightlatch_api::client::Client;
+use nightlatch_api::{AppliedState, EdgeReport};
+use nightlatch_keyset::Trust;
+
+use crate::program::{Server, nightlatch, run};
 
 #[test]
 fn s0_15_a_secret_goes_to_a_terminal_a_private_file_or_json_and_nowhere_else() {
@@ -154,10 +158,31 @@ fn an_edges_variables_and_secrets_are_told_apart() {
     assert!(token.starts_with("nle_live_"));
     assert_eq!(peppers, fs::read_to_string(server.path("data/secrets/pepper")).unwrap().trim());
     assert!(!printed.out.contains(peppers) && !printed.out.contains(token), "{printed:?}");
-    for name in
-        ["NIGHTLATCH_SET", "NIGHTLATCH_SOURCE", "NIGHTLATCH_REPORT_URL", "NIGHTLATCH_ORIGIN", "NIGHTLATCH_VERIFIER"]
+    for name in ["NIGHTLATCH_SET", "NIGHTLATCH_SOURCE", "NIGHTLATCH_REPORT_URL", "NIGHTLATCH_ORIGIN", "NIGHTLATCH_ROOT"]
     {
         assert!(printed.out.contains(name), "{name}: {printed:?}");
     }
     assert_eq!(fs::metadata(&secrets).unwrap().permissions().mode() & 0o777, 0o600);
+    // What edges pin outlives the key that signs: it is the root that the trust note lists.
+    let trust = fs::read_to_string(server.path(&format!("data/sets/{}/trust", set["id"].as_str().unwrap()))).unwrap();
+    let trust = Trust::parse(&format!("{}\n", trust.rsplit_once("\n\n").unwrap().0)).unwrap();
+    assert!(printed.out.contains(&format!("NIGHTLATCH_ROOT = \"{}\"", trust.roots[0].to_vkey())), "{printed:?}");
+    assert!(!printed.out.contains("NIGHTLATCH_VERIFIER"), "{printed:?}");
+    // An edge that pins the signing key all the same is told of before that key is replaced.
+    let rotate = || run(nightlatch(&["trust", "rotate-signer", "--dry-run", "--data-dir", &data]), "").fine();
+    assert_eq!(rotate().err, "");
+    let number = |name: &str| set[name].as_u64().unwrap();
+    let report = EdgeReport {
+        set: set["id"].as_str().unwrap().to_owned(),
+        instance: "one".to_owned(),
+        sequence: 1,
+        runtime: "cloudflare".to_owned(),
+        version: "1".to_owned(),
+        applied: Some(AppliedState { incarnation: 0, epoch: 1, version: number("version"), issued: 0 }),
+        ..EdgeReport::default()
+    };
+    let client = Client::new(&server.url).unwrap().with_token(token.to_owned());
+    tokio::runtime::Runtime::new().unwrap().block_on(client.report(&report)).unwrap();
+    let warned = rotate();
+    assert!(warned.err.contains("1 running edges report no trust note"), "{warned:?}");
 }

@@ -17,6 +17,8 @@ on_both! {
     silent_instances_are_forgotten,
     the_last_word_of_an_edge_is_kept,
     what_nobody_noted_of_a_revocation_is_noted_later,
+    instances_without_a_trust_note_are_counted_while_they_run,
+    receipts_noted_at_once_do_not_wait_for_each_other_in_a_circle,
 }
 
 async fn edge(arena: &Arena) -> Token {
@@ -196,6 +198,61 @@ async fn the_last_word_of_an_edge_is_kept(arena: Arena) {
     let forgotten = arena.write(|tx, _| Box::pin(async move { edges::forget_silent(tx).await })).await.unwrap();
     assert_eq!(forgotten, 2, "two marks; the instance is the edge's last");
     assert_eq!(arena.number("SELECT MIN(version) FROM edge_marks").await, 30);
+    // It starts again: the mark of the instance before goes with that instance.
+    let restarted = Report { instance: "isolate-2".to_owned(), ..report(&arena, 30, Vec::new()) };
+    send(&arena, &token, restarted).await.unwrap();
+    let forgotten = arena.write(|tx, _| Box::pin(async move { edges::forget_silent(tx).await })).await.unwrap();
+    assert_eq!(forgotten, 2, "the instance, and its mark");
+    assert_eq!(arena.number("SELECT COUNT(*) FROM edge_marks WHERE instance = 'isolate-2'").await, 1);
+    assert_eq!(arena.number("SELECT COUNT(*) FROM edge_marks").await, 1);
+}
+
+async fn instances_without_a_trust_note_are_counted_while_they_run(arena: Arena) {
+    let token = edge(&arena).await;
+    let count = async || edges::without_trust(&mut arena.read().await, &arena.set).await.unwrap();
+    let cold = Report { applied: None, instance: "cold".to_owned(), ..report(&arena, 1, Vec::new()) };
+    let facts = Facts { trust: Some(1), ..Facts::default() };
+    let told = Report { facts, instance: "told".to_owned(), ..report(&arena, 1, Vec::new()) };
+    for report in [cold, told] {
+        send(&arena, &token, report).await.unwrap();
+    }
+    assert_eq!(count().await, 0);
+    send(&arena, &token, report(&arena, 1, Vec::new())).await.unwrap();
+    assert_eq!(count().await, 1);
+    arena.execute("UPDATE edge_instances SET reported_at = reported_at - 3600001").await;
+    assert_eq!(count().await, 0);
+}
+
+async fn receipts_noted_at_once_do_not_wait_for_each_other_in_a_circle(arena: Arena) {
+    let mut keys = Vec::new();
+    for number in 0..40 {
+        let key = arena.issue(request(&format!("k{number}"))).await.unwrap().key;
+        arena.revoke(&key.id).await;
+        keys.push(key.id);
+    }
+    for _ in 0..5 {
+        arena.execute("UPDATE receipts SET committed_by = NULL").await;
+        let found = receipts::unnoted(&mut arena.read().await).await.unwrap();
+        assert_eq!(found.len(), 40);
+        // As several servers see them: in any order.
+        let notes = (0..8_usize).map(|server| {
+            let mut found = found.clone();
+            found.rotate_left(server * 5);
+            if server % 2 == 0 {
+                found.reverse();
+            }
+            arena.write(move |tx, _| Box::pin(async move { receipts::note(tx, &found).await }))
+        });
+        for noted in futures::future::join_all(notes).await {
+            assert_eq!(noted.unwrap(), 40);
+        }
+    }
+    let workspace = arena.workspace.clone();
+    let key = keys[0].clone();
+    arena.execute("UPDATE receipts SET committed_by = NULL").await;
+    let noted = arena.write(move |tx, _| Box::pin(async move { receipts::note_commit(tx, &workspace, &key).await }));
+    assert!(noted.await.unwrap().is_some());
+    assert_eq!(arena.number("SELECT COUNT(*) FROM receipts WHERE committed_by IS NULL").await, 39);
 }
 
 async fn what_nobody_noted_of_a_revocation_is_noted_later(arena: Arena) {

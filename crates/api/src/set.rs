@@ -29,7 +29,7 @@ pub struct Set {
     pub version: u64,
     /// Keys in the set.
     pub keys: u64,
-    /// The public half of the head-signing key, as edges pin it (`NIGHTLATCH_VERIFIER`).
+    /// The public half of the head-signing key. Edges pin it (`NIGHTLATCH_VERIFIER`) only where the set has no trust note.
     pub verifier: String,
     /// The id of the pepper edges must hold. The pepper itself is in no answer.
     pub pepper: String,

@@ -2,8 +2,6 @@
 
 mod report;
 
-use std::io::ErrorKind;
-
 use axum::extract::State;
 use axum::http::{Extensions, StatusCode};
 use axum::response::{IntoResponse as _, Response};
@@ -27,13 +25,12 @@ use super::idempotency::{self, Create, Created, Done, Once};
 use super::params::{Id, Query};
 use super::refused::Refused;
 use super::routes::choose;
-use super::sets::{directory, unreadable};
 use super::time::{from_ms, from_seconds};
 use super::tokens::{self, Nothing, mint_reserved};
-use crate::domain::{EdgeClass, EdgeId, EdgeState, Name, SetId};
+use crate::domain::{EdgeClass, EdgeId, EdgeState, Name};
 use crate::store::edges::{self, Edge, EdgeView, Enrolment, NewEdge, Rotated};
 use crate::store::tokens::{NewToken, TokenKind};
-use crate::store::{Error, os_random, workspaces};
+use crate::store::{Error, Read, os_random, trust, workspaces};
 
 /// The brand of a one-time code's text.
 const CODE_BRAND: &str = "nlc";
@@ -118,54 +115,51 @@ pub(super) async fn enrol(
         request_id: request_id(&extensions),
         source: source(&extensions),
     };
+    if !edges::awaits(&mut app.store().read().await?, &enrolment.code).await? {
+        return Err(Code::EdgeCodeInvalid.into());
+    }
     let credential = tokens::mint(TokenKind::Edge, app.store().now().await?);
     let new = credential_of(&credential);
     let enrolled = app
         .store()
         .write::<_, Error, _>(move |tx| {
             Box::pin(async move {
-                edges::enrol(tx, &enrolment, |edge| NewToken {
-                    set: Some(edge.set.clone()),
-                    name: edge.name.clone(),
-                    ..new
-                })
-                .await
+                let mint = |edge: &Edge| NewToken { set: Some(edge.set.clone()), name: edge.name.clone(), ..new };
+                let view = edges::enrol(tx, &enrolment, mint).await?;
+                // Before the code is used up: whoever has a credential also knows whom to believe.
+                let config = config_of(tx, &view.edge).await?;
+                Ok((view, config))
             })
         })
         .await;
-    let view = match enrolled {
+    let (view, config) = match enrolled {
         Err(Error::NotFound(_)) => return Err(Code::EdgeCodeInvalid.into()),
         other => other?,
-    };
-    let set = &view.edge.set;
-    let signer = workspaces::set(&mut app.store().read().await?, &view.edge.workspace, set).await?.signer;
-    let config = EnrolledEdgeConfig {
-        set: set.to_string(),
-        roots: roots(&app, set).await?,
-        verifiers: signer.into_iter().collect(),
-        source: format!("/v1/sets/{set}"),
-        report_url: "/v1/edges/reports".to_owned(),
     };
     let body = json!({ "edge": show(&view), "config": config });
     Ok(Created::new(&body).with_secret(credential.expose()).into_response("credential"))
 }
 
-/// The root keys that the set's trust note lists; none where it has no such note.
-async fn roots(app: &App, set: &SetId) -> Result<Vec<String>, Refused> {
-    let text = match tokio::fs::read_to_string(directory(app, set).path().join("trust")).await {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(unreadable(&error)),
-    };
-    // Unchecked: it is this machine's own file, and who pins its roots asks a server whom it believes already.
-    let listed = text.rsplit_once("\n\n").map(|(text, _)| Trust::parse(&format!("{text}\n")));
-    match listed {
-        Some(Ok(trust)) => Ok(trust.roots.iter().map(Verifier::to_vkey).collect()),
-        other => {
-            tracing::error!(?other, %set, "the trust note cannot be read");
-            Err(Code::Internal.into())
+/// What an edge is told at its enrolment. Roots are those of the trust note in force, whether or not it is in place yet.
+async fn config_of(read: &mut Read, edge: &Edge) -> Result<EnrolledEdgeConfig, Error> {
+    let set = &edge.set;
+    let signer = workspaces::set(read, &edge.workspace, set).await?.signer;
+    // Unchecked: it is this program's own row, and who pins its roots asks a server whom it believes already.
+    let roots = match trust::latest(read, set).await? {
+        Some(row) => {
+            let statement = row.note.rfind("\n\n").and_then(|end| Trust::parse(&row.note[..=end]).ok());
+            let trust = statement.ok_or(Error::Corrupt("trust note"))?;
+            trust.roots.iter().map(Verifier::to_vkey).collect()
         }
-    }
+        None => Vec::new(),
+    };
+    Ok(EnrolledEdgeConfig {
+        set: set.to_string(),
+        roots,
+        verifiers: signer.into_iter().collect(),
+        source: format!("/v1/sets/{set}"),
+        report_url: "/v1/edges/reports".to_owned(),
+    })
 }
 
 /// Lists edges, newest first.

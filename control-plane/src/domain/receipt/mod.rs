@@ -20,7 +20,9 @@
 //! version) not below the published one, proves that this edge refuses the key from then on, also after restarts. The state
 //! is `confirmed` when the revocation is published and, not later than `in_force_by`, every *counted* edge has confirmed it,
 //! and there is at least one. Counted are the durable edges of the set that are enrolled and not removed. One that enrols
-//! after the revocation is counted as well, until `in_force_by`: it may begin with a head from before.
+//! after the revocation is counted as well, until `in_force_by`: it may begin with a head from before. One that was removed
+//! without having proven anything is not counted, and stands in the way of `confirmed` while it could still hold a head
+//! from before the revocation: its credential has ended, but it may serve what it has for a bound.
 //!
 //! What is not proof:
 //!
@@ -35,7 +37,8 @@
 //!   not be; where it is not zero, `confirmed` speaks for the durable edges, and `in_force_by` for the others.
 //! - What is not there yet. `confirmed` speaks of the edges that were enrolled when it was found; one that enrols later may
 //!   hold an older head until `in_force_by`, like an ephemeral one.
-//! - The silence of an edge. That it was removed, too, proves nothing: it is named while it could still matter.
+//! - The silence of an edge. That it was removed, too, proves nothing: it is named while it could still matter, and the
+//!   receipt stays pending until the bound has passed, unless the edge had confirmed before.
 //!
 //! Routes may be *open*: for them there is a second, larger validity, and so a time of their own. Connections that were
 //! accepted before end by their route's `max_connection_age`.
@@ -195,7 +198,7 @@ pub struct Terms {
 pub enum State {
     /// Not proven yet.
     Pending,
-    /// Every durable edge has said so, before the bound.
+    /// Every durable edge has said so, before the bound; those as well that were removed within it.
     Confirmed,
     /// The bound has passed.
     BoundElapsed,
@@ -331,6 +334,8 @@ pub fn evaluate(revocation: &Revocation, terms: &Terms, edges: &[DurableEdge], n
     let in_force_by = committed_by.saturating_add(bound_ms);
     let mut lines = Vec::new();
     let (mut counted, mut proven) = (0, 0);
+    // Edges that nobody counts any more, and that may accept the key all the same.
+    let mut at_large = false;
     for edge in edges.iter().filter(|edge| edge.enrolled_at < in_force_by) {
         let confirmed_at = revocation.published.and_then(|_| confirmed_at(&edge.instances));
         let heard = edge.instances.iter().map(|instance| instance.last).fold(edge.enrolled_at, i64::max);
@@ -343,7 +348,9 @@ pub fn evaluate(revocation: &Revocation, terms: &Terms, edges: &[DurableEdge], n
         };
         let clock = Clock::judge(edge.clock_offset_ms, edge.clock_refused, terms.skew_ms);
         let line = Line { edge: edge.id.clone(), state, confirmed_at, clock_offset_ms: edge.clock_offset_ms, clock };
-        if state != LineState::Removed {
+        if state == LineState::Removed {
+            at_large |= !line.proves(in_force_by);
+        } else {
             counted += 1;
             proven += u64::from(line.proves(in_force_by));
         }
@@ -353,7 +360,7 @@ pub fn evaluate(revocation: &Revocation, terms: &Terms, edges: &[DurableEdge], n
         let place = |line: &Line| (line.state != LineState::Removed && line.proves(in_force_by), line.confirmed_at);
         place(a).cmp(&place(b)).then_with(|| a.edge.cmp(&b.edge))
     });
-    let state = if counted > 0 && counted == proven {
+    let state = if counted > 0 && counted == proven && !at_large {
         State::Confirmed
     } else if revocation.committed_by.is_some() && now >= in_force_by {
         State::BoundElapsed
@@ -479,14 +486,24 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_edge_is_not_counted_and_named_while_it_could_matter() {
-        let removed = |at| DurableEdge { removed_at: Some(at), ..edge("edge_2", None) };
-        let receipt =
-            evaluate(&revocation(), &terms(), &[edge("edge_1", Some(1_000_100)), removed(1_000_150)], 1_000_200);
-        assert_eq!((receipt.state, receipt.counted), (State::Confirmed, 1));
-        assert!(receipt.edges.iter().any(|line| line.state == LineState::Removed));
-        let receipt = evaluate(&revocation(), &terms(), &[removed(1_000_000 - BOUND)], 1_000_200);
-        assert_eq!(receipt.edges, []);
+    fn a_removed_edge_is_not_counted_and_holds_the_receipt_up_while_it_could_matter() {
+        let removed = |at, reached| DurableEdge { removed_at: Some(at), ..edge("edge_2", reached) };
+        let one = edge("edge_1", Some(1_000_100));
+        let unproven = [one.clone(), removed(1_000_150, None)];
+        let receipt = evaluate(&revocation(), &terms(), &unproven, 1_000_200);
+        assert_eq!((receipt.state, receipt.counted, receipt.proven), (State::Pending, 1, 1));
+        assert_eq!(receipt.edges[0].state, LineState::Removed, "what is missing comes first");
+        assert_eq!(state(&unproven, 1_000_000 + BOUND - 1), State::Pending);
+        assert_eq!(state(&unproven, 1_000_000 + BOUND), State::BoundElapsed);
+        // It had been removed before, and may still serve what it had.
+        assert_eq!(state(&[one.clone(), removed(1_000_001 - BOUND, None)], 1_000_200), State::Pending);
+        // It had confirmed before it was removed.
+        let proven = [one.clone(), removed(1_000_150, Some(1_000_120))];
+        assert_eq!(state(&proven, 1_000_200), State::Confirmed);
+        // All that it held had run out by the revocation.
+        let gone = [one, removed(1_000_000 - BOUND, None)];
+        let receipt = evaluate(&revocation(), &terms(), &gone, 1_000_200);
+        assert_eq!((receipt.state, receipt.edges.len()), (State::Confirmed, 1));
     }
 
     #[test]

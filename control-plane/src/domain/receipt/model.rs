@@ -33,7 +33,7 @@ enum Step {
     Forge(u8, bool),
     /// An edge starts again, with what is on its disk.
     Restart(u8),
-    /// An edge is removed, and switched off.
+    /// An edge is removed. It runs on with what it has, and its reports are no longer taken.
     Remove(u8),
 }
 
@@ -146,7 +146,7 @@ impl World {
             Step::Fetch(edge, age) => self.fetch(edge, age),
             Step::Report(edge) => {
                 if let Some((index, edge)) = pick(&mut self.edges, edge)
-                    && let (None, Some(head)) = (edge.removed_at, edge.serving)
+                    && let Some(head) = edge.serving
                 {
                     edge.sequence += 1;
                     let claim = Claim { mark: head.mark, epoch: 1, issued: head.issued };
@@ -197,6 +197,7 @@ impl World {
         if let Some((_, edge)) = pick(&mut self.edges, edge)
             && edge.floor.is_none_or(|floor| head.mark >= floor)
             && now < head.issued + VALIDITY
+            && edge.removed_at.is_none()
         {
             edge.floor = Some(head.mark);
             edge.serving = Some(head);
@@ -269,8 +270,8 @@ impl World {
         let Some(receipt) = self.receipt() else { return Ok(()) };
         prop_assert_eq!(&Receipt::parse(&receipt.to_text()), &Ok(receipt.clone()));
         if receipt.state == State::Confirmed && self.confirmed.is_none() {
-            let counted = (0..self.edges.len()).filter(|edge| self.edges[*edge].removed_at.is_none());
-            self.confirmed = Some(counted.collect());
+            // Those too that were removed: they still run.
+            self.confirmed = Some((0..self.edges.len()).collect());
         }
         self.elapsed |= receipt.state == State::BoundElapsed;
         for edge in self.confirmed.iter().flatten() {

@@ -11,7 +11,7 @@ use sqlx::FromRow;
 
 pub(crate) use credential::is_first_use;
 pub use credential::{Rotated, first_use, rotate};
-pub use report::{Applied, EdgeInstance, Facts, Report, Taken, forget_silent, instances, report};
+pub use report::{Applied, EdgeInstance, Facts, Report, Taken, forget_silent, instances, report, without_trust};
 
 use super::audit::{self, Draft, Target};
 use super::select::{Direction, Select};
@@ -147,6 +147,17 @@ pub struct Enrolment {
     pub request_id: String,
     /// Where the request came from.
     pub source: Option<String>,
+}
+
+/// Whether a code could be exchanged now: asked first, it keeps those who guess from the one place where all write.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn awaits(read: &mut Read, code: &Digest) -> Result<bool, Error> {
+    let now = read.now().await?;
+    let sql = "SELECT COUNT(*) FROM edges WHERE code_digest = $1 AND enrolled_at IS NULL AND removed_at IS NULL \
+               AND code_expires_at > $2";
+    Ok(sql!(read, sql, code.as_bytes().as_slice(), now => one (i64,))?.0 > 0)
 }
 
 /// Exchanges a one-time code, once, for a credential. `mint` makes it for the edge whose code it is. Workspace and set are

@@ -15,6 +15,8 @@ use crate::store::{Error, Read, Tx, dialect, workspaces};
 const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1000;
 /// How long it is remembered when an edge said what, beyond the largest bound, milliseconds.
 const MARKS_MS: i64 = 60 * 60 * 1000;
+/// How lately an instance reported that still counts when the key that signs is to be replaced, milliseconds.
+const HEARD_LATELY_MS: i64 = 60 * 60 * 1000;
 /// Sightings in one statement.
 const CHUNK: usize = 500;
 
@@ -213,8 +215,20 @@ pub(super) async fn count_since(read: &mut Read, edges: &[&str], since: i64) -> 
     Ok(rows.into_iter().collect())
 }
 
+/// How many instances serve the set and hold no trust note, of those that reported within an hour: they believe the key
+/// that signs now, and no other.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn without_trust(read: &mut Read, set: &SetId) -> Result<i64, Error> {
+    let since = read.now().await? - HEARD_LATELY_MS;
+    let sql = "SELECT COUNT(*) FROM edge_instances i LEFT JOIN edges e ON e.id = i.edge_id WHERE i.set_id = $1 \
+               AND i.reported_at >= $2 AND i.applied_version IS NOT NULL AND i.trust IS NULL AND e.removed_at IS NULL";
+    Ok(sql!(read, sql, set.as_str(), since => one (i64,))?.0)
+}
+
 /// Forgets instances that have not reported for a day, for isolates come and go, and marks that no open receipt needs.
-/// The last instance of an edge and the last mark of an instance stay. To be called now and then.
+/// The last instance of an edge and the last mark of a remembered instance stay. To be called now and then.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -232,9 +246,11 @@ pub async fn forget_silent(tx: &mut Tx) -> Result<u64, Error> {
     )?;
     let marks = sql!(
         tx,
-        "DELETE FROM edge_marks WHERE at < $1 AND EXISTS (SELECT 1 FROM edge_marks n WHERE n.set_id = edge_marks.set_id \
+        "DELETE FROM edge_marks WHERE at < $1 AND (EXISTS (SELECT 1 FROM edge_marks n WHERE n.set_id = edge_marks.set_id \
          AND n.edge_id = edge_marks.edge_id AND n.instance = edge_marks.instance \
-         AND (n.incarnation, n.version) > (edge_marks.incarnation, edge_marks.version))",
+         AND (n.incarnation, n.version) > (edge_marks.incarnation, edge_marks.version)) \
+         OR NOT EXISTS (SELECT 1 FROM edge_instances i WHERE i.edge_id = edge_marks.edge_id \
+         AND i.instance = edge_marks.instance))",
         now - MARKS_MS - bound => execute
     )?;
     Ok(instances + marks)
