@@ -82,7 +82,7 @@ function takeDeny(settings, note) {
 /** The source's head: `{text, etag}`, or `{unchanged: true}` where it is the one in force. */
 async function headOf(env, settings, known, signal) {
   const { text, etag } = settings.head ?? {};
-  const answer = await ask(env, settings, "head", signal, known ? etag : undefined);
+  const answer = await ask(env, settings, "head", signal, { etag: known ? etag : undefined });
   if (!answer) throw new Unavailable("the source has no head");
   if (answer.unchanged) return answer;
   const now = await noteOf(answer.body);
@@ -117,10 +117,11 @@ async function fetchAll(env, settings, number, signal) {
  */
 async function fetchEach(env, settings, number, names, first, signal) {
   const asked = [];
+  const doubted = rust.doubts_files();
   try {
     for (let at = 0; at < names.length; at += 1) {
       while (asked.length < Math.min(at + PARALLEL, names.length)) {
-        const answer = ask(env, settings, `files/${names[asked.length]}`, signal);
+        const answer = ask(env, settings, `files/${names[asked.length]}`, signal, { doubted });
         answer.catch(() => {});
         asked.push(answer);
       }

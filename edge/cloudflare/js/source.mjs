@@ -19,9 +19,10 @@ const answerOf = (promise) =>
   });
 
 /**
- * Asks for a file: `{body, etag}`, `{unchanged: true}` where it is still the one of `etag`, or nothing where there is none.
+ * Asks for a file: `{body, etag}`, `{unchanged: true}` where it is still the one of `etag`, or nothing where there is none. Of
+ * one that is `doubted`, nothing that has been kept for long will do.
  */
-export async function ask(env, settings, name, signal, etag) {
+export async function ask(env, settings, name, signal, { etag, doubted } = {}) {
   const { kind, place, prefix } = settings.source;
   if (kind === "url") return get(settings, `${place}/${name}`, signal, etag);
   const store = env[place];
@@ -32,8 +33,10 @@ export async function ask(env, settings, name, signal, etag) {
     return object ? { unchanged: !object.body, body: object.body, etag: object.etag } : undefined;
   }
   const read = (cacheTtl) => answerOf(store.get(key, { type: "stream", cacheTtl }));
-  // That a file is missing is kept, too: whoever looks again must not be told what was true a day ago.
-  const body = (name.startsWith("files/") && (await read(KV_FOR_EVER))) || (await read(KV_FRESH));
+  // That a file is missing is kept, too, and so is one that came damaged: whoever looks again must not be told what was true a
+  // day ago. A read that wants it fresh renews what the cache keeps.
+  const mayBeOld = name.startsWith("files/") && !doubted;
+  const body = (mayBeOld && (await read(KV_FOR_EVER))) || (await read(KV_FRESH));
   return body ? { body } : undefined;
 }
 

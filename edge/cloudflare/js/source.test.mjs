@@ -29,10 +29,25 @@ test("KV is asked once more before a file counts as missing, and its caches are 
   ]);
 });
 
+test("a file that came damaged is not taken from what KV has kept for a day", async () => {
+  const asked = [];
+  const SETS = {
+    get: async (key, { cacheTtl }) => {
+      asked.push(cacheTtl);
+      return bodyOf(cacheTtl > 60 ? "damaged" : "repaired");
+    },
+  };
+  const settings = { source: { kind: "kv", place: "SETS", prefix: "" } };
+  const textOf = async (doubted) => noteOf((await ask({ SETS }, settings, "files/x", undefined, { doubted })).body);
+  assert.equal(await textOf(false), "damaged");
+  assert.equal(await textOf(true), "repaired");
+  assert.deepEqual(asked, [86_400, 30]);
+});
+
 test("R2 says whether an object is still the one of its tag", async () => {
   const settings = { source: { kind: "r2", place: "SETS", prefix: "" } };
   const SETS = { get: async (key, { onlyIf }) => (key === "head" ? { etag: "1", body: onlyIf ? undefined : "bytes" } : null) };
-  assert.equal((await ask({ SETS }, settings, "head", undefined, "1")).unchanged, true);
+  assert.equal((await ask({ SETS }, settings, "head", undefined, { etag: "1" })).unchanged, true);
   assert.deepEqual(await ask({ SETS }, settings, "head"), { unchanged: false, body: "bytes", etag: "1" });
   assert.equal(await ask({ SETS }, settings, "trust"), undefined);
   await assert.rejects(ask({}, settings, "head"), Unavailable);
@@ -46,13 +61,13 @@ test("over HTTP the token goes along, nothing is followed, and each answer means
     return answer;
   };
   answer = new Response("text", { headers: { etag: '"1"' } });
-  const found = await ask({}, url, "head", undefined, '"0"');
+  const found = await ask({}, url, "head", undefined, { etag: '"0"' });
   assert.deepEqual([await noteOf(found.body), found.etag], ["text", '"1"']);
   assert.equal(seen.address, "https://keys.example/a/head");
   assert.equal(seen.headers.authorization, "Bearer a token");
   assert.deepEqual([seen.headers["if-none-match"], seen.redirect, seen.cache], ['"0"', "manual", "no-store"]);
   answer = new Response(null, { status: 304 });
-  assert.deepEqual(await ask({}, url, "head", undefined, '"1"'), { unchanged: true });
+  assert.deepEqual(await ask({}, url, "head", undefined, { etag: '"1"' }), { unchanged: true });
   await assert.rejects(ask({}, url, "head"), /answered 304/);
   answer = new Response("", { status: 404 });
   assert.equal(await ask({}, url, "head"), undefined);

@@ -39,6 +39,8 @@ pub(crate) struct Instance {
     pub(crate) last_failure: Option<&'static str>,
     /// The same of heads that were pushed.
     pub(crate) last_pushed_failure: Option<&'static str>,
+    /// The files that came last were not what was signed, see [`Self::doubts_files`].
+    pub(crate) has_doubts: bool,
     /// What the last admitted request is to be forwarded with, see [`Self::admission`].
     admission: String,
     /// When the last admitted key ends, where it is retiring; unix seconds.
@@ -101,6 +103,7 @@ impl Instance {
             unfit: Unfit::SetStale,
             last_failure: None,
             last_pushed_failure: None,
+            has_doubts: false,
             admission: String::new(),
             retiring: None,
         }

@@ -161,6 +161,12 @@ pub fn parts(flight: u32) -> String {
     with(|instance| instance.parts(flight)).unwrap_or_else(|| "-".into())
 }
 
+/// Whether files are to be read past caches that keep them for long.
+#[wasm_bindgen]
+pub fn doubts_files() -> bool {
+    with(Instance::doubts_files).unwrap_or_default()
+}
+
 /// Begins the file of that number, counted through both lists.
 #[wasm_bindgen]
 pub fn begin_file(flight: u32, number: usize) {
@@ -170,7 +176,7 @@ pub fn begin_file(flight: u32, number: usize) {
 /// Makes that file longer; false where it may not be.
 #[wasm_bindgen]
 pub fn append(flight: u32, bytes: &[u8]) -> bool {
-    with(|instance| instance.journeys.of(flight).is_some_and(|journey| journey.append(bytes))).unwrap_or_default()
+    with(|instance| instance.append(flight, bytes)).unwrap_or_default()
 }
 
 /// The source does not have the file of that number: a step.

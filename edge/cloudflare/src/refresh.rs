@@ -113,6 +113,24 @@ impl Instance {
         self.edge.loaded().is_some() && self.edge.wants_deny(now)
     }
 
+    /// Whether what came last was not what was signed, until something is: then a file is not to come from a cache that may
+    /// keep it for long.
+    pub(crate) fn doubts_files(&mut self) -> bool {
+        // Remembered, because a damaged base may have to go before the next one has come.
+        self.has_doubts |= self.edge.is_damaged();
+        self.has_doubts
+    }
+
+    /// Makes the file under way longer; false where it may not be.
+    pub(crate) fn append(&mut self, flight: u32, bytes: &[u8]) -> bool {
+        let Some(journey) = self.journeys.of(flight) else {
+            return false;
+        };
+        let fits = journey.append(bytes);
+        self.has_doubts |= !fits;
+        fits
+    }
+
     /// Goes by the base, where the source lacks a file that only a shorter way needs.
     pub(crate) fn by_base(&mut self, flight: u32, missing: usize) -> Step {
         let Some(journey) = self.journeys.of(flight) else {
@@ -162,7 +180,9 @@ impl Instance {
         let Some((attempt, files)) = self.journeys.of(flight).and_then(crate::journey::Journey::take) else {
             return Step::Passed;
         };
-        match self.edge.finish(attempt, files, now, Policy::decode) {
+        let outcome = self.edge.finish(attempt, files, now, Policy::decode);
+        self.has_doubts &= !matches!(outcome, Ok(Outcome::InForce | Outcome::Working));
+        match outcome {
             Ok(Outcome::InForce) => Step::InForce,
             Ok(Outcome::Superseded) => Step::Passed,
             Ok(Outcome::Working) => Step::Working,
@@ -176,6 +196,7 @@ impl Instance {
         match self.edge.work(now) {
             Ok(work) => work == Work::Left,
             Err(refusal) => {
+                self.doubt(&refusal);
                 self.failed(Some(&refusal), "");
                 false
             }
@@ -183,10 +204,15 @@ impl Instance {
     }
 
     fn refuse(&mut self, flight: u32, refusal: Refusal) -> Step {
+        self.doubt(&refusal);
         if let Some(journey) = self.journeys.of(flight) {
             journey.refusal = Some(refusal);
         }
         Step::Failed
+    }
+
+    fn doubt(&mut self, refusal: &Refusal) {
+        self.has_doubts |= matches!(refusal, Refusal::Files(_) | Refusal::Policy(_));
     }
 
     /// Ends a flight. `trouble` is what JavaScript met, where it did. A head that was `pushed` and came to nothing is no

@@ -34,6 +34,8 @@ pub(crate) struct Copy {
     rebase: Option<Rebase>,
     /// The next epoch could not be built here: its base is to be fetched.
     whole: bool,
+    /// The latest time that the caller has told.
+    latest: u64,
 }
 
 /// Why a head does not come into force.
@@ -102,7 +104,16 @@ impl Copy {
     /// A copy of nothing yet, which goes by root keys or believes the heads of these signers.
     pub(crate) fn new(set: String, roots: Vec<Verifier>, signers: Vec<Verifier>, pepper: Pepper) -> Self {
         let trusted = Trusted::new(roots, signers);
-        Self { set, trusted, pepper, serving: None, rebase: None, whole: false }
+        Self { set, trusted, pepper, serving: None, rebase: None, whole: false, latest: 0 }
+    }
+
+    /// The time to go by where the caller says that it is `told`: the latest time ever told, so that a clock which is set back
+    /// makes no head last longer. The end of all time is what stands for no time at all, and is not remembered.
+    pub(crate) fn now(&mut self, told: u64) -> u64 {
+        if told < u64::MAX {
+            self.latest = self.latest.max(told);
+        }
+        self.latest.max(told)
     }
 
     /// Takes a trust note. Where it no longer lists who signed the head in force, that head is let go.
@@ -124,7 +135,7 @@ impl Copy {
         self.replica()?.profile(number)
     }
 
-    /// What may be answered from at `now`. A clock that lags behind the head in force does not make it last longer.
+    /// What may be answered from at `now`, see [`Self::now`]. A clock that lags behind the head in force does not make it last longer.
     pub(crate) fn serving(&self, now: u64) -> Option<(&Serving, u64)> {
         let serving = self.serving.as_ref()?;
         let now = now.max(serving.head.issued);

@@ -140,9 +140,10 @@ impl Verifier {
     /// # Errors
     /// Where the head is not believed, not of this set, not timely, or older than one accepted before.
     pub fn offer(&mut self, head: &str, now: f64) -> Result<Vec<File>, JsError> {
+        let now = self.copy.now(instant(now));
         self.attempt = None;
         let asked = core::mem::take(&mut self.needs_trust);
-        let attempt = match self.copy.offer(head, instant(now)).map_err(|error| told(&error))? {
+        let attempt = match self.copy.offer(head, now).map_err(|error| told(&error))? {
             Offer::News(attempt) => Some(attempt),
             Offer::NeedsTrust if asked => return Err(told(&Failure::Trust)),
             Offer::NeedsTrust => {
@@ -177,8 +178,9 @@ impl Verifier {
         for (number, file) in files.into_iter().enumerate() {
             self.append(number, &file.subarray())?;
         }
+        let now = self.copy.now(instant(now));
         let attempt = self.attempt.take().ok_or_else(|| JsError::new("no file is waited for"))?;
-        self.copy.finish(attempt, instant(now)).map_err(|error| told(&error))
+        self.copy.finish(attempt, now).map_err(|error| told(&error))
     }
 
     /// Does one slice of what is to be done in the background, at most some milliseconds; false where there is nothing.
@@ -193,17 +195,19 @@ impl Verifier {
     /// What a key's text is worth now: a [`Code`] in the lowest 8 bits and, of a key that is allowed, the number of its
     /// profile above them.
     pub fn verify(&mut self, text: &str, now: f64) -> u32 {
-        let (verdict, record) = verdict::judge(&self.copy, text.as_bytes(), instant(now));
+        let now = self.copy.now(instant(now));
+        let (verdict, record) = verdict::judge(&self.copy, text.as_bytes(), now);
         self.last = record;
         verdict
     }
 
     /// The same by the SHA-256 digest of a text, 32 bytes, for callers that keep no texts. The shape is then not looked at.
     pub fn find(&mut self, digest: &[u8], now: f64) -> u32 {
+        let now = self.copy.now(instant(now));
         let Ok(digest) = digest.try_into() else {
             return verdict::pack(Code::Invalid, None);
         };
-        let (verdict, record) = verdict::find(&self.copy, &Digest::from_bytes(digest), instant(now));
+        let (verdict, record) = verdict::find(&self.copy, &Digest::from_bytes(digest), now);
         self.last = record;
         verdict
     }

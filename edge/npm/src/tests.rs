@@ -263,6 +263,12 @@ fn a_clock_that_goes_back_makes_no_head_last_longer() {
     publisher.follow(&mut copy);
     assert!(copy.serving(NOW - 1_000_000).is_some());
     assert!(copy.serving(publisher.head.valid_until).is_none());
+    // What is no time counts for itself alone.
+    assert_eq!((copy.now(NOW), copy.now(u64::MAX), copy.now(NOW - 1)), (NOW, u64::MAX, NOW));
+    copy.now(publisher.head.valid_until);
+    let now = copy.now(NOW);
+    assert!(copy.serving(now).is_none());
+    assert_eq!(copy.offer(&publisher.note(), now).map(|_| ()).unwrap_err(), Failure::Expired);
     assert_eq!(verdict::judge(&copy, b"key 1", u64::MAX).0, Code::Stale as u32);
 }
 

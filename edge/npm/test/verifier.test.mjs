@@ -80,6 +80,28 @@ test("strangers, no keys and no times are told apart", () => {
   assert.equal(copy.verify("anything", NaN), Code.Stale);
 });
 
+test("a clock that is set back does not prolong what a head allows, whichever call was told the time", () => {
+  const over = Number(field("valid-until"));
+  const isOver = /no longer valid/;
+  for (const tell of [
+    (copy) => copy.verify("anything", over),
+    (copy) => copy.find(new Uint8Array(32), over),
+    (copy) => assert.throws(() => copy.offer(head, over), isOver),
+  ]) {
+    const copy = loaded();
+    assert.equal(copy.verify("nobody's", NaN), Code.Stale);
+    assert.equal(copy.verify("nobody's", now), Code.Invalid);
+    tell(copy);
+    assert.equal(copy.verify("nobody's", now), Code.Stale);
+    assert.equal(copy.find(new Uint8Array(32), now), Code.Stale);
+    assert.throws(() => copy.offer(head, now), isOver);
+  }
+  const copy = verifier();
+  const files = copy.offer(head, now).map(({ name }) => read(name));
+  assert.throws(() => copy.finish(files, over), isOver);
+  assert.throws(() => copy.offer(head, now), isOver);
+});
+
 test("a head is believed, timely and of this set, or refused", () => {
   const copy = verifier();
   assert.throws(() => copy.offer(head.replace(/^keys .*$/m, "keys 7"), now), /signature/);

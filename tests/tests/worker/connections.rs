@@ -23,6 +23,9 @@ use crate::stand::Stand;
 
 const SOON: Duration = Duration::from_secs(20);
 
+/// The most bytes that a message through the relay may have.
+const MAX_MESSAGE: usize = 1 << 20;
+
 /// A Worker in front of an origin whose answers have no end.
 async fn start() -> Result<(Stand, Ticker, KeyText)> {
     let ticker = Ticker::start().await?;
@@ -112,6 +115,34 @@ async fn a_web_socket_ends_by_its_age_although_the_source_is_gone() -> Result<()
     assert_eq!((frame.code, frame.reason.as_str()), (CloseCode::Away, "max_connection_age"));
     drop(socket);
     origin_is_rid_of_it(&ticker).await
+}
+
+/// What one message takes of an isolate's memory is bounded, in both directions.
+#[tokio::test]
+async fn a_web_socket_is_closed_by_a_message_that_is_too_big() -> Result<()> {
+    let (stand, ticker, key) = start().await?;
+    let address = stand.worker.url().trim_start_matches("http://").to_owned();
+    let connect = async || -> Result<_> {
+        let mut request = format!("ws://{address}/aged").into_client_request()?;
+        request.headers_mut().insert("x-api-key", key.expose().parse()?);
+        Ok(tokio_tungstenite::client_async(request, TcpStream::connect(&address).await?).await?.0)
+    };
+    for too_big in [Message::binary(vec![7; MAX_MESSAGE + 1]), Message::text("€".repeat(MAX_MESSAGE / 2))] {
+        let mut socket = connect().await?;
+        let largest = Message::binary(vec![7; MAX_MESSAGE]);
+        socket.send(largest.clone()).await?;
+        ensure!(socket.next().await.context("no echo")?? == largest, "another echo");
+        socket.send(too_big).await?;
+        match timeout(SOON, socket.next()).await.context("it goes on and on")?.context("a reason")?? {
+            Message::Close(Some(frame)) => {
+                assert_eq!((frame.code, frame.reason.as_str()), (CloseCode::Size, "message_too_big"));
+            }
+            other => bail!("{} bytes came back", other.len()),
+        }
+        drop(socket);
+        origin_is_rid_of_it(&ticker).await?;
+    }
+    Ok(())
 }
 
 /// Whoever closes first, the other side hears of it; and nobody gets an upgrade without a key.

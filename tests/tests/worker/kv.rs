@@ -2,20 +2,33 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use nightlatch_keyset::{FileName, Status};
 use nightlatch_tests::published::{Key, PublishedSet};
 use nightlatch_tests::wait::eventually;
+use nightlatch_tests::workerd::WorkerConfig;
 
 use crate::stand::Stand;
 
 const SOON: Duration = Duration::from_secs(20);
 
 async fn start(prepare: impl FnOnce(&mut PublishedSet) -> Result<()>) -> Result<Stand> {
-    Stand::start(prepare, |config| {
-        config.namespace("SETS").variable("NIGHTLATCH_SOURCE", "kv:SETS/a").variable("NIGHTLATCH_POLL_SECONDS", "1")
-    })
-    .await
+    Stand::start(prepare, from_kv).await
+}
+
+fn from_kv(config: WorkerConfig) -> WorkerConfig {
+    config.namespace("SETS").variable("NIGHTLATCH_SOURCE", "kv:SETS/a").variable("NIGHTLATCH_POLL_SECONDS", "1")
+}
+
+/// KV with a cache as Cloudflare's network has it: what a read has found is the answer to every later one that takes what is
+/// that old, and a read that does not renews it. The least it keeps, 30 s, is nothing here, so that nobody has to wait.
+fn with_cache(config: WorkerConfig) -> WorkerConfig {
+    let read = "store.get(key,{type:\"stream\",cacheTtl})";
+    let cached = "(async()=>{const kept=globalThis.kept??=new Map;\
+        let bytes=cacheTtl>30?kept.get(key):undefined;\
+        if(!bytes){bytes=await store.get(key,\"arrayBuffer\");if(bytes)kept.set(key,bytes)}\
+        return bytes&&new Response(bytes).body})()";
+    config.sabotage(read, cached)
 }
 
 /// Copies the set into the namespace, head last, but for files that are left out.
@@ -84,4 +97,64 @@ async fn what_kv_has_not_delivered_yet_is_asked_for_again() -> Result<()> {
     })
     .await?;
     Ok(())
+}
+
+/// What came damaged and was repaired is not served from KV's cache for a day. A base's index and a delta show at once, a part
+/// when a key in it is asked for.
+#[tokio::test]
+async fn what_kv_gave_damaged_is_read_past_its_cache() -> Result<()> {
+    for is_index in [true, false] {
+        let mut stand = Stand::start(|_| Ok(()), |config| with_cache(from_kv(config))).await?;
+        let key = stand.set.issue(Key::default());
+        stand.set.cut()?;
+        let part = stand.set.head.part_names().next().context("a set with a key has a part")?;
+        let name = if is_index { stand.set.head.base_name() } else { part };
+        let whole = damage(&mut stand.set, name)?;
+        put(&stand, |_| false).await?;
+        stand.caller.get("/status", key.expose()).await?.expect(503, Some("set_corrupt"))?;
+        repair(&mut stand, name, whole).await?;
+        let caller = &stand.caller;
+        eventually("the base is whole", SOON, async || caller.get("/status", key.expose()).await?.allowed()).await?;
+        if is_index {
+            continue;
+        }
+
+        stand.set.change(&key, |key| key.status = Status::Revoked)?;
+        stand.set.publish()?;
+        let version = stand.set.head.version;
+        let deltas = stand.set.files.keys().filter(|name| matches!(name, FileName::Delta { to, .. } if *to == version));
+        let mut wholes = Vec::new();
+        for name in deltas.copied().collect::<Vec<_>>() {
+            wholes.push((name, damage(&mut stand.set, name)?));
+        }
+        put(&stand, |_| false).await?;
+        eventually("the delta is refused", SOON, async || {
+            stand.caller.get("/status", key.expose()).await?.allowed()?;
+            ensure!(stand.worker.log().matches("files_refused").count() == 1, "not yet");
+            Ok(())
+        })
+        .await?;
+        for (name, whole) in wholes {
+            repair(&mut stand, name, whole).await?;
+        }
+        let caller = &stand.caller;
+        eventually("the revoked key is refused", SOON, async || {
+            caller.get("/status", key.expose()).await?.refused("key_revoked")
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// Damages a file of the set; what it was before.
+fn damage(set: &mut PublishedSet, name: FileName) -> Result<Vec<u8>> {
+    let bytes = set.files.get_mut(&name).context("the set has the file")?;
+    let whole = bytes.clone();
+    bytes[0] ^= 1;
+    Ok(whole)
+}
+
+async fn repair(stand: &mut Stand, name: FileName, whole: Vec<u8>) -> Result<()> {
+    stand.set.files.insert(name, whole);
+    put(stand, |other| *other != name).await
 }
