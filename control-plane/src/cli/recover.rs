@@ -9,7 +9,6 @@ use super::exit::{Failure, Kind};
 use super::home::Home;
 use super::output;
 use super::progress::Progress;
-use crate::publisher::SetDirectory;
 use crate::recover::{Error, Recovery, Report};
 use crate::secrets::read_private;
 use crate::serve::DataDir;
@@ -62,11 +61,10 @@ impl Recover {
         };
         let place = self.from.clone().unwrap_or_else(|| opened.directory().path().display().to_string());
         let source = Source::open(&place, token)?;
-        let beside = (!place.contains("://")).then(|| SetDirectory::new(&place));
         let progress = Progress::new();
         let show = |what: &'static str, done, total| progress.show(what, done, total);
         let recovery =
-            Recovery { store: &opened.store, workspace: &opened.workspace, config: publisher, beside, progress: &show };
+            Recovery { store: &opened.store, workspace: &opened.workspace, config: publisher, progress: &show };
         let report = recovery.run(source, self.dry_run).await?;
         drop(progress);
         if self.json { output::json(&report) } else { tell(&report) }

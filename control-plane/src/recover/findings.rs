@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use nightlatch_key::Digest;
-use nightlatch_keyset::{Deny, Pepper, Status, Tag};
+use nightlatch_keyset::{Pepper, Status, Tag};
 use serde::Serialize;
 
 use super::published::Published;
@@ -63,15 +63,15 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// Adds the keys that a deny note names.
+    /// Adds the keys that deny notes name.
     pub(super) async fn deny(
         &mut self,
         store: &Store,
         workspace: &WorkspaceId,
-        deny: Option<&Deny>,
+        denied: &[Digest],
     ) -> Result<(), Error> {
         let mut read = store.read().await?;
-        for digest in deny.iter().flat_map(|deny| &deny.digests) {
+        for digest in denied {
             let Some(view) = keys::by_digest(&mut read, workspace, digest).await? else { continue };
             let (key, number) = (view.key.id.to_string(), view.key.number);
             if view.key.state(view.now) != State::Revoked && self.revoked.iter().all(|found| found.key != key) {

@@ -12,7 +12,7 @@ use nightlatch_keyset::{FileName, Head, StatementError};
 use serde::Serialize;
 
 use crate::domain::{Actor, KeyRef, Reason, SetId, WorkspaceId};
-use crate::publisher::{Publisher, PublisherConfig, PublisherStatus, SetDirectory};
+use crate::publisher::{Publisher, PublisherConfig, PublisherStatus};
 use crate::store::lease::Lease;
 use crate::store::recovery::{self, Above};
 use crate::store::{self, Context, Store, keys, publication};
@@ -115,8 +115,6 @@ pub struct Recovery<'a> {
     pub workspace: &'a WorkspaceId,
     /// How the set is published.
     pub config: PublisherConfig,
-    /// Where the notes beside the head are, if that is a directory.
-    pub beside: Option<SetDirectory>,
     /// Hears how far it is.
     pub progress: Progress<'a>,
 }
@@ -129,7 +127,7 @@ impl Recovery<'_> {
     pub async fn run(self, source: Source, dry_run: bool) -> Result<Report, Error> {
         let set = self.config.set.clone();
         let lease = if dry_run { None } else { Some(self.lead().await?) };
-        let notes = notes::read(self.store, &self.config, self.beside.as_ref()).await?;
+        let notes = notes::read(self.store, &self.config, &source).await?;
         let reading = |bytes| (self.progress)("reading the published set", bytes, 0);
         let published = Published::read(source, &notes.verifiers, &reading).await?;
         let head = &published.head;
@@ -141,7 +139,7 @@ impl Recovery<'_> {
         let pepper = pepper.ok_or_else(|| Error::Pepper(head.pepper.clone()))?;
         let mut findings =
             findings::compare(self.store, self.workspace, &set, &published, pepper, self.progress).await?;
-        findings.deny(self.store, self.workspace, notes.deny.as_ref()).await?;
+        findings.deny(self.store, self.workspace, &notes.denied).await?;
         let state = publication::state(&mut self.store.read().await?, &set).await?;
         let database = At { incarnation: state.incarnation, epoch: state.epoch, version: state.version };
         let there = At { incarnation: head.incarnation, epoch: head.epoch, version: published.replica.version() };

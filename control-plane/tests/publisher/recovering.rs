@@ -1,12 +1,13 @@
 //! A database restored from a backup, on both: nothing is signed from it until it has taken over what was published.
 
-use nightlatch::publisher::{Publisher, PublisherConfig, Step};
+use nightlatch::publisher::{CutReason, Publisher, PublisherConfig, Step};
 use nightlatch::recover::{Error, Recovery, Report, Why};
 use nightlatch::sync_job::Source;
-use nightlatch_keyset::Status;
 use nightlatch_keyset::note::Verifier;
+use nightlatch_keyset::{Deny, Status};
 
 use nightlatch_tests::follower::Follower;
+use nightlatch_tests::static_files::StaticFiles;
 
 use crate::on_both;
 use crate::world::{Change, World};
@@ -16,18 +17,17 @@ on_both! {
     a_restored_database_takes_over_what_was_published
     a_recovery_that_is_cut_short_is_finished_by_the_next_start
     nothing_is_recovered_beside_a_leader_or_without_need
+    /// SECURITY.md: the machine is lost, and what edges read is left.
+    the_notes_beside_what_edges_read_are_taken_over_too
 }
 
 async fn recover(world: &World, config: PublisherConfig, dry_run: bool) -> Result<Report, Error> {
-    let place = world.directory.path().display().to_string();
-    let recovery = Recovery {
-        store: &world.store,
-        workspace: &world.workspace,
-        config,
-        beside: Some(world.directory.clone()),
-        progress: &|_, _, _| {},
-    };
-    recovery.run(Source::open(&place, None).unwrap(), dry_run).await
+    recover_from(world, &world.directory.path().display().to_string(), config, dry_run).await
+}
+
+async fn recover_from(world: &World, place: &str, config: PublisherConfig, dry_run: bool) -> Result<Report, Error> {
+    let recovery = Recovery { store: &world.store, workspace: &world.workspace, config, progress: &|_, _, _| {} };
+    recovery.run(Source::open(place, None).unwrap(), dry_run).await
 }
 
 fn follower(world: &World) -> Follower {
@@ -146,4 +146,45 @@ async fn nothing_is_recovered_beside_a_leader_or_without_need(world: World) {
     let report = recover(&world, world.config(), false).await.unwrap();
     assert!(!report.ahead && report.now.is_none());
     assert_eq!(world.directory.head().unwrap(), head);
+}
+
+async fn the_notes_beside_what_edges_read_are_taken_over_too(mut world: World) {
+    crate::signers::establish(&world).await;
+    let publisher = world.publisher();
+    let [kept, denied, denied_here] = [world.issue(&[]).await, world.issue(&[]).await, world.issue(&[]).await];
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let backup = world.back_up().await;
+
+    // After the backup a stolen key is left out, and a key is denied in the bucket alone, another on this machine alone.
+    let publisher = world.publisher();
+    let signer = crate::signers::another(9);
+    crate::signers::rotate(&world, &signer, true).await;
+    publisher.wait(|status| status.last_cut_reason == Some(CutReason::Signer)).await.unwrap();
+    publisher.stop().await;
+    let bucket = world.temp.path().join("bucket");
+    std::fs::create_dir_all(bucket.join("set")).unwrap();
+    std::fs::rename(world.directory.path(), bucket.join("set/a")).unwrap();
+    let note = |number, digest| {
+        Deny { set: world.set.to_string(), number, issued: 1, digests: vec![digest] }.sign(&crate::signers::root(8))
+    };
+    std::fs::write(bucket.join("set/a/deny"), note(1, denied.digest)).unwrap();
+    world.directory.create().unwrap();
+    world.directory.put_note("deny", &note(2, denied_here.digest)).unwrap();
+    world.restore(backup).await;
+
+    let web = StaticFiles::serve(bucket).await.unwrap();
+    let place = format!("{}/set/a", web.url());
+    let done = recover_from(&world, &place, world.config(), false).await.unwrap();
+    let mut found: Vec<_> = done.findings.revoked.iter().map(|found| (found.key.clone(), found.why)).collect();
+    found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    let mut wanted = [(denied.id.to_string(), Why::Denied), (denied_here.id.to_string(), Why::Denied)];
+    wanted.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(found, wanted);
+    let mut edge = crate::signers::follower(&world);
+    edge.poll(world.directory.path()).unwrap();
+    assert_eq!(edge.edge.trust().unwrap().signers, [signer.verifier()]);
+    assert_eq!(edge.status(&denied.digest), Some(Status::Revoked));
+    assert_eq!(edge.status(&denied_here.digest), Some(Status::Revoked));
+    assert_eq!(edge.status(&kept.digest), Some(Status::Active));
 }
