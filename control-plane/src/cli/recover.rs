@@ -79,6 +79,12 @@ fn tell(report: &Report) -> Result<(), Failure> {
     if !report.ahead {
         return output::line("The published set is not ahead of the database: there is nothing to recover.");
     }
+    if report.forked {
+        output::line(
+            "warning: what is published is not in this database's history: it was restored from a backup, and has \
+             published elsewhere since. What was published is taken over all the same.",
+        )?;
+    }
     let would = if report.dry_run { "would be " } else { "" };
     output::line(&format!("{} keys compared.", findings.compared))?;
     let mut revoked = output::table(["revoked", "published as"]);

@@ -63,6 +63,11 @@ pub struct Findings {
 }
 
 impl Findings {
+    /// Whether there is anything to be changed in the database.
+    pub(super) fn has_changes(&self) -> bool {
+        !self.revoked.is_empty() || !self.to_disable.is_empty()
+    }
+
     /// Adds the keys that deny notes name.
     pub(super) async fn deny(
         &mut self,
@@ -82,17 +87,26 @@ impl Findings {
     }
 }
 
+/// What is compared with the published set.
+pub(super) struct Subject<'a> {
+    pub(super) store: &'a Store,
+    pub(super) workspace: &'a WorkspaceId,
+    pub(super) set: &'a SetId,
+    /// The database's versions are not the published ones.
+    pub(super) forked: bool,
+}
+
 /// Compares the database with the published set, all keys.
 pub(super) async fn compare(
-    store: &Store,
-    workspace: &WorkspaceId,
-    set: &SetId,
+    subject: &Subject<'_>,
     published: &Published,
     pepper: &Pepper,
     progress: Progress<'_>,
 ) -> Result<Findings, Error> {
+    let Subject { store, workspace, set, forked } = *subject;
     let mut findings = Findings::default();
     let mut known = HashSet::new();
+    let numbers = Numbers::of(published)?;
     let (total, now) = {
         let mut read = store.read().await?;
         (recovery::count_keys(&mut read, workspace).await?, read.now().await?.div_euclid(1000))
@@ -105,7 +119,8 @@ pub(super) async fn compare(
         for row in &page {
             let digest: [u8; 32] = row.digest.as_slice().try_into().map_err(|_| store::Error::Corrupt("digest"))?;
             let tag = pepper.tag(&Digest::from_bytes(digest));
-            judge(&mut findings, published, row, &tag, now)?;
+            let left = |number| numbers.tell_of(number, row.version, published.replica.version(), forked);
+            judge(&mut findings, published, row, &tag, now, &left)?;
             known.insert(published.cut(&tag));
         }
         findings.compared += page.len() as u64;
@@ -121,7 +136,43 @@ pub(super) async fn compare(
     Ok(findings)
 }
 
-fn judge(findings: &mut Findings, published: &Published, row: &KeyRow, tag: &Tag, now: i64) -> Result<(), Error> {
+/// The numbers of the keys that are published.
+struct Numbers {
+    given: HashSet<u32>,
+    highest: u32,
+}
+
+impl Numbers {
+    fn of(published: &Published) -> Result<Self, Error> {
+        let mut given = HashSet::new();
+        for one in published.replica.iter() {
+            // 0, which is no key's, where the set has no such column.
+            given.insert(one.map_err(|error| Error::Damaged(error.to_string()))?.1.number);
+        }
+        let highest = given.iter().copied().max().unwrap_or(0);
+        Ok(Self { given, highest })
+    }
+
+    /// Whether a key that is not published any more was once. Where another has its number, it was issued in a history that
+    /// was never published.
+    fn tell_of(&self, number: u32, version: Option<i64>, through: u64, forked: bool) -> bool {
+        let Some(version) = version.filter(|_| !self.given.contains(&number)) else { return false };
+        match forked {
+            // Its version is one of this database's own; both histories give the same numbers to the keys they issue.
+            true => number < self.highest,
+            false => u64::try_from(version).is_ok_and(|version| version <= through),
+        }
+    }
+}
+
+fn judge(
+    findings: &mut Findings,
+    published: &Published,
+    row: &KeyRow,
+    tag: &Tag,
+    now: i64,
+    left: &dyn Fn(u32) -> bool,
+) -> Result<(), Error> {
     if !row.lives(now) {
         return Ok(());
     }
@@ -130,8 +181,7 @@ fn judge(findings: &mut Findings, published: &Published, row: &KeyRow, tag: &Tag
     let record = published.replica.lookup(tag).map_err(|error| Error::Damaged(error.to_string()))?;
     let Some(record) = record else {
         // Who has a version was published with it, and stays until long after its end.
-        let through = published.replica.version();
-        if row.version.is_some_and(|version| u64::try_from(version).is_ok_and(|version| version <= through)) {
+        if left(number) {
             revoke(Why::Left);
         }
         return Ok(());

@@ -19,6 +19,7 @@ use crate::store::{self, Context, Store, keys, publication};
 use crate::sync_job::{Source, SyncError};
 use crate::trust::put_into_force;
 
+use findings::Subject;
 pub use findings::{Findings, Found, Why};
 use published::Published;
 
@@ -100,6 +101,9 @@ pub struct Report {
     pub database: At,
     /// Whether the published set is ahead: otherwise there is nothing to recover.
     pub ahead: bool,
+    /// Whether it was not published from this database's history, whatever the numbers say: the database was restored, and
+    /// has published elsewhere since.
+    pub forked: bool,
     /// What the published set says that the database did not.
     #[serde(flatten)]
     pub findings: Findings,
@@ -137,19 +141,30 @@ impl Recovery<'_> {
         let peppers = &self.config.keys.peppers;
         let pepper = peppers.iter().find(|one| one.id() == head.pepper && one.check() == head.pepper_check);
         let pepper = pepper.ok_or_else(|| Error::Pepper(head.pepper.clone()))?;
-        let mut findings =
-            findings::compare(self.store, self.workspace, &set, &published, pepper, self.progress).await?;
-        findings.deny(self.store, self.workspace, &notes.denied).await?;
-        let state = publication::state(&mut self.store.read().await?, &set).await?;
+        let (state, told) = {
+            let mut read = self.store.read().await?;
+            let (version, commitment) = (published.replica.version(), published.replica.commitment());
+            let told = recovery::has_published(&mut read, &set, version, commitment).await?;
+            (publication::state(&mut read, &set).await?, told)
+        };
         let database = At { incarnation: state.incarnation, epoch: state.epoch, version: state.version };
         let there = At { incarnation: head.incarnation, epoch: head.epoch, version: published.replica.version() };
+        // The database has gone on from where that state is not. Short of that version, it has not come to it yet.
+        let passed = state.version >= there.version;
+        let forked = passed && !told;
+        let subject = Subject { store: self.store, workspace: self.workspace, set: &set, forked };
+        let mut findings = findings::compare(&subject, &published, pepper, self.progress).await?;
+        findings.deny(self.store, self.workspace, &notes.denied).await?;
+        // What was published under an earlier incarnation is in nobody's way: only what it ended matters.
+        let split = forked && (there.incarnation >= database.incarnation || findings.has_changes());
         let newer = there == database && head.issued > state.head_issued;
         let mut report = Report {
             set: set.to_string(),
             dry_run,
             published: there,
             database,
-            ahead: there > database || newer,
+            ahead: there > database || newer || split,
+            forked,
             findings,
             now: None,
         };

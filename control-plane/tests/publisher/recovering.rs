@@ -19,6 +19,8 @@ on_both! {
     nothing_is_recovered_beside_a_leader_or_without_need
     /// SECURITY.md: the machine is lost, and what edges read is left.
     the_notes_beside_what_edges_read_are_taken_over_too
+    /// Guarantees 6 and 9: numbers do not tell whose history it is.
+    what_was_published_is_taken_over_by_a_database_that_has_gone_on_without_it
 }
 
 async fn recover(world: &World, config: PublisherConfig, dry_run: bool) -> Result<Report, Error> {
@@ -187,4 +189,53 @@ async fn the_notes_beside_what_edges_read_are_taken_over_too(mut world: World) {
     assert_eq!(edge.status(&denied.digest), Some(Status::Revoked));
     assert_eq!(edge.status(&denied_here.digest), Some(Status::Revoked));
     assert_eq!(edge.status(&kept.digest), Some(Status::Active));
+}
+
+async fn what_was_published_is_taken_over_by_a_database_that_has_gone_on_without_it(mut world: World) {
+    let publisher = world.publisher();
+    let [kept, revoked] = [world.issue(&[]).await, world.issue(&[]).await];
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let backup = world.back_up().await;
+
+    let publisher = world.publisher();
+    let mut edge = follower(&world);
+    let lost = world.issue(&[]).await;
+    world.change(&revoked, Change::Revoke).await;
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    edge.poll(world.directory.path()).unwrap();
+    let published = world.directory.path().display().to_string();
+
+    // Restored on a machine without the published files, it publishes at once, and passes what was published.
+    world.restore(backup).await;
+    let elsewhere = || PublisherConfig { holder: "instance-one".into(), ..world.other_config() };
+    let publisher = Publisher::spawn(world.store.clone(), elsewhere());
+    let anew = world.issue(&[]).await;
+    assert_eq!(anew.number, lost.number, "the number of a key that the database does not know");
+    for _ in 0..3 {
+        world.change(&kept, Change::Disable).await;
+        publisher.flush().await.unwrap();
+        world.change(&kept, Change::Enable).await;
+        publisher.flush().await.unwrap();
+    }
+    publisher.stop().await;
+
+    let done = recover_from(&world, &published, elsewhere(), false).await.unwrap();
+    assert!(done.database.version > done.published.version);
+    assert!(done.ahead && done.forked);
+    let found: Vec<_> = done.findings.revoked.iter().map(|found| (found.key.clone(), found.why)).collect();
+    assert_eq!(found, [(revoked.id.to_string(), Why::Revoked)]);
+    // An edge that has followed what was published goes on with the database's.
+    edge.poll(world.other_directory().path()).unwrap();
+    assert_eq!(edge.edge.mark().unwrap().incarnation, done.published.incarnation + 1);
+    assert_eq!(edge.status(&revoked.digest), Some(Status::Revoked));
+    assert_eq!(edge.status(&anew.digest), Some(Status::Active));
+    assert_eq!(edge.status(&kept.digest), Some(Status::Active));
+    assert_eq!(edge.status(&lost.digest), None);
+    // It is done once, from whatever copy.
+    assert!(!recover_from(&world, &published, elsewhere(), false).await.unwrap().ahead);
+    let here = world.other_directory().path().display().to_string();
+    let again = recover_from(&world, &here, elsewhere(), false).await.unwrap();
+    assert!(!again.ahead && !again.forked);
 }
