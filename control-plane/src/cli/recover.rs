@@ -111,6 +111,12 @@ fn tell(report: &Report) -> Result<(), Failure> {
              ones. Their tags:",
             findings.unknown.len()
         ))?;
+        if findings.unknown_ended > 0 {
+            output::line(&format!(
+                "{} of them were ended or had an end: once it has passed, imports refuse them.",
+                findings.unknown_ended
+            ))?;
+        }
         findings.unknown.iter().try_for_each(|tag| output::line(&format!("  {tag}")))?;
     }
     match &report.now {

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::published::Published;
 use super::{Error, Progress};
 use crate::domain::{SetId, State, WorkspaceId};
+use crate::store::ended::{self, EndedTag};
 use crate::store::recovery::{self, KeyRow};
 use crate::store::{self, Store, keys};
 
@@ -55,6 +56,14 @@ pub struct Findings {
     pub ends_unknown: Vec<(String, u64)>,
     /// Tags of published keys that the database does not know: issued after the backup. They end with the incarnation.
     pub unknown: Vec<String>,
+    /// How many of those are ended, or are known to end: their texts are not taken in again.
+    pub unknown_ended: u64,
+    /// Those of them that are not taken down yet.
+    #[serde(skip)]
+    pub(super) ended: Vec<EndedTag>,
+    /// What deny notes name and no key has.
+    #[serde(skip)]
+    pub(super) denied: Vec<Digest>,
     /// The highest key number and subject that the published set uses.
     #[serde(skip)]
     pub(super) highest: (u32, u32),
@@ -65,7 +74,7 @@ pub struct Findings {
 impl Findings {
     /// Whether there is anything to be changed in the database.
     pub(super) fn has_changes(&self) -> bool {
-        !self.revoked.is_empty() || !self.to_disable.is_empty()
+        !self.revoked.is_empty() || !self.to_disable.is_empty() || !self.ended.is_empty()
     }
 
     /// Adds the keys that deny notes name.
@@ -77,7 +86,10 @@ impl Findings {
     ) -> Result<(), Error> {
         let mut read = store.read().await?;
         for digest in denied {
-            let Some(view) = keys::by_digest(&mut read, workspace, digest).await? else { continue };
+            let Some(view) = keys::by_digest(&mut read, workspace, digest).await? else {
+                self.denied.push(*digest);
+                continue;
+            };
             let (key, number) = (view.key.id.to_string(), view.key.number);
             if view.key.state(view.now) != State::Revoked && self.revoked.iter().all(|found| found.key != key) {
                 self.revoked.push(Found { key, number, why: Why::Denied });
@@ -111,6 +123,7 @@ pub(super) async fn compare(
         let mut read = store.read().await?;
         (recovery::count_keys(&mut read, workspace).await?, read.now().await?.div_euclid(1000))
     };
+    let taken_down = ended::tags(&mut store.read().await?, set, &published.tagging()).await?;
     let mut after = 0;
     loop {
         let page = recovery::keys_page(&mut store.read().await?, workspace, set, after, PAGE).await?;
@@ -130,6 +143,17 @@ pub(super) async fn compare(
         let (tag, record) = one.map_err(|error| Error::Damaged(error.to_string()))?;
         findings.highest = (findings.highest.0.max(record.number), findings.highest.1.max(record.subject));
         if !known.contains(&published.cut(&tag)) {
+            let ends_at = match record.status {
+                Status::Revoked => Some(0),
+                _ => record.deadline.and_then(|end| i64::try_from(end).ok()),
+            };
+            if let Some(ends_at) = ends_at {
+                let tag = published.cut(&tag);
+                findings.unknown_ended += 1;
+                if !taken_down.contains(&(tag.to_vec(), ends_at)) {
+                    findings.ended.push(EndedTag { tag, ends_at });
+                }
+            }
             findings.unknown.push(tag.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect());
         }
     }

@@ -15,7 +15,7 @@ use crate::domain::{Actor, KeyRef, Reason, SetId, WorkspaceId};
 use crate::publisher::{Publisher, PublisherConfig, PublisherStatus};
 use crate::store::lease::Lease;
 use crate::store::recovery::{self, Above};
-use crate::store::{self, Context, Store, keys, publication};
+use crate::store::{self, Context, Store, ended, keys, publication};
 use crate::sync_job::{Source, SyncError};
 use crate::trust::put_into_force;
 
@@ -173,6 +173,7 @@ impl Recovery<'_> {
             self.take_trust(note).await?;
         }
         self.change(&report.findings, &lease).await?;
+        self.take_down(&report.findings, &published, &lease).await?;
         self.raise(&published, &report, &lease).await?;
         report.now = Some(self.publish().await?);
         Ok(report)
@@ -227,6 +228,35 @@ impl Recovery<'_> {
                 .await?;
             done += count;
             (self.progress)("revoking what was published as revoked", done, total);
+        }
+        Ok(())
+    }
+
+    /// Takes down what is ended and has no row, before anybody can take it in again.
+    async fn take_down(&self, findings: &Findings, published: &Published, lease: &Lease) -> Result<(), Error> {
+        let total = findings.ended.len() as u64;
+        let mut done = 0;
+        // The digests come with the first batch, which may be of no tags.
+        let mut digests = findings.denied.clone();
+        let mut rest = findings.ended.as_slice();
+        while !rest.is_empty() || !digests.is_empty() {
+            let (batch, later) = rest.split_at(rest.len().min(BATCH * 10));
+            rest = later;
+            let (tags, digests) = (batch.to_vec(), std::mem::take(&mut digests));
+            let (workspace, set, lease) = (self.workspace.clone(), self.config.set.clone(), lease.clone());
+            let tagging = published.tagging();
+            let remember = self.store.write::<_, Error, _>(move |tx| {
+                Box::pin(async move {
+                    if !lease.renew(tx).await? {
+                        return Err(Error::Led);
+                    }
+                    ended::remember_digests(tx, &workspace, &digests).await?;
+                    Ok(ended::remember_tags(tx, &workspace, &set, &tagging, &tags).await?)
+                })
+            });
+            remember.await?;
+            done += batch.len() as u64;
+            (self.progress)("taking down what was published as ended", done, total);
         }
         Ok(())
     }

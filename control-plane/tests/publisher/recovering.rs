@@ -1,8 +1,10 @@
 //! A database restored from a backup, on both: nothing is signed from it until it has taken over what was published.
 
+use nightlatch::domain::Refusal;
 use nightlatch::publisher::{CutReason, Publisher, PublisherConfig, Step};
 use nightlatch::recover::{Error, Recovery, Report, Why};
 use nightlatch::sync_job::Source;
+use nightlatch_key::Digest;
 use nightlatch_keyset::note::Verifier;
 use nightlatch_keyset::{Deny, Status};
 
@@ -21,6 +23,8 @@ on_both! {
     the_notes_beside_what_edges_read_are_taken_over_too
     /// Guarantees 6 and 9: numbers do not tell whose history it is.
     what_was_published_is_taken_over_by_a_database_that_has_gone_on_without_it
+    /// Guarantees 6 and 9: a key that was ended and lost with the database stays ended.
+    what_was_ended_and_lost_is_not_taken_in_again
 }
 
 async fn recover(world: &World, config: PublisherConfig, dry_run: bool) -> Result<Report, Error> {
@@ -238,4 +242,39 @@ async fn what_was_published_is_taken_over_by_a_database_that_has_gone_on_without
     let here = world.other_directory().path().display().to_string();
     let again = recover_from(&world, &here, elsewhere(), false).await.unwrap();
     assert!(!again.ahead && !again.forked);
+}
+
+async fn what_was_ended_and_lost_is_not_taken_in_again(mut world: World) {
+    let publisher = world.publisher();
+    world.issue(&[]).await;
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let backup = world.back_up().await;
+
+    // Imported after the backup: one stays usable, one is revoked, one has an end that has passed when it is looked at.
+    let publisher = world.publisher();
+    world.import(1, 3).await;
+    let imported = world.keys().await;
+    let with = |text: &str| imported.iter().find(|key| key.digest == Digest::of(text.as_bytes())).unwrap().clone();
+    world.change(&with("import-2"), Change::Revoke).await;
+    world.change(&with("import-3"), Change::Expiry(4_000_000_000)).await;
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    world.restore(backup).await;
+    let denied = Deny { set: world.set.to_string(), number: 1, issued: 1, digests: vec![Digest::of(b"import-4")] };
+    world.directory.put_note("deny", &denied.sign(&World::signer())).unwrap();
+
+    let done = recover(&world, world.config(), false).await.unwrap();
+    assert_eq!((done.findings.unknown.len(), done.findings.unknown_ended), (3, 2));
+    world.execute("UPDATE ended_tags SET ends_at = 1 WHERE ends_at > 0").await;
+    let again = world.try_import(1, 4).await;
+    let refused = |line| (line, Refusal::KeyRevoked);
+    assert_eq!((again.created, again.errors), (1, vec![refused(2), refused(3), refused(4)]));
+    let publisher = world.publisher();
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let mut edge = follower(&world);
+    edge.poll(world.directory.path()).unwrap();
+    assert_eq!(edge.status(&Digest::of(b"import-1")), Some(Status::Active));
+    assert_eq!(edge.status(&Digest::of(b"import-2")), None);
 }
