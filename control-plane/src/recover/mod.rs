@@ -8,6 +8,7 @@ mod findings;
 mod notes;
 mod published;
 
+use nightlatch_keyset::note::Verifier;
 use nightlatch_keyset::{FileName, Head, StatementError};
 use serde::Serialize;
 
@@ -61,8 +62,22 @@ pub enum Error {
     #[error("the published set is damaged: {0}; read it from another of its copies with --from")]
     Damaged(String),
     /// The tags cannot be compared.
-    #[error("the published set is made with pepper {0}, which this process does not hold: restore the secrets too")]
+    #[error(
+        "the published set is made with pepper {0}, which this process does not hold. Restore it: the file secrets/pepper-{0} \
+         (secrets/pepper where it was the first) of the control plane's data directory, or, where secrets are sealed under a \
+         master key, the row of the table shared_secrets with the kind pepper and the name {0} from a later copy of the \
+         database. Without a master key, the text `{0}:…` that edges have in NIGHTLATCH_PEPPERS, put into \
+         secrets/pepper-{0} with the mode 0600, does as well"
+    )]
     Pepper(String),
+    /// None of the keys that may sign is held.
+    #[error(
+        "the published trust note lists no head-signing key that this process holds, only: {0}. Restore one of them: the \
+         files secrets/head-*.key (secrets/head.key where it was the first) of the control plane's data directory, or, \
+         where secrets are sealed under a master key, the rows of the table shared_secrets with the kind head from a later \
+         copy of the database"
+    )]
+    Signer(String),
     /// The list of keys that sign.
     #[error(transparent)]
     Trust(#[from] crate::trust::Error),
@@ -137,6 +152,11 @@ impl Recovery<'_> {
         let head = &published.head;
         if head.set != set.as_str() {
             return Err(Error::OtherSet(head.set.clone()));
+        }
+        // Known before anything is changed, and by a dry run.
+        let listed = notes.verifiers.iter().map(Verifier::to_vkey);
+        if !listed.clone().any(|vkey| self.config.keys.signer(&vkey).is_some()) {
+            return Err(Error::Signer(listed.collect::<Vec<_>>().join(" ")));
         }
         let peppers = &self.config.keys.peppers;
         let pepper = peppers.iter().find(|one| one.id() == head.pepper && one.check() == head.pepper_check);

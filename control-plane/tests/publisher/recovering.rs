@@ -25,6 +25,7 @@ on_both! {
     what_was_published_is_taken_over_by_a_database_that_has_gone_on_without_it
     /// Guarantees 6 and 9: a key that was ended and lost with the database stays ended.
     what_was_ended_and_lost_is_not_taken_in_again
+    secrets_that_are_lost_are_named_before_anything_is_changed
 }
 
 async fn recover(world: &World, config: PublisherConfig, dry_run: bool) -> Result<Report, Error> {
@@ -277,4 +278,34 @@ async fn what_was_ended_and_lost_is_not_taken_in_again(mut world: World) {
     edge.poll(world.directory.path()).unwrap();
     assert_eq!(edge.status(&Digest::of(b"import-1")), Some(Status::Active));
     assert_eq!(edge.status(&Digest::of(b"import-2")), None);
+}
+
+async fn secrets_that_are_lost_are_named_before_anything_is_changed(mut world: World) {
+    crate::signers::establish(&world).await;
+    let publisher = world.publisher();
+    let key = world.issue(&[]).await;
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let backup = world.back_up().await;
+    let publisher = world.publisher();
+    world.change(&key, Change::Revoke).await;
+    let signer = crate::signers::another(9);
+    crate::signers::rotate(&world, &signer, true).await;
+    publisher.wait(|status| status.last_cut_reason == Some(CutReason::Signer)).await.unwrap();
+    publisher.stop().await;
+    world.restore(backup).await;
+
+    let mut lacking = world.config();
+    lacking.keys.peppers.retain(|pepper| pepper.id() != "p1");
+    let refused = recover(&world, lacking, false).await.unwrap_err();
+    assert!(matches!(refused, Error::Pepper(_)) && refused.to_string().contains("secrets/pepper-p1"), "{refused}");
+    for dry_run in [true, false] {
+        let mut lacking = world.config();
+        lacking.keys.signers.truncate(1);
+        let refused = recover(&world, lacking, dry_run).await.unwrap_err();
+        assert!(matches!(refused, Error::Signer(_)), "{refused}");
+        assert!(refused.to_string().contains(&signer.verifier().to_vkey()), "{refused}");
+    }
+    assert_eq!(world.count("SELECT COUNT(*) FROM keys WHERE state = 'revoked'").await, 0);
+    assert!(recover(&world, world.config(), false).await.unwrap().now.is_some());
 }
