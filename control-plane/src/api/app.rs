@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use nightlatch_api::Code;
+use nightlatch_keyset::Pepper;
 use nightlatch_keyset::note::Signer;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -135,6 +136,15 @@ impl App {
     /// Changes whenever [`App::heard_edges`] is called in this process.
     pub(super) fn edges_heard(&self) -> watch::Receiver<u64> {
         self.0.heard.subscribe()
+    }
+
+    /// The peppers of the set that this process publishes.
+    pub(super) async fn peppers(&self) -> Result<Vec<Pepper>, Refused> {
+        let keys = (self.0.parts.keys)().await.map_err(|error| {
+            tracing::error!(%error, "the peppers cannot be read");
+            Refused::new(Code::Internal)
+        })?;
+        Ok(keys.peppers)
     }
 
     /// The key that signs the heads of a set now, and receipts about it. Read anew each time: it may be replaced while the

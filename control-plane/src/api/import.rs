@@ -8,6 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use nightlatch_api::{Code, ImportLine, ImportOptions, ImportReport, LineError, Problem};
 use nightlatch_gate::shape;
 use nightlatch_key::Brand;
+use nightlatch_keyset::Pepper;
 use sha2::{Digest as _, Sha256};
 
 use super::App;
@@ -21,7 +22,7 @@ use super::time::to_seconds;
 use crate::domain::import::{ImportLine as Checked, Material, RawLine};
 use crate::domain::{Labels, Name, Owner, Refusal, Scopes, Tier};
 use crate::store::import::{self, Import, Imported};
-use crate::store::{os_random, workspaces};
+use crate::store::{ended, os_random, workspaces};
 
 /// The media type of lines of JSON.
 const NDJSON: &str = "application/x-ndjson";
@@ -58,10 +59,11 @@ pub(super) async fn import(
     let bytes = body::read(request, MAX_BODY).await?;
     let body_hash: [u8; 32] = Sha256::digest(&bytes).into();
     let takes = takes(&app, &caller).await?;
+    let peppers = peppers(&app, &caller).await?;
     // Ten thousand lines are milliseconds of work: not on a thread that serves others.
     let parsed = tokio::task::spawn_blocking(move || parse(&bytes, &takes)).await;
     let Parsed { lines, rejected, details } = parsed.map_err(|_| Refused::new(Code::Internal))??;
-    let import = Import { lines, rejected, strict: options.strict, dry_run: options.dry_run, body_hash };
+    let import = Import { lines, rejected, strict: options.strict, dry_run: options.dry_run, body_hash, peppers };
     let context = caller.context();
     let create = Create {
         route: "POST /v1/keys/import",
@@ -91,6 +93,14 @@ async fn takes(app: &App, caller: &Caller) -> Result<Takes, Refused> {
     let sets = workspaces::all_sets(&mut read).await?;
     let foreign = sets.iter().any(|set| set.workspace == *caller.workspace() && set.accepts_foreign);
     Ok(Takes { brand, foreign })
+}
+
+/// What keys are found by that were lost with a database; nothing where there are no such keys.
+async fn peppers(app: &App, caller: &Caller) -> Result<Vec<Pepper>, Refused> {
+    match ended::has_tags(&mut app.store().read().await?, caller.workspace()).await? {
+        true => app.peppers().await,
+        false => Ok(Vec::new()),
+    }
 }
 
 /// The lines of a body.

@@ -29,6 +29,9 @@ Each note names the keys of the ones before: take the one that is in place as --
 for the note when they have not heard of the control plane for a quarter of a head's validity. The control plane takes it
 over before it publishes again, from the directory of its published files: put it there, too.";
 
+/// The highest number of a note that is gone by without being believed: far beyond any clock's seconds.
+const MOST: u64 = 1 << 53;
+
 /// Have edges refuse keys while no head can be signed.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -92,8 +95,8 @@ impl EmergencyDeny {
         let root = root_signer(&set, &seed).map_err(named)?;
         let head = head_signer(&set, &seed).map_err(named)?;
         let (signer, known) = place.signer(self.role, root, head)?;
-        let before = self.note_before(&set, &known)?;
-        let mut digests: Vec<Digest> = before.as_ref().map_or_else(Vec::new, |deny| deny.digests.clone());
+        let Before { deny: before, above } = self.note_before(&set, &known)?;
+        let mut digests: Vec<Digest> = before.map_or_else(Vec::new, |deny| deny.digests);
         let were = digests.len();
         digests.extend(self.digests().await?);
         digests.sort_by_key(|digest| *digest.as_bytes());
@@ -106,8 +109,11 @@ impl EmergencyDeny {
                 digests.len()
             )));
         }
-        let number = before.map_or(0, |deny| deny.number) + 1;
         let issued = u64::try_from(now_ms()).map_err(|_| Failure::other("the clock is before 1970"))?;
+        // Edges go by the highest number they have seen, and that note may not be here: seconds are above those of all notes
+        // made before, wherever they were made.
+        let next = above.checked_add(1).ok_or_else(|| Failure::other("no number is left above the note's in place"))?;
+        let number = next.max(issued / 1000);
         let deny = Deny { set: set.clone(), number, issued, digests };
         let note = deny.sign(&signer);
         let to = self.destination();
@@ -145,16 +151,18 @@ impl EmergencyDeny {
     }
 
     /// The note that this one goes on from.
-    fn note_before(&self, set: &str, known: &[Verifier]) -> Result<Option<Deny>, Failure> {
+    fn note_before(&self, set: &str, known: &[Verifier]) -> Result<Before, Failure> {
         let path = self.before.clone().unwrap_or_else(|| self.destination());
         let note = match std::fs::read_to_string(&path) {
             Ok(note) => note,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.before.is_none() => return Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.before.is_none() => {
+                return Ok(Before { deny: None, above: 0 });
+            }
             Err(error) => return Err(Failure::usage(format!("{}: {error}", path.display()))),
         };
         match Deny::open(&note, known) {
-            Ok(deny) if deny.set == set => Ok(Some(deny)),
-            _ if self.replace => Ok(None),
+            Ok(deny) if deny.set == set => Ok(Before { above: deny.number, deny: Some(deny) }),
+            _ if self.replace => Ok(Before { deny: None, above: claimed_number(&note).unwrap_or(0) }),
             Ok(deny) => Err(Failure::other(format!("{} is of set {}", path.display(), deny.set))),
             Err(error) => Err(Failure::other(format!(
                 "{} is not to be believed: {error}; --replace begins anew, without its keys",
@@ -192,6 +200,21 @@ impl EmergencyDeny {
         }
         Ok(digests)
     }
+}
+
+/// The note that another goes on from.
+struct Before {
+    /// What it says, if it is to be believed.
+    deny: Option<Deny>,
+    /// The number to be above.
+    above: u64,
+}
+
+/// The number that a note says it has, whoever signed it: edges may believe it where this program does not. One that leaves
+/// no room for others was never given by this program.
+fn claimed_number(note: &str) -> Option<u64> {
+    let number = note.lines().find_map(|line| line.strip_prefix("number "))?.parse().ok()?;
+    (number <= MOST).then_some(number)
 }
 
 /// The head and the trust note of a directory, not believed yet.

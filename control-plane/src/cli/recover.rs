@@ -9,7 +9,6 @@ use super::exit::{Failure, Kind};
 use super::home::Home;
 use super::output;
 use super::progress::Progress;
-use crate::publisher::SetDirectory;
 use crate::recover::{Error, Recovery, Report};
 use crate::secrets::read_private;
 use crate::serve::DataDir;
@@ -62,11 +61,10 @@ impl Recover {
         };
         let place = self.from.clone().unwrap_or_else(|| opened.directory().path().display().to_string());
         let source = Source::open(&place, token)?;
-        let beside = (!place.contains("://")).then(|| SetDirectory::new(&place));
         let progress = Progress::new();
         let show = |what: &'static str, done, total| progress.show(what, done, total);
         let recovery =
-            Recovery { store: &opened.store, workspace: &opened.workspace, config: publisher, beside, progress: &show };
+            Recovery { store: &opened.store, workspace: &opened.workspace, config: publisher, progress: &show };
         let report = recovery.run(source, self.dry_run).await?;
         drop(progress);
         if self.json { output::json(&report) } else { tell(&report) }
@@ -80,6 +78,12 @@ fn tell(report: &Report) -> Result<(), Failure> {
     output::line(&format!("published: {}\ndatabase:  {}", at(published), at(database)))?;
     if !report.ahead {
         return output::line("The published set is not ahead of the database: there is nothing to recover.");
+    }
+    if report.forked {
+        output::line(
+            "warning: what is published is not in this database's history: it was restored from a backup, and has \
+             published elsewhere since. What was published is taken over all the same.",
+        )?;
     }
     let would = if report.dry_run { "would be " } else { "" };
     output::line(&format!("{} keys compared.", findings.compared))?;
@@ -107,6 +111,12 @@ fn tell(report: &Report) -> Result<(), Failure> {
              ones. Their tags:",
             findings.unknown.len()
         ))?;
+        if findings.unknown_ended > 0 {
+            output::line(&format!(
+                "{} of them were ended or had an end: once it has passed, imports refuse them.",
+                findings.unknown_ended
+            ))?;
+        }
         findings.unknown.iter().try_for_each(|tag| output::line(&format!("  {tag}")))?;
     }
     match &report.now {

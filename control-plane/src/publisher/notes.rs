@@ -11,7 +11,7 @@ use super::error::Error;
 use super::leader::{Leader, Tenure};
 use crate::domain::{Actor, KeyRef, Reason, WorkspaceId};
 use crate::store::publication::SetState;
-use crate::store::{self, Context, Tx, keys, trust};
+use crate::store::{self, Context, Tx, ended, keys, trust};
 use crate::trust::{put_into_force, sign, standing};
 
 /// What has been done about the notes.
@@ -135,11 +135,14 @@ pub(crate) async fn deny_all(
     digests: &[Digest],
 ) -> Result<Denied, store::Error> {
     let mut denied = Denied::default();
-    let mut found = Vec::new();
+    let (mut found, mut unknown) = (Vec::new(), Vec::new());
     for digest in digests {
         match keys::by_digest(tx, workspace, digest).await? {
             Some(view) => found.push((view.key.number, view.key.id)),
-            None => denied.unknown.push(digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()),
+            None => {
+                unknown.push(*digest);
+                denied.unknown.push(digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect());
+            }
         }
     }
     // Keys are locked in this order everywhere.
@@ -150,13 +153,24 @@ pub(crate) async fn deny_all(
         request_id: "emergency-deny".to_owned(),
         source: None,
     };
-    for (_, id) in found {
-        let reason = Reason::new(format!("emergency deny note {number}"))?;
-        if keys::revoke(tx, &context, &KeyRef::Id(id.clone()), Some(reason)).await?.changed {
-            denied.revoked.push(id.to_string());
+    let mut ids: Vec<_> = found.into_iter().map(|(_, id)| id).collect();
+    loop {
+        for id in ids {
+            let reason = Reason::new(format!("emergency deny note {number}"))?;
+            if keys::revoke(tx, &context, &KeyRef::Id(id.clone()), Some(reason)).await?.changed {
+                denied.revoked.push(id.to_string());
+            }
+        }
+        // Nobody takes these in any more; who was faster has a row now.
+        let taken = ended::remember_digests(tx, workspace, &std::mem::take(&mut unknown)).await?;
+        if taken.is_empty() {
+            return Ok(denied);
+        }
+        ids = Vec::new();
+        for digest in &taken {
+            ids.extend(keys::by_digest(tx, workspace, digest).await?.map(|view| view.key.id));
         }
     }
-    Ok(denied)
 }
 
 /// Puts a trust note into place, unless it is there. True where it was not.

@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 
 use nightlatch_key::Digest;
-use nightlatch_keyset::{Deny, Pepper, Status, Tag};
+use nightlatch_keyset::{Pepper, Status, Tag};
 use serde::Serialize;
 
 use super::published::Published;
 use super::{Error, Progress};
 use crate::domain::{SetId, State, WorkspaceId};
+use crate::store::ended::{self, EndedTag};
 use crate::store::recovery::{self, KeyRow};
 use crate::store::{self, Store, keys};
 
@@ -55,6 +56,14 @@ pub struct Findings {
     pub ends_unknown: Vec<(String, u64)>,
     /// Tags of published keys that the database does not know: issued after the backup. They end with the incarnation.
     pub unknown: Vec<String>,
+    /// How many of those are ended, or are known to end: their texts are not taken in again.
+    pub unknown_ended: u64,
+    /// Those of them that are not taken down yet.
+    #[serde(skip)]
+    pub(super) ended: Vec<EndedTag>,
+    /// What deny notes name and no key has.
+    #[serde(skip)]
+    pub(super) denied: Vec<Digest>,
     /// The highest key number and subject that the published set uses.
     #[serde(skip)]
     pub(super) highest: (u32, u32),
@@ -63,16 +72,24 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// Adds the keys that a deny note names.
+    /// Whether there is anything to be changed in the database.
+    pub(super) fn has_changes(&self) -> bool {
+        !self.revoked.is_empty() || !self.to_disable.is_empty() || !self.ended.is_empty()
+    }
+
+    /// Adds the keys that deny notes name.
     pub(super) async fn deny(
         &mut self,
         store: &Store,
         workspace: &WorkspaceId,
-        deny: Option<&Deny>,
+        denied: &[Digest],
     ) -> Result<(), Error> {
         let mut read = store.read().await?;
-        for digest in deny.iter().flat_map(|deny| &deny.digests) {
-            let Some(view) = keys::by_digest(&mut read, workspace, digest).await? else { continue };
+        for digest in denied {
+            let Some(view) = keys::by_digest(&mut read, workspace, digest).await? else {
+                self.denied.push(*digest);
+                continue;
+            };
             let (key, number) = (view.key.id.to_string(), view.key.number);
             if view.key.state(view.now) != State::Revoked && self.revoked.iter().all(|found| found.key != key) {
                 self.revoked.push(Found { key, number, why: Why::Denied });
@@ -82,21 +99,31 @@ impl Findings {
     }
 }
 
+/// What is compared with the published set.
+pub(super) struct Subject<'a> {
+    pub(super) store: &'a Store,
+    pub(super) workspace: &'a WorkspaceId,
+    pub(super) set: &'a SetId,
+    /// The database's versions are not the published ones.
+    pub(super) forked: bool,
+}
+
 /// Compares the database with the published set, all keys.
 pub(super) async fn compare(
-    store: &Store,
-    workspace: &WorkspaceId,
-    set: &SetId,
+    subject: &Subject<'_>,
     published: &Published,
     pepper: &Pepper,
     progress: Progress<'_>,
 ) -> Result<Findings, Error> {
+    let Subject { store, workspace, set, forked } = *subject;
     let mut findings = Findings::default();
     let mut known = HashSet::new();
+    let numbers = Numbers::of(published)?;
     let (total, now) = {
         let mut read = store.read().await?;
         (recovery::count_keys(&mut read, workspace).await?, read.now().await?.div_euclid(1000))
     };
+    let taken_down = ended::tags(&mut store.read().await?, set, &published.tagging()).await?;
     let mut after = 0;
     loop {
         let page = recovery::keys_page(&mut store.read().await?, workspace, set, after, PAGE).await?;
@@ -105,7 +132,8 @@ pub(super) async fn compare(
         for row in &page {
             let digest: [u8; 32] = row.digest.as_slice().try_into().map_err(|_| store::Error::Corrupt("digest"))?;
             let tag = pepper.tag(&Digest::from_bytes(digest));
-            judge(&mut findings, published, row, &tag, now)?;
+            let left = |number| numbers.tell_of(number, row.version, published.replica.version(), forked);
+            judge(&mut findings, published, row, &tag, now, &left)?;
             known.insert(published.cut(&tag));
         }
         findings.compared += page.len() as u64;
@@ -115,13 +143,60 @@ pub(super) async fn compare(
         let (tag, record) = one.map_err(|error| Error::Damaged(error.to_string()))?;
         findings.highest = (findings.highest.0.max(record.number), findings.highest.1.max(record.subject));
         if !known.contains(&published.cut(&tag)) {
+            let ends_at = match record.status {
+                Status::Revoked => Some(0),
+                _ => record.deadline.and_then(|end| i64::try_from(end).ok()),
+            };
+            if let Some(ends_at) = ends_at {
+                let tag = published.cut(&tag);
+                findings.unknown_ended += 1;
+                if !taken_down.contains(&(tag.to_vec(), ends_at)) {
+                    findings.ended.push(EndedTag { tag, ends_at });
+                }
+            }
             findings.unknown.push(tag.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect());
         }
     }
     Ok(findings)
 }
 
-fn judge(findings: &mut Findings, published: &Published, row: &KeyRow, tag: &Tag, now: i64) -> Result<(), Error> {
+/// The numbers of the keys that are published.
+struct Numbers {
+    given: HashSet<u32>,
+    highest: u32,
+}
+
+impl Numbers {
+    fn of(published: &Published) -> Result<Self, Error> {
+        let mut given = HashSet::new();
+        for one in published.replica.iter() {
+            // 0, which is no key's, where the set has no such column.
+            given.insert(one.map_err(|error| Error::Damaged(error.to_string()))?.1.number);
+        }
+        let highest = given.iter().copied().max().unwrap_or(0);
+        Ok(Self { given, highest })
+    }
+
+    /// Whether a key that is not published any more was once. Where another has its number, it was issued in a history that
+    /// was never published.
+    fn tell_of(&self, number: u32, version: Option<i64>, through: u64, forked: bool) -> bool {
+        let Some(version) = version.filter(|_| !self.given.contains(&number)) else { return false };
+        match forked {
+            // Its version is one of this database's own; both histories give the same numbers to the keys they issue.
+            true => number < self.highest,
+            false => u64::try_from(version).is_ok_and(|version| version <= through),
+        }
+    }
+}
+
+fn judge(
+    findings: &mut Findings,
+    published: &Published,
+    row: &KeyRow,
+    tag: &Tag,
+    now: i64,
+    left: &dyn Fn(u32) -> bool,
+) -> Result<(), Error> {
     if !row.lives(now) {
         return Ok(());
     }
@@ -130,8 +205,7 @@ fn judge(findings: &mut Findings, published: &Published, row: &KeyRow, tag: &Tag
     let record = published.replica.lookup(tag).map_err(|error| Error::Damaged(error.to_string()))?;
     let Some(record) = record else {
         // Who has a version was published with it, and stays until long after its end.
-        let through = published.replica.version();
-        if row.version.is_some_and(|version| u64::try_from(version).is_ok_and(|version| version <= through)) {
+        if left(number) {
             revoke(Why::Left);
         }
         return Ok(());

@@ -8,17 +8,19 @@ mod findings;
 mod notes;
 mod published;
 
+use nightlatch_keyset::note::Verifier;
 use nightlatch_keyset::{FileName, Head, StatementError};
 use serde::Serialize;
 
 use crate::domain::{Actor, KeyRef, Reason, SetId, WorkspaceId};
-use crate::publisher::{Publisher, PublisherConfig, PublisherStatus, SetDirectory};
+use crate::publisher::{Publisher, PublisherConfig, PublisherStatus};
 use crate::store::lease::Lease;
 use crate::store::recovery::{self, Above};
-use crate::store::{self, Context, Store, keys, publication};
+use crate::store::{self, Context, Store, ended, keys, publication};
 use crate::sync_job::{Source, SyncError};
 use crate::trust::put_into_force;
 
+use findings::Subject;
 pub use findings::{Findings, Found, Why};
 use published::Published;
 
@@ -60,8 +62,22 @@ pub enum Error {
     #[error("the published set is damaged: {0}; read it from another of its copies with --from")]
     Damaged(String),
     /// The tags cannot be compared.
-    #[error("the published set is made with pepper {0}, which this process does not hold: restore the secrets too")]
+    #[error(
+        "the published set is made with pepper {0}, which this process does not hold. Restore it: the file secrets/pepper-{0} \
+         (secrets/pepper where it was the first) of the control plane's data directory, or, where secrets are sealed under a \
+         master key, the row of the table shared_secrets with the kind pepper and the name {0} from a later copy of the \
+         database. Without a master key, the text `{0}:…` that edges have in NIGHTLATCH_PEPPERS, put into \
+         secrets/pepper-{0} with the mode 0600, does as well"
+    )]
     Pepper(String),
+    /// None of the keys that may sign is held.
+    #[error(
+        "the published trust note lists no head-signing key that this process holds, only: {0}. Restore one of them: the \
+         files secrets/head-*.key (secrets/head.key where it was the first) of the control plane's data directory, or, \
+         where secrets are sealed under a master key, the rows of the table shared_secrets with the kind head from a later \
+         copy of the database"
+    )]
+    Signer(String),
     /// The list of keys that sign.
     #[error(transparent)]
     Trust(#[from] crate::trust::Error),
@@ -100,6 +116,9 @@ pub struct Report {
     pub database: At,
     /// Whether the published set is ahead: otherwise there is nothing to recover.
     pub ahead: bool,
+    /// Whether it was not published from this database's history, whatever the numbers say: the database was restored, and
+    /// has published elsewhere since.
+    pub forked: bool,
     /// What the published set says that the database did not.
     #[serde(flatten)]
     pub findings: Findings,
@@ -115,8 +134,6 @@ pub struct Recovery<'a> {
     pub workspace: &'a WorkspaceId,
     /// How the set is published.
     pub config: PublisherConfig,
-    /// Where the notes beside the head are, if that is a directory.
-    pub beside: Option<SetDirectory>,
     /// Hears how far it is.
     pub progress: Progress<'a>,
 }
@@ -129,29 +146,45 @@ impl Recovery<'_> {
     pub async fn run(self, source: Source, dry_run: bool) -> Result<Report, Error> {
         let set = self.config.set.clone();
         let lease = if dry_run { None } else { Some(self.lead().await?) };
-        let notes = notes::read(self.store, &self.config, self.beside.as_ref()).await?;
+        let notes = notes::read(self.store, &self.config, &source).await?;
         let reading = |bytes| (self.progress)("bytes read of the published set", bytes, 0);
         let published = Published::read(source, &notes.verifiers, &reading).await?;
         let head = &published.head;
         if head.set != set.as_str() {
             return Err(Error::OtherSet(head.set.clone()));
         }
+        // Known before anything is changed, and by a dry run.
+        let listed = notes.verifiers.iter().map(Verifier::to_vkey);
+        if !listed.clone().any(|vkey| self.config.keys.signer(&vkey).is_some()) {
+            return Err(Error::Signer(listed.collect::<Vec<_>>().join(" ")));
+        }
         let peppers = &self.config.keys.peppers;
         let pepper = peppers.iter().find(|one| one.id() == head.pepper && one.check() == head.pepper_check);
         let pepper = pepper.ok_or_else(|| Error::Pepper(head.pepper.clone()))?;
-        let mut findings =
-            findings::compare(self.store, self.workspace, &set, &published, pepper, self.progress).await?;
-        findings.deny(self.store, self.workspace, notes.deny.as_ref()).await?;
-        let state = publication::state(&mut self.store.read().await?, &set).await?;
+        let (state, told) = {
+            let mut read = self.store.read().await?;
+            let (version, commitment) = (published.replica.version(), published.replica.commitment());
+            let told = recovery::has_published(&mut read, &set, version, commitment).await?;
+            (publication::state(&mut read, &set).await?, told)
+        };
         let database = At { incarnation: state.incarnation, epoch: state.epoch, version: state.version };
         let there = At { incarnation: head.incarnation, epoch: head.epoch, version: published.replica.version() };
+        // The database has gone on from where that state is not. Short of that version, it has not come to it yet.
+        let passed = state.version >= there.version;
+        let forked = passed && !told;
+        let subject = Subject { store: self.store, workspace: self.workspace, set: &set, forked };
+        let mut findings = findings::compare(&subject, &published, pepper, self.progress).await?;
+        findings.deny(self.store, self.workspace, &notes.denied).await?;
+        // What was published under an earlier incarnation is in nobody's way: only what it ended matters.
+        let split = forked && (there.incarnation >= database.incarnation || findings.has_changes());
         let newer = there == database && head.issued > state.head_issued;
         let mut report = Report {
             set: set.to_string(),
             dry_run,
             published: there,
             database,
-            ahead: there > database || newer,
+            ahead: there > database || newer || split,
+            forked,
             findings,
             now: None,
         };
@@ -160,6 +193,7 @@ impl Recovery<'_> {
             self.take_trust(note).await?;
         }
         self.change(&report.findings, &lease).await?;
+        self.take_down(&report.findings, &published, &lease).await?;
         self.raise(&published, &report, &lease).await?;
         report.now = Some(self.publish().await?);
         Ok(report)
@@ -214,6 +248,35 @@ impl Recovery<'_> {
                 .await?;
             done += count;
             (self.progress)("revoking what was published as revoked", done, total);
+        }
+        Ok(())
+    }
+
+    /// Takes down what is ended and has no row, before anybody can take it in again.
+    async fn take_down(&self, findings: &Findings, published: &Published, lease: &Lease) -> Result<(), Error> {
+        let total = findings.ended.len() as u64;
+        let mut done = 0;
+        // The digests come with the first batch, which may be of no tags.
+        let mut digests = findings.denied.clone();
+        let mut rest = findings.ended.as_slice();
+        while !rest.is_empty() || !digests.is_empty() {
+            let (batch, later) = rest.split_at(rest.len().min(BATCH * 10));
+            rest = later;
+            let (tags, digests) = (batch.to_vec(), std::mem::take(&mut digests));
+            let (workspace, set, lease) = (self.workspace.clone(), self.config.set.clone(), lease.clone());
+            let tagging = published.tagging();
+            let remember = self.store.write::<_, Error, _>(move |tx| {
+                Box::pin(async move {
+                    if !lease.renew(tx).await? {
+                        return Err(Error::Led);
+                    }
+                    ended::remember_digests(tx, &workspace, &digests).await?;
+                    Ok(ended::remember_tags(tx, &workspace, &set, &tagging, &tags).await?)
+                })
+            });
+            remember.await?;
+            done += batch.len() as u64;
+            (self.progress)("taking down what was published as ended", done, total);
         }
         Ok(())
     }

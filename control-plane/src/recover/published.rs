@@ -4,6 +4,7 @@ use nightlatch_keyset::note::Verifier;
 use nightlatch_keyset::{Delta, FileName, Head, MAX_DELTA_LEN, Replica, Tag, levels};
 
 use super::Error;
+use crate::store::ended::{self, Tagging};
 use crate::sync_job::Source;
 
 /// What is published.
@@ -58,8 +59,11 @@ impl Published {
 
     /// The bits of a tag that the set's files have.
     pub(super) fn cut(&self, tag: &Tag) -> [u8; Tag::LEN] {
-        let mut bytes = *tag.as_bytes();
-        bytes[Tag::LEN - 1] &= (0xff_u32 << (136 - self.replica.layout().tag_bits())) as u8;
-        bytes
+        ended::cut(tag, self.replica.layout().tag_bits())
+    }
+
+    /// What its tags are made with.
+    pub(super) fn tagging(&self) -> Tagging {
+        Tagging { pepper: self.head.pepper.clone(), tag_bits: self.replica.layout().tag_bits() }
     }
 }

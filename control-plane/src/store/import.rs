@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use nightlatch_keyset::Pepper;
 use sqlx::{AssertSqlSafe, Postgres, Sqlite};
 
 use super::audit::{self, Draft, Target};
 use super::rows::labels_text;
 use super::select::RowArguments;
 use super::tx::{Conn, sql};
-use super::{Context, Error, Random, Read, Tx, catalogue, dialect, workspaces};
+use super::{Context, Error, Random, Read, Tx, catalogue, dialect, ended, workspaces};
 use crate::domain::import::ImportLine;
 use crate::domain::{KeyId, PrincipalKind, Refusal, Scope, Tier, WorkspaceId};
 
@@ -31,6 +32,8 @@ pub struct Import {
     pub dry_run: bool,
     /// SHA-256 of the request body, for the audit entry.
     pub body_hash: [u8; 32],
+    /// What keys that were lost with a database are known by: those of the set, where there are such keys.
+    pub peppers: Vec<Pepper>,
 }
 
 /// What an import did, or would do.
@@ -49,9 +52,10 @@ pub struct Imported {
 /// # Errors
 /// [`Error::NumbersExhausted`], [`Error::Database`]. Refused lines are no error.
 pub async fn run(tx: &mut Tx, context: &Context, import: Import, random: Random<'_>) -> Result<Imported, Error> {
-    let Import { lines, rejected, strict, dry_run, body_hash } = import;
+    let Import { lines, rejected, strict, dry_run, body_hash, peppers } = import;
     let now = tx.now().await?;
-    let Sorted { mut fresh, mut existing, errors } = sort_out(tx, &context.workspace, lines, rejected, now).await?;
+    let Sorted { mut fresh, mut existing, errors } =
+        sort_out(tx, &context.workspace, lines, rejected, &peppers, now).await?;
     if strict && !errors.is_empty() {
         return Ok(Imported { created: 0, existing, errors });
     }
@@ -65,6 +69,8 @@ pub async fn run(tx: &mut Tx, context: &Context, import: Import, random: Random<
         if !dialect::has_one_writer(tx) {
             // Whoever held the counters before may have imported the same keys.
             existing += drop_known(tx, &context.workspace, &mut fresh).await?;
+            // Or they were denied meanwhile.
+            existing += drop_ended(tx, &context.workspace, &mut fresh, &peppers, now).await?;
         }
         let keys = number(fresh, first, random);
         for chunk in keys.chunks(CHUNK) {
@@ -98,10 +104,13 @@ async fn sort_out(
     workspace: &WorkspaceId,
     lines: Vec<(u32, ImportLine)>,
     mut errors: Vec<(u32, Refusal)>,
+    peppers: &[Pepper],
     now: i64,
 ) -> Result<Sorted, Error> {
     let mut fresh = Vec::with_capacity(lines.len());
     let mut existing = 0;
+    let ended: Vec<_> = lines.iter().map(|(_, line)| line.digest).collect();
+    let ended = ended::among(read, workspace, &ended, peppers, now.div_euclid(1000)).await?;
     let mut digests = HashSet::with_capacity(lines.len());
     let mut principals: BTreeMap<u32, Option<PrincipalKind>> = BTreeMap::new();
     for (place, line) in lines {
@@ -117,6 +126,7 @@ async fn sort_out(
         match (line.check_times(now), kind) {
             (Err(refusal), _) => errors.push((place, refusal)),
             (Ok(()), None) => errors.push((place, Refusal::PrincipalUnknown)),
+            (Ok(()), Some(_)) if ended.contains(line.digest.as_bytes()) => errors.push((place, Refusal::KeyRevoked)),
             (Ok(()), Some(_)) if !digests.insert(*line.digest.as_bytes()) => existing += 1,
             (Ok(()), Some(kind)) => fresh.push((line, Ground { subject, kind })),
         }
@@ -157,6 +167,21 @@ async fn drop_known(
     }
     let before = fresh.len();
     fresh.retain(|(line, _)| !known.contains(line.digest.as_bytes().as_slice()));
+    Ok((before - fresh.len()) as u64)
+}
+
+/// Drops lines whose digest is ended, and counts them.
+async fn drop_ended(
+    read: &mut Read,
+    workspace: &WorkspaceId,
+    fresh: &mut Vec<(ImportLine, Ground)>,
+    peppers: &[Pepper],
+    now: i64,
+) -> Result<u64, Error> {
+    let digests: Vec<_> = fresh.iter().map(|(line, _)| line.digest).collect();
+    let ended = ended::among(read, workspace, &digests, peppers, now.div_euclid(1000)).await?;
+    let before = fresh.len();
+    fresh.retain(|(line, _)| !ended.contains(line.digest.as_bytes()));
     Ok((before - fresh.len()) as u64)
 }
 

@@ -20,6 +20,7 @@ pub mod audit;
 pub mod catalogue;
 mod dialect;
 pub mod edges;
+pub(crate) mod ended;
 pub mod enrolment;
 mod error;
 pub mod idempotency;

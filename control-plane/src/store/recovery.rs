@@ -1,5 +1,6 @@
 //! What a recovery reads of a restored database, and how it raises a set's incarnation.
 
+use nightlatch_keyset::Commitment;
 use serde_json::json;
 use sqlx::FromRow;
 
@@ -61,6 +62,18 @@ pub(crate) async fn count_keys(read: &mut Read, workspace: &WorkspaceId) -> Resu
     let sql = "SELECT COUNT(*) FROM keys WHERE workspace_id = $1";
     let (count,) = sql!(read, sql, workspace.as_str() => one (i64,))?;
     publication::unsigned(count)
+}
+
+/// Whether the database has published this state itself, or was told of it: the version is on record with this commitment.
+pub(crate) async fn has_published(
+    read: &mut Read,
+    set: &SetId,
+    version: u64,
+    commitment: &Commitment,
+) -> Result<bool, Error> {
+    let sql = "SELECT commitment FROM set_versions WHERE set_id = $1 AND version = $2";
+    let row = sql!(read, sql, set.as_str(), signed(version)? => optional (Option<Vec<u8>>,))?;
+    Ok(row.and_then(|(there,)| there).is_some_and(|there| there == commitment.0.0))
 }
 
 /// What the set was published as, and what has to be above it from now on.

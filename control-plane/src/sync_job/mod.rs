@@ -35,7 +35,9 @@ use tokio::sync::watch;
 
 pub use args::SyncArgs;
 pub use error::SyncError;
+pub(crate) use note::NoteName;
 pub use report::{Copied, Report};
+pub(crate) use source::Answer;
 pub use source::Source;
 pub use target::{KvOptions, S3Options, Target, TargetOptions};
 

@@ -4,7 +4,7 @@ use crate::publisher::directory::{DENY, HEAD, TRUST};
 
 /// One of the small signed texts that are replaced, not added to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum NoteName {
+pub(crate) enum NoteName {
     /// Which keys end while no head can be signed.
     Deny,
     /// What state the files are to be read at, and until when.
@@ -15,7 +15,7 @@ pub(super) enum NoteName {
 
 impl NoteName {
     /// Its name beside the files.
-    pub(super) fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Deny => DENY,
             Self::Head => HEAD,

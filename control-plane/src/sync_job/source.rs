@@ -50,7 +50,7 @@ struct Web {
 
 /// What a source says of one of its notes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// It is the one that was read last.
     Unchanged,
     /// There is none.
@@ -121,7 +121,7 @@ impl Source {
     }
 
     /// A note beside the files.
-    pub(super) async fn note(&self, name: NoteName, hold: bool) -> Result<Answer, SyncError> {
+    pub(crate) async fn note(&self, name: NoteName, hold: bool) -> Result<Answer, SyncError> {
         match &self.0 {
             Kind::Directory(directory) => {
                 let directory = directory.clone();

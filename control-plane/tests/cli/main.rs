@@ -1,6 +1,7 @@
 //! The program as people and scripts run it.
 
 mod administration;
+mod denying;
 mod edges;
 mod importing;
 mod program;

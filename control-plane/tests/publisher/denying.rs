@@ -39,7 +39,7 @@ async fn a_deny_note_kills_a_key_at_edges_and_then_in_the_database(world: World)
     assert_eq!(edge.status(&leaked.digest), Some(Status::Active));
 
     // Nobody publishes. A note, signed offline, is all it takes.
-    let unknown = Digest::of(b"nobody has this text");
+    let unknown = Digest::of(b"import-5");
     let note = deny(&world, 1, &[leaked.digest, unknown], &World::signer());
     world.directory.put_note("deny", &note).unwrap();
     assert!(edge.poll_deny(world.directory.path()).unwrap());
@@ -61,6 +61,10 @@ async fn a_deny_note_kills_a_key_at_edges_and_then_in_the_database(world: World)
     let audited = "SELECT COUNT(*) FROM audit WHERE action = 'key.revoked' AND actor_type = 'system' \
                    AND request_id = 'emergency-deny'";
     assert_eq!(world.count(audited).await, 1);
+
+    // A text that had no key is not taken in any more, its neighbours are.
+    let import = world.try_import(4, 3).await;
+    assert_eq!((import.created, import.errors), (2, vec![(2, nightlatch::domain::Refusal::KeyRevoked)]));
 
     // While it runs, a further note is found, too.
     let note = deny(&world, 2, &[leaked.digest, other.digest], &World::signer());

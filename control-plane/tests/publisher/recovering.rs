@@ -1,12 +1,15 @@
 //! A database restored from a backup, on both: nothing is signed from it until it has taken over what was published.
 
-use nightlatch::publisher::{Publisher, PublisherConfig, Step};
+use nightlatch::domain::Refusal;
+use nightlatch::publisher::{CutReason, Publisher, PublisherConfig, Step};
 use nightlatch::recover::{Error, Recovery, Report, Why};
 use nightlatch::sync_job::Source;
-use nightlatch_keyset::Status;
+use nightlatch_key::Digest;
 use nightlatch_keyset::note::Verifier;
+use nightlatch_keyset::{Deny, Status};
 
 use nightlatch_tests::follower::Follower;
+use nightlatch_tests::static_files::StaticFiles;
 
 use crate::on_both;
 use crate::world::{Change, World};
@@ -16,18 +19,22 @@ on_both! {
     a_restored_database_takes_over_what_was_published
     a_recovery_that_is_cut_short_is_finished_by_the_next_start
     nothing_is_recovered_beside_a_leader_or_without_need
+    /// SECURITY.md: the machine is lost, and what edges read is left.
+    the_notes_beside_what_edges_read_are_taken_over_too
+    /// Guarantees 6 and 9: numbers do not tell whose history it is.
+    what_was_published_is_taken_over_by_a_database_that_has_gone_on_without_it
+    /// Guarantees 6 and 9: a key that was ended and lost with the database stays ended.
+    what_was_ended_and_lost_is_not_taken_in_again
+    secrets_that_are_lost_are_named_before_anything_is_changed
 }
 
 async fn recover(world: &World, config: PublisherConfig, dry_run: bool) -> Result<Report, Error> {
-    let place = world.directory.path().display().to_string();
-    let recovery = Recovery {
-        store: &world.store,
-        workspace: &world.workspace,
-        config,
-        beside: Some(world.directory.clone()),
-        progress: &|_, _, _| {},
-    };
-    recovery.run(Source::open(&place, None).unwrap(), dry_run).await
+    recover_from(world, &world.directory.path().display().to_string(), config, dry_run).await
+}
+
+async fn recover_from(world: &World, place: &str, config: PublisherConfig, dry_run: bool) -> Result<Report, Error> {
+    let recovery = Recovery { store: &world.store, workspace: &world.workspace, config, progress: &|_, _, _| {} };
+    recovery.run(Source::open(place, None).unwrap(), dry_run).await
 }
 
 fn follower(world: &World) -> Follower {
@@ -146,4 +153,159 @@ async fn nothing_is_recovered_beside_a_leader_or_without_need(world: World) {
     let report = recover(&world, world.config(), false).await.unwrap();
     assert!(!report.ahead && report.now.is_none());
     assert_eq!(world.directory.head().unwrap(), head);
+}
+
+async fn the_notes_beside_what_edges_read_are_taken_over_too(mut world: World) {
+    crate::signers::establish(&world).await;
+    let publisher = world.publisher();
+    let [kept, denied, denied_here] = [world.issue(&[]).await, world.issue(&[]).await, world.issue(&[]).await];
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let backup = world.back_up().await;
+
+    // After the backup a stolen key is left out, and a key is denied in the bucket alone, another on this machine alone.
+    let publisher = world.publisher();
+    let signer = crate::signers::another(9);
+    crate::signers::rotate(&world, &signer, true).await;
+    publisher.wait(|status| status.last_cut_reason == Some(CutReason::Signer)).await.unwrap();
+    publisher.stop().await;
+    let bucket = world.temp.path().join("bucket");
+    std::fs::create_dir_all(bucket.join("set")).unwrap();
+    std::fs::rename(world.directory.path(), bucket.join("set/a")).unwrap();
+    let note = |number, digest| {
+        Deny { set: world.set.to_string(), number, issued: 1, digests: vec![digest] }.sign(&crate::signers::root(8))
+    };
+    std::fs::write(bucket.join("set/a/deny"), note(1, denied.digest)).unwrap();
+    world.directory.create().unwrap();
+    world.directory.put_note("deny", &note(2, denied_here.digest)).unwrap();
+    world.restore(backup).await;
+
+    let web = StaticFiles::serve(bucket).await.unwrap();
+    let place = format!("{}/set/a", web.url());
+    let done = recover_from(&world, &place, world.config(), false).await.unwrap();
+    let mut found: Vec<_> = done.findings.revoked.iter().map(|found| (found.key.clone(), found.why)).collect();
+    found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    let mut wanted = [(denied.id.to_string(), Why::Denied), (denied_here.id.to_string(), Why::Denied)];
+    wanted.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(found, wanted);
+    let mut edge = crate::signers::follower(&world);
+    edge.poll(world.directory.path()).unwrap();
+    assert_eq!(edge.edge.trust().unwrap().signers, [signer.verifier()]);
+    assert_eq!(edge.status(&denied.digest), Some(Status::Revoked));
+    assert_eq!(edge.status(&denied_here.digest), Some(Status::Revoked));
+    assert_eq!(edge.status(&kept.digest), Some(Status::Active));
+}
+
+async fn what_was_published_is_taken_over_by_a_database_that_has_gone_on_without_it(mut world: World) {
+    let publisher = world.publisher();
+    let [kept, revoked] = [world.issue(&[]).await, world.issue(&[]).await];
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let backup = world.back_up().await;
+
+    let publisher = world.publisher();
+    let mut edge = follower(&world);
+    let lost = world.issue(&[]).await;
+    world.change(&revoked, Change::Revoke).await;
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    edge.poll(world.directory.path()).unwrap();
+    let published = world.directory.path().display().to_string();
+
+    // Restored on a machine without the published files, it publishes at once, and passes what was published.
+    world.restore(backup).await;
+    let elsewhere = || PublisherConfig { holder: "instance-one".into(), ..world.other_config() };
+    let publisher = Publisher::spawn(world.store.clone(), elsewhere());
+    let anew = world.issue(&[]).await;
+    assert_eq!(anew.number, lost.number, "the number of a key that the database does not know");
+    for _ in 0..3 {
+        world.change(&kept, Change::Disable).await;
+        publisher.flush().await.unwrap();
+        world.change(&kept, Change::Enable).await;
+        publisher.flush().await.unwrap();
+    }
+    publisher.stop().await;
+
+    let done = recover_from(&world, &published, elsewhere(), false).await.unwrap();
+    assert!(done.database.version > done.published.version);
+    assert!(done.ahead && done.forked);
+    let found: Vec<_> = done.findings.revoked.iter().map(|found| (found.key.clone(), found.why)).collect();
+    assert_eq!(found, [(revoked.id.to_string(), Why::Revoked)]);
+    // An edge that has followed what was published goes on with the database's.
+    edge.poll(world.other_directory().path()).unwrap();
+    assert_eq!(edge.edge.mark().unwrap().incarnation, done.published.incarnation + 1);
+    assert_eq!(edge.status(&revoked.digest), Some(Status::Revoked));
+    assert_eq!(edge.status(&anew.digest), Some(Status::Active));
+    assert_eq!(edge.status(&kept.digest), Some(Status::Active));
+    assert_eq!(edge.status(&lost.digest), None);
+    // It is done once, from whatever copy.
+    assert!(!recover_from(&world, &published, elsewhere(), false).await.unwrap().ahead);
+    let here = world.other_directory().path().display().to_string();
+    let again = recover_from(&world, &here, elsewhere(), false).await.unwrap();
+    assert!(!again.ahead && !again.forked);
+}
+
+async fn what_was_ended_and_lost_is_not_taken_in_again(mut world: World) {
+    let publisher = world.publisher();
+    world.issue(&[]).await;
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let backup = world.back_up().await;
+
+    // Imported after the backup: one stays usable, one is revoked, one has an end that has passed when it is looked at.
+    let publisher = world.publisher();
+    world.import(1, 3).await;
+    let imported = world.keys().await;
+    let with = |text: &str| imported.iter().find(|key| key.digest == Digest::of(text.as_bytes())).unwrap().clone();
+    world.change(&with("import-2"), Change::Revoke).await;
+    world.change(&with("import-3"), Change::Expiry(4_000_000_000)).await;
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    world.restore(backup).await;
+    let denied = Deny { set: world.set.to_string(), number: 1, issued: 1, digests: vec![Digest::of(b"import-4")] };
+    world.directory.put_note("deny", &denied.sign(&World::signer())).unwrap();
+
+    let done = recover(&world, world.config(), false).await.unwrap();
+    assert_eq!((done.findings.unknown.len(), done.findings.unknown_ended), (3, 2));
+    world.execute("UPDATE ended_tags SET ends_at = 1 WHERE ends_at > 0").await;
+    let again = world.try_import(1, 4).await;
+    let refused = |line| (line, Refusal::KeyRevoked);
+    assert_eq!((again.created, again.errors), (1, vec![refused(2), refused(3), refused(4)]));
+    let publisher = world.publisher();
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let mut edge = follower(&world);
+    edge.poll(world.directory.path()).unwrap();
+    assert_eq!(edge.status(&Digest::of(b"import-1")), Some(Status::Active));
+    assert_eq!(edge.status(&Digest::of(b"import-2")), None);
+}
+
+async fn secrets_that_are_lost_are_named_before_anything_is_changed(mut world: World) {
+    crate::signers::establish(&world).await;
+    let publisher = world.publisher();
+    let key = world.issue(&[]).await;
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let backup = world.back_up().await;
+    let publisher = world.publisher();
+    world.change(&key, Change::Revoke).await;
+    let signer = crate::signers::another(9);
+    crate::signers::rotate(&world, &signer, true).await;
+    publisher.wait(|status| status.last_cut_reason == Some(CutReason::Signer)).await.unwrap();
+    publisher.stop().await;
+    world.restore(backup).await;
+
+    let mut lacking = world.config();
+    lacking.keys.peppers.retain(|pepper| pepper.id() != "p1");
+    let refused = recover(&world, lacking, false).await.unwrap_err();
+    assert!(matches!(refused, Error::Pepper(_)) && refused.to_string().contains("secrets/pepper-p1"), "{refused}");
+    for dry_run in [true, false] {
+        let mut lacking = world.config();
+        lacking.keys.signers.truncate(1);
+        let refused = recover(&world, lacking, dry_run).await.unwrap_err();
+        assert!(matches!(refused, Error::Signer(_)), "{refused}");
+        assert!(refused.to_string().contains(&signer.verifier().to_vkey()), "{refused}");
+    }
+    assert_eq!(world.count("SELECT COUNT(*) FROM keys WHERE state = 'revoked'").await, 0);
+    assert!(recover(&world, world.config(), false).await.unwrap().now.is_some());
 }

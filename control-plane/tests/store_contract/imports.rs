@@ -44,7 +44,7 @@ fn line(number: u32) -> ImportLine {
 
 fn file(numbers: impl IntoIterator<Item = u32>) -> Import {
     let lines = (1..).zip(numbers.into_iter().map(line)).collect();
-    Import { lines, rejected: Vec::new(), strict: false, dry_run: false, body_hash: [7; 32] }
+    Import { lines, rejected: Vec::new(), strict: false, dry_run: false, body_hash: [7; 32], peppers: Vec::new() }
 }
 
 async fn run(arena: &Arena, import: Import) -> Result<Imported, Error> {

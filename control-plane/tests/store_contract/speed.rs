@@ -52,7 +52,7 @@ fn file(first: u32, count: u32) -> Import {
         weak: false,
     };
     let lines = (1..).zip((first..first + count).map(line)).collect();
-    Import { lines, rejected: Vec::new(), strict: false, dry_run: false, body_hash: [0; 32] }
+    Import { lines, rejected: Vec::new(), strict: false, dry_run: false, body_hash: [0; 32], peppers: Vec::new() }
 }
 
 async fn imports(arena: &Arena, keys: u32) -> f64 {
