@@ -1,17 +1,18 @@
 //! Head-signing keys and root keys are replaced while edges poll, and none of them refuses anything in between.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nightlatch::publisher::{CutReason, Publisher, Step};
+use nightlatch::publisher::{CutReason, Probe, Publisher, PublisherConfig, Step};
 use nightlatch::store::{Error, peppers};
 use nightlatch::trust::{self, put_into_force, sign, standing};
 use nightlatch_keyset::note::Signer;
-use nightlatch_keyset::{BaseBuilder, BaseInfo, Columns, Head, Layout, Status};
+use nightlatch_keyset::{BaseBuilder, BaseInfo, Columns, Head, Layout, Status, Trust};
 use nightlatch_sync::Refusal;
 use nightlatch_tests::follower::Follower;
 use nightlatch_tests::wait::eventually;
 
+use crate::gate::Gate;
 use crate::on_both;
 use crate::world::{Change, World};
 
@@ -26,6 +27,7 @@ on_both! {
     /// SECURITY.md: the pepper is stolen.
     a_pepper_is_replaced_while_edges_poll
     a_killed_leader_goes_on_with_the_key_that_signed
+    a_key_that_is_replaced_while_a_base_is_made_does_not_sign_it
 }
 
 fn root(seed: u8) -> Signer {
@@ -286,5 +288,50 @@ async fn a_killed_leader_goes_on_with_the_key_that_signed(world: World) {
         let publisher = world.publisher();
         follow_until(&world, &mut edge, &publisher, 2 + number as u64).await;
         publisher.stop().await;
+    }
+}
+
+async fn a_key_that_is_replaced_while_a_base_is_made_does_not_sign_it(world: World) {
+    establish(&world).await;
+    // In the first epoch, where there is no head before, and in a later one.
+    for round in 1..=2 {
+        let (gate, config) = Gate::at(Step::BaseBuilt, world.config());
+        let (heads, directory, hold) =
+            (Arc::new(Mutex::new(Vec::new())), world.directory.clone(), config.probe.unwrap());
+        let seen = Arc::clone(&heads);
+        let probe: Probe = Arc::new(move |step| {
+            if step == Step::HeadWritten {
+                seen.lock().unwrap().push(directory.head().unwrap().unwrap());
+            }
+            hold(step)
+        });
+        let publisher = Publisher::spawn(world.store.clone(), PublisherConfig { probe: Some(probe), ..world.config() });
+        if round > 1 {
+            for _ in 0..9 {
+                world.issue(&[]).await;
+            }
+        }
+        gate.reached().await;
+        let signer = another(40 + round);
+        rotate(&world, &signer, true).await;
+        gate.open();
+        let by_new = |note: &String| Head::open(note, &[signer.verifier()]).is_ok();
+        eventually("the new key signs", SOON, async || {
+            anyhow::ensure!(heads.lock().unwrap().iter().any(by_new));
+            Ok(())
+        })
+        .await
+        .unwrap();
+        publisher.stop().await;
+        // Every head is signed by a key that the note it names lists.
+        for note in heads.lock().unwrap().iter() {
+            let named = note.lines().find_map(|line| line.strip_prefix("trust ")).unwrap().parse().unwrap();
+            let trust = nightlatch::store::trust::note(&mut world.store.read().await.unwrap(), &world.set, named).await;
+            let trust = Trust::open(&trust.unwrap().unwrap(), &[root(8).verifier()]).unwrap();
+            assert!(Head::open(note, &trust.signers).is_ok(), "round {round}: {note}");
+        }
+        let mut edge = follower(&world);
+        edge.poll(world.directory.path()).unwrap();
+        assert_eq!(edge.edge.trust().unwrap().signers, [signer.verifier()]);
     }
 }
