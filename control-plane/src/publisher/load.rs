@@ -14,7 +14,7 @@ use super::config::PublisherConfig;
 use super::epoch::Epoch;
 use super::error::Error;
 use super::mend::Mender;
-use super::notes::put_trust;
+use super::notes::{Put, put_trust};
 use super::signing::policy_file;
 use crate::store::publication::{self, SetState};
 use crate::store::versions::{self, EpochRow};
@@ -151,7 +151,7 @@ async fn trust_file(mender: &mut Mender<'_>, version: Option<u64>) -> Result<(),
     let Some(version) = version else { return Ok(()) };
     let note = trust::note(&mut mender.store.read().await?, &mender.config.set, version).await?;
     let note = note.ok_or(store::Error::Corrupt("trust note"))?;
-    if put_trust(mender.config, note).await? {
+    if put_trust(mender.store, mender.config, version, &note).await? == Put::Written {
         mender.mended.push(super::directory::TRUST.to_owned());
     }
     Ok(())

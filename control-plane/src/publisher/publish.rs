@@ -85,18 +85,13 @@ impl Leader {
         started: Instant,
         cut: Option<CutReason>,
     ) -> Result<(), Error> {
-        let (directory, note) = (self.config.directory.clone(), epoch.note.clone());
+        let mark = Mark::of(&epoch.head);
+        // Before the trust note, too: a deposed leader is not to put an older one back.
+        self.refuse_if_overtaken(mark).await?;
         self.write_trust(epoch.head.trust).await?;
-        let (verifiers, mark) = (self.config.verifiers(), Mark::of(&epoch.head));
-        blocking(move || {
-            // The directory may be shared with the process that has taken over meanwhile.
-            let there = directory.head()?.and_then(|there| Head::open(&there, &verifiers).ok());
-            match there.filter(|there| Mark::of(there) > mark) {
-                Some(there) => Err(Error::Overtaken { what: describe(&there) }),
-                None => Ok(directory.put_head(&note)?),
-            }
-        })
-        .await?;
+        self.refuse_if_overtaken(mark).await?;
+        let (directory, note) = (self.config.directory.clone(), epoch.note.clone());
+        blocking(move || Ok(directory.put_head(&note)?)).await?;
         self.status.send_modify(|status| {
             status.show(epoch);
             status.heads += 1;
@@ -106,5 +101,18 @@ impl Leader {
             }
         });
         self.config.reached(Step::HeadWritten)
+    }
+
+    /// The directory may be shared with the process that has taken over meanwhile.
+    async fn refuse_if_overtaken(&self, mark: Mark) -> Result<(), Error> {
+        let (directory, verifiers) = (self.config.directory.clone(), self.config.verifiers());
+        blocking(move || {
+            let there = directory.head()?.and_then(|there| Head::open(&there, &verifiers).ok());
+            match there.filter(|there| Mark::of(there) > mark) {
+                Some(there) => Err(Error::Overtaken { what: describe(&there) }),
+                None => Ok(()),
+            }
+        })
+        .await
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nightlatch::publisher::{CutReason, Probe, Publisher, PublisherConfig, Step};
+use nightlatch::publisher::{CutReason, Probe, Publisher, PublisherConfig, Role, Step, rebuild};
 use nightlatch::store::{Error, peppers};
 use nightlatch::trust::{self, put_into_force, sign, standing};
 use nightlatch_keyset::note::Signer;
@@ -28,6 +28,7 @@ on_both! {
     a_pepper_is_replaced_while_edges_poll
     a_killed_leader_goes_on_with_the_key_that_signed
     a_key_that_is_replaced_while_a_base_is_made_does_not_sign_it
+    a_trust_note_is_never_taken_back
 }
 
 fn root(seed: u8) -> Signer {
@@ -334,4 +335,47 @@ async fn a_key_that_is_replaced_while_a_base_is_made_does_not_sign_it(world: Wor
         edge.poll(world.directory.path()).unwrap();
         assert_eq!(edge.edge.trust().unwrap().signers, [signer.verifier()]);
     }
+}
+
+async fn a_trust_note_is_never_taken_back(mut world: World) {
+    world.limits.lease = Duration::from_millis(300);
+    establish(&world).await;
+    let publisher = world.publisher();
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let in_place = |world: &World| {
+        let note = world.directory.note("trust").unwrap().unwrap();
+        Trust::open(&note, &[root(8).verifier()]).unwrap().version
+    };
+
+    // A leader stands still between its head and its files, long enough to lose the lease. Both share the directory.
+    let (gate, config) = Gate::at(Step::Signed, world.config());
+    let first = Publisher::spawn(world.store.clone(), config);
+    gate.reached().await;
+    let config = PublisherConfig { holder: "instance-two".into(), ..world.config() };
+    let second = Publisher::spawn(world.store.clone(), config);
+    second.wait(|status| matches!(status.role, Role::Leading(_))).await.unwrap();
+    rotate(&world, &another(9), false).await;
+    let mut edge = follower(&world);
+    follow_until(&world, &mut edge, &second, 2).await;
+    second.stop().await;
+    gate.open();
+    first.wait(|status| status.error.is_some()).await.unwrap();
+    assert_eq!(in_place(&world), 2);
+
+    // What somebody puts back is replaced with the next head, and a later note of a listed root is left alone.
+    first.flush().await.unwrap();
+    let mut read = world.store.read().await.unwrap();
+    let old = nightlatch::store::trust::note(&mut read, &world.set, 1).await.unwrap().unwrap();
+    let next = standing(&mut read, &world.set).await.unwrap().unwrap().next();
+    drop(read);
+    world.directory.put_note("trust", &old).unwrap();
+    first.flush().await.unwrap();
+    assert_eq!(in_place(&world), 2);
+    world.directory.put_note("trust", &next.sign(&root(8))).unwrap();
+    first.flush().await.unwrap();
+    assert_eq!(in_place(&world), 3);
+    first.stop().await;
+    rebuild(&world.store, &world.config()).await.unwrap();
+    assert_eq!(in_place(&world), 3);
 }
