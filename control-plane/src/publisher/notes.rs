@@ -96,10 +96,24 @@ impl Leader {
     }
 
     /// Takes over what a deny note says, before anything is signed. One that cannot be believed is a stranger's, and no
-    /// reason not to publish.
+    /// reason not to publish; nor is what cannot be read, but somebody should look.
     pub(super) async fn take_denied(&mut self, tenure: &mut Tenure, state: &SetState) -> Result<(), Error> {
         let directory = self.config.directory.clone();
-        let Some(note) = blocking(move || Ok(directory.note(DENY)?)).await? else { return Ok(()) };
+        let (note, unreadable) = match blocking(move || Ok(directory.note(DENY))).await? {
+            Ok(note) => (note, None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        if unreadable.is_some() && self.status.borrow().deny_unreadable.is_none() {
+            tracing::error!(
+                set = %self.config.set, error = unreadable,
+                "the deny note cannot be read: keys that it ends are not revoked here, and publishing goes on without them"
+            );
+        }
+        self.status.send_if_modified(|status| {
+            let before = std::mem::replace(&mut status.deny_unreadable, unreadable.clone());
+            before != unreadable
+        });
+        let Some(note) = note else { return Ok(()) };
         if self.notes.deny.as_ref() == Some(&note) {
             return Ok(());
         }
