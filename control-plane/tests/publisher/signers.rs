@@ -35,12 +35,12 @@ fn root(seed: u8) -> Signer {
     Signer::new("nightlatch/tests/root", &[seed; 32]).unwrap()
 }
 
-fn another(seed: u8) -> Arc<Signer> {
+pub(crate) fn another(seed: u8) -> Arc<Signer> {
     Arc::new(Signer::new("nightlatch/tests", &[seed; 32]).unwrap())
 }
 
 /// Has the first note made, as the first start does.
-async fn establish(world: &World) {
+pub(crate) async fn establish(world: &World) {
     let keys = {
         let mut keys = world.keys_held.lock().unwrap();
         keys.roots = vec![Arc::new(root(8))];
@@ -65,7 +65,7 @@ fn follower(world: &World) -> Follower {
 }
 
 /// Has another key sign, as `nightlatch trust rotate-signer` does.
-async fn rotate(world: &World, signer: &Arc<Signer>, compromised: bool) {
+pub(crate) async fn rotate(world: &World, signer: &Arc<Signer>, compromised: bool) {
     let keys = {
         let mut keys = world.keys_held.lock().unwrap();
         keys.signers.push(Arc::clone(signer));
