@@ -325,7 +325,8 @@ async fn a_key_that_is_replaced_while_a_base_is_made_does_not_sign_it(world: Wor
         .unwrap();
         publisher.stop().await;
         // Every head is signed by a key that the note it names lists.
-        for note in heads.lock().unwrap().iter() {
+        let heads = heads.lock().unwrap().clone();
+        for note in &heads {
             let named = note.lines().find_map(|line| line.strip_prefix("trust ")).unwrap().parse().unwrap();
             let trust = nightlatch::store::trust::note(&mut world.store.read().await.unwrap(), &world.set, named).await;
             let trust = Trust::open(&trust.unwrap().unwrap(), &[root(8).verifier()]).unwrap();
