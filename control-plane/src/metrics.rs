@@ -85,6 +85,8 @@ pub struct SetGauges {
     pub delta_bytes: u64,
     /// Change rows read by a build from the database, and how many there are; 0 where none goes on.
     pub build: (u64, u64),
+    /// A deny note is there and cannot be read.
+    pub deny_unreadable: bool,
 }
 
 /// All metrics of the process.
@@ -102,6 +104,7 @@ pub struct Metrics {
     delta_bytes: Family<OfSet, Gauge>,
     build_rows: Family<OfSet, Gauge>,
     build_rows_expected: Family<OfSet, Gauge>,
+    deny_unreadable: Family<OfSet, Gauge>,
     publish: Histogram,
     cuts: Family<Cut, Counter>,
     cut: Histogram,
@@ -132,6 +135,7 @@ impl Metrics {
             delta_bytes: Family::default(),
             build_rows: Family::default(),
             build_rows_expected: Family::default(),
+            deny_unreadable: Family::default(),
             publish: Histogram::new(BUCKETS),
             cuts: Family::default(),
             cut: Histogram::new(BUCKETS),
@@ -165,6 +169,11 @@ impl Metrics {
         );
         registry.register("overlay_keys", "Keys added since the current base", metrics.overlay.clone());
         registry.register("delta_bytes", "Bytes of the current epoch's deltas", metrics.delta_bytes.clone());
+        registry.register(
+            "deny_note_unreadable",
+            "Whether a deny note is there that cannot be read: 1 or 0",
+            metrics.deny_unreadable.clone(),
+        );
         registry.register(
             "base_build_rows",
             "Change rows read by a base build from the database, 0 where none goes on",
@@ -229,6 +238,7 @@ impl Metrics {
         self.delta_bytes.get_or_create(&set).set(whole(gauges.delta_bytes));
         self.build_rows.get_or_create(&set).set(whole(gauges.build.0));
         self.build_rows_expected.get_or_create(&set).set(whole(gauges.build.1));
+        self.deny_unreadable.get_or_create(&set).set(i64::from(gauges.deny_unreadable));
         if let Some(age) = gauges.head_age {
             self.head_age.get_or_create(&set).set(age);
         }

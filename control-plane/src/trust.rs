@@ -128,7 +128,7 @@ pub async fn standing(read: &mut Read, set: &SetId) -> Result<Option<Standing>, 
 }
 
 /// Reads a note from the database, which only this program writes.
-fn parse(note: &str) -> Result<Trust, Error> {
+pub(crate) fn parse(note: &str) -> Result<Trust, Error> {
     let end = note.rfind("\n\n").ok_or(store::Error::Corrupt("trust note"))?;
     Ok(Trust::parse(&note[..=end]).map_err(|_| store::Error::Corrupt("trust note"))?)
 }

@@ -125,6 +125,7 @@ async fn observe_set(app: &App) {
         overlay: status.overlay,
         delta_bytes: status.delta_bytes,
         build: status.build.map_or((0, 0), |build| (build.rows, build.expected)),
+        deny_unreadable: status.deny_unreadable.is_some(),
     });
 }
 

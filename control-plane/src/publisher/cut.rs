@@ -73,6 +73,9 @@ pub(super) struct Concluded {
 
 /// Makes a base the next version, and signs its head. It has no changes: those that are committed meanwhile come later.
 /// `before` is the commitment that it follows on, where there is one.
+///
+/// # Errors
+/// [`Error::SignerChanged`] where another key has been named to sign since this leader took its keys.
 pub(super) async fn conclude(
     tx: &mut Tx,
     config: Arc<PublisherConfig>,
@@ -85,6 +88,10 @@ pub(super) async fn conclude(
         return Err(Error::Deposed);
     }
     let state = publication::state(tx, set).await?;
+    // The trust note in force lists the key that the set names. Another's base under that note would be believed by nobody.
+    if state.signer.as_ref().is_some_and(|vkey| *vkey != config.signer.verifier().to_vkey()) {
+        return Err(Error::SignerChanged);
+    }
     let info = &base.info;
     let next = (state.incarnation, state.epoch + 1, state.version + 1);
     if next != (info.incarnation, info.epoch, info.version) || before.is_some_and(|before| before != state.commitment) {

@@ -164,7 +164,14 @@ fn names(directory: &Path) -> Result<Vec<String>, DirectoryError> {
 
 fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, DirectoryError> {
     let mut bytes = Vec::new();
-    match File::open(path).and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes)) {
+    let open = || {
+        // To open a pipe would wait for whoever writes into it.
+        if !fs::metadata(path)?.is_file() {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file; remove it"));
+        }
+        File::open(path)
+    };
+    match open().and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes)) {
         Ok(_) => Ok(Some(bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(at(path, error)),

@@ -62,6 +62,11 @@ pub enum Error {
         /// Its verifier key.
         vkey: String,
     },
+    /// Another key has been named to sign while an epoch with the one before was being made.
+    #[error(
+        "heads are to be signed with another key since just now: the epoch that was being made is made again with it"
+    )]
+    SignerChanged,
     /// The list of keys that sign.
     #[error(transparent)]
     Trust(#[from] crate::trust::Error),

@@ -2,19 +2,19 @@
 //!
 //! The database decides. Every file that the stored head implies is checked against the hashes that were signed; one that
 //! is missing or damaged is made again from the change rows, byte for byte, and checked likewise. Files that are ahead of
-//! the database, or a history other than the database's, are never overwritten.
+//! the database, or a history other than the database's, are never overwritten; what strangers have put there is.
 
-use nightlatch_keyset::note::NoteError;
-use nightlatch_keyset::{Author, Hash, Head, Replica, StatementError};
+use nightlatch_keyset::{Author, FileName, Hash, Head, MAX_DELTA_LEN, Replica};
 use nightlatch_publish::published::{Standing, is_ahead, standing};
 
+use super::believed::Believed;
 use super::blocking;
 use super::build::Watch;
 use super::config::PublisherConfig;
 use super::epoch::Epoch;
 use super::error::Error;
 use super::mend::Mender;
-use super::notes::put_trust;
+use super::notes::{Put, put_trust};
 use super::signing::policy_file;
 use crate::store::publication::{self, SetState};
 use crate::store::versions::{self, EpochRow};
@@ -37,7 +37,7 @@ pub(super) async fn load(store: &Store, config: &PublisherConfig, watch: &Watch<
     let directory = config.directory.clone();
     blocking(move || Ok(directory.create()?)).await?;
     let stored = stored_head(&state, config)?;
-    refuse_if_ahead(config, &state, stored.as_ref().map(|(head, _)| head)).await?;
+    refuse_if_ahead(store, config, &state, stored.as_ref().map(|(head, _)| head)).await?;
     let Some((head, note)) = stored else {
         return Ok(Loaded { epoch: None, mended: Vec::new() });
     };
@@ -90,32 +90,60 @@ fn rows_of<'a>(head: &Head, epochs: &'a [EpochRow]) -> Result<(&'a EpochRow, Opt
 }
 
 /// Refuses to go on from a database that is older than what has been published. A file is written only after the
-/// transaction it belongs to is committed, so any file of a later state says so.
-async fn refuse_if_ahead(config: &PublisherConfig, state: &SetState, stored: Option<&Head>) -> Result<(), Error> {
+/// transaction it belongs to is committed, so any file of a later state says so, where it is not a stranger's.
+async fn refuse_if_ahead(
+    store: &Store,
+    config: &PublisherConfig,
+    state: &SetState,
+    stored: Option<&Head>,
+) -> Result<(), Error> {
     let directory = config.directory.clone();
     let (note, files) = blocking(move || Ok((directory.head()?, directory.list()?))).await?;
+    let believed = Believed::read(store, config, state.head.as_deref()).await?;
+    let published = note.as_ref().and_then(|note| believed.head(note));
     let state = (state.incarnation, state.epoch, state.version);
-    if let Some(note) = note {
-        match (Head::open(&note, &config.verifiers()), stored) {
-            (Ok(published), None) if (published.incarnation, published.epoch, published.version) > state => {
-                return Err(Error::Ahead { what: describe(&published) });
-            }
-            // What the recovery was made from: the first head of the new incarnation takes its place.
-            (Ok(_), None) => {}
-            (Ok(published), Some(stored)) => compare_heads(&published, stored)?,
-            (Err(StatementError::Note(NoteError::UnknownSigner)), _) => {
-                return Err(Error::contradiction(
-                    "the published head was signed with a key that this process does not hold",
-                ));
-            }
-            (Err(error), _) => tracing::warn!(%error, "the published head is damaged and will be written again"),
+    match (&published, stored) {
+        (Some(published), None) if (published.incarnation, published.epoch, published.version) > state => {
+            return Err(Error::Ahead { what: describe(published) });
         }
+        (Some(published), Some(stored)) => compare_heads(published, stored)?,
+        // What the recovery was made from: the first head of the new incarnation takes its place.
+        (Some(_), None) => {}
+        (None, _) if note.is_some() => {
+            tracing::warn!(
+                "the published head is damaged, or of a key that does not sign this set, and is written again"
+            );
+        }
+        (None, _) => {}
     }
-    let ahead = files.into_iter().find(|name| is_ahead(name, state));
-    match ahead {
-        Some(name) => Err(Error::Ahead { what: name.to_text() }),
-        None => Ok(()),
+    for name in files.into_iter().filter(|name| is_ahead(name, state)) {
+        // A delta is signed. Nothing else is, beside the head that names it: as long as that is in place and does not,
+        // no edge has been led there.
+        let counts = match name {
+            FileName::Delta { .. } => is_of_set(config, &believed, name, state).await?,
+            _ => published.is_none(),
+        };
+        if counts {
+            return Err(Error::Ahead { what: name.to_text() });
+        }
+        tracing::warn!(file = name.to_text(), "a file is there that no head of this set leads to, and is passed over");
     }
+    Ok(())
+}
+
+/// Whether a delta has been made for this set, for a later state than the database's.
+async fn is_of_set(
+    config: &PublisherConfig,
+    believed: &Believed,
+    name: FileName,
+    state: (u64, u64, u64),
+) -> Result<bool, Error> {
+    let directory = config.directory.clone();
+    // What cannot be read as a file is none.
+    let bytes = blocking(move || Ok(directory.file(&name, MAX_DELTA_LEN as u64).ok().flatten())).await?;
+    let delta = bytes.and_then(|bytes| believed.delta(&bytes));
+    let info = delta.as_ref().map(|delta| delta.info());
+    Ok(info.is_some_and(|info| info.set == config.set.as_str() && (info.incarnation, info.epoch, info.to) > state))
 }
 
 fn compare_heads(published: &Head, stored: &Head) -> Result<(), Error> {
@@ -151,7 +179,7 @@ async fn trust_file(mender: &mut Mender<'_>, version: Option<u64>) -> Result<(),
     let Some(version) = version else { return Ok(()) };
     let note = trust::note(&mut mender.store.read().await?, &mender.config.set, version).await?;
     let note = note.ok_or(store::Error::Corrupt("trust note"))?;
-    if put_trust(mender.config, note).await? {
+    if put_trust(mender.store, mender.config, version, &note).await? == Put::Written {
         mender.mended.push(super::directory::TRUST.to_owned());
     }
     Ok(())

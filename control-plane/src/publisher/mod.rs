@@ -16,6 +16,7 @@
 //! has the same bytes. A database that is older than what has been published is never published from.
 
 mod background;
+mod believed;
 mod build;
 mod chores;
 mod config;

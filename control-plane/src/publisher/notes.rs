@@ -11,14 +11,16 @@ use super::error::Error;
 use super::leader::{Leader, Tenure};
 use crate::domain::{Actor, KeyRef, Reason, WorkspaceId};
 use crate::store::publication::SetState;
-use crate::store::{self, Context, Tx, ended, keys, trust};
+use crate::store::{self, Context, Store, Tx, ended, keys, trust};
 use crate::trust::{put_into_force, sign, standing};
 
 /// What has been done about the notes.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    /// The version of the trust note that is in place.
-    trust: Option<u64>,
+    /// The trust note that the last head named: its version and text.
+    trust: Option<(u64, String)>,
+    /// The version of a later trust note that was left in place, if that has been said.
+    newer: Option<u64>,
     /// The text of the deny note that was looked at last.
     deny: Option<String>,
     /// The version of a trust note that lists one key: there is none to leave out.
@@ -28,19 +30,34 @@ pub(super) struct Notes {
 }
 
 impl Leader {
-    /// Puts the trust note into place that the next head names: edges look for it as soon as they see that head.
+    /// Sees to it that the trust note is in place that the next head names: edges look for it as soon as they see that
+    /// head. Whatever somebody has put there meanwhile is noticed with every head.
     pub(super) async fn write_trust(&mut self, version: Option<u64>) -> Result<(), Error> {
-        let Some(version) = version.filter(|_| self.notes.trust != version) else { return Ok(()) };
-        let note = trust::note(&mut self.store.read().await?, &self.config.set, version).await?;
-        put_trust(&self.config, note.ok_or(store::Error::Corrupt("trust note"))?).await?;
-        self.notes.trust = Some(version);
+        let Some(version) = version else { return Ok(()) };
+        let note = match self.notes.trust.take().filter(|(named, _)| *named == version) {
+            Some((_, note)) => note,
+            None => {
+                let note = trust::note(&mut self.store.read().await?, &self.config.set, version).await?;
+                note.ok_or(store::Error::Corrupt("trust note"))?
+            }
+        };
+        if let Put::Newer(newer) = put_trust(&self.store, &self.config, version, &note).await?
+            && self.notes.newer.replace(newer) != Some(newer)
+        {
+            tracing::warn!(
+                set = %self.config.set, version, newer,
+                "the published trust note is newer than the one the head names, and is left in place"
+            );
+        }
+        self.notes.trust = Some((version, note));
         Ok(())
     }
 
     /// Leaves the keys out that another took the place of, once nobody relies on their heads, where the root key is here.
     pub(super) async fn retire_keys(&mut self, tenure: &Tenure, state: &SetState) -> Result<(), Error> {
         // What is in place is what the last head named: a newer note is still on its way to edges.
-        if state.trust.is_none() || self.notes.trust != state.trust || self.notes.single == state.trust {
+        let named = self.notes.trust.as_ref().map(|(version, _)| *version);
+        if state.trust.is_none() || named != state.trust || self.notes.single == state.trust {
             return Ok(());
         }
         let Some(standing) = standing(&mut self.store.read().await?, &self.config.set).await? else { return Ok(()) };
@@ -79,10 +96,24 @@ impl Leader {
     }
 
     /// Takes over what a deny note says, before anything is signed. One that cannot be believed is a stranger's, and no
-    /// reason not to publish.
+    /// reason not to publish; nor is what cannot be read, but somebody should look.
     pub(super) async fn take_denied(&mut self, tenure: &mut Tenure, state: &SetState) -> Result<(), Error> {
         let directory = self.config.directory.clone();
-        let Some(note) = blocking(move || Ok(directory.note(DENY)?)).await? else { return Ok(()) };
+        let (note, unreadable) = match blocking(move || Ok(directory.note(DENY))).await? {
+            Ok(note) => (note, None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        if unreadable.is_some() && self.status.borrow().deny_unreadable.is_none() {
+            tracing::error!(
+                set = %self.config.set, error = unreadable,
+                "the deny note cannot be read: keys that it ends are not revoked here, and publishing goes on without them"
+            );
+        }
+        self.status.send_if_modified(|status| {
+            let before = std::mem::replace(&mut status.deny_unreadable, unreadable.clone());
+            before != unreadable
+        });
+        let Some(note) = note else { return Ok(()) };
         if self.notes.deny.as_ref() == Some(&note) {
             return Ok(());
         }
@@ -173,15 +204,35 @@ pub(crate) async fn deny_all(
     }
 }
 
-/// Puts a trust note into place, unless it is there. True where it was not.
-pub(super) async fn put_trust(config: &PublisherConfig, note: String) -> Result<bool, Error> {
+/// What became of a trust note.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Put {
+    /// It was in place.
+    There,
+    /// It was not, and is now.
+    Written,
+    /// One of this later version is in place, and stays.
+    Newer(u64),
+}
+
+/// Puts a trust note into place, unless it or a later one is there that edges would believe: a note is never taken back.
+pub(super) async fn put_trust(store: &Store, config: &PublisherConfig, version: u64, note: &str) -> Result<Put, Error> {
     let directory = config.directory.clone();
-    blocking(move || {
-        let there = directory.note(TRUST)?.as_ref() == Some(&note);
-        if !there {
-            directory.put_note(TRUST, &note)?;
+    let there = blocking(move || Ok(directory.note(TRUST)?)).await?;
+    if there.as_deref() == Some(note) {
+        return Ok(Put::There);
+    }
+    if let Some(there) = there
+        && let Some(standing) = standing(&mut store.read().await?, &config.set).await?
+    {
+        // The latest may be signed by roots of the one before alone.
+        let latest = (there == standing.note).then_some(&standing.trust).cloned();
+        let newer = latest.or_else(|| Trust::open(&there, &standing.trust.roots).ok());
+        if let Some(newer) = newer.filter(|newer| newer.set == config.set.as_str() && newer.version > version) {
+            return Ok(Put::Newer(newer.version));
         }
-        Ok(!there)
-    })
-    .await
+    }
+    let (directory, note) = (config.directory.clone(), note.to_owned());
+    blocking(move || Ok(directory.put_note(TRUST, &note)?)).await?;
+    Ok(Put::Written)
 }

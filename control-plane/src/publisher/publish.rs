@@ -6,6 +6,7 @@ use nightlatch_keyset::{FileName, Hash, Head};
 use nightlatch_sync::Mark;
 use tokio::time::Instant;
 
+use super::believed::Believed;
 use super::blocking;
 use super::config::Step;
 use super::epoch::Epoch;
@@ -85,18 +86,12 @@ impl Leader {
         started: Instant,
         cut: Option<CutReason>,
     ) -> Result<(), Error> {
-        let (directory, note) = (self.config.directory.clone(), epoch.note.clone());
+        // Before the trust note, too: a deposed leader is not to put an older one back.
+        self.refuse_if_overtaken(epoch).await?;
         self.write_trust(epoch.head.trust).await?;
-        let (verifiers, mark) = (self.config.verifiers(), Mark::of(&epoch.head));
-        blocking(move || {
-            // The directory may be shared with the process that has taken over meanwhile.
-            let there = directory.head()?.and_then(|there| Head::open(&there, &verifiers).ok());
-            match there.filter(|there| Mark::of(there) > mark) {
-                Some(there) => Err(Error::Overtaken { what: describe(&there) }),
-                None => Ok(directory.put_head(&note)?),
-            }
-        })
-        .await?;
+        self.refuse_if_overtaken(epoch).await?;
+        let (directory, note) = (self.config.directory.clone(), epoch.note.clone());
+        blocking(move || Ok(directory.put_head(&note)?)).await?;
         self.status.send_modify(|status| {
             status.show(epoch);
             status.heads += 1;
@@ -106,5 +101,22 @@ impl Leader {
             }
         });
         self.config.reached(Step::HeadWritten)
+    }
+
+    /// The directory may be shared with the process that has taken over meanwhile.
+    async fn refuse_if_overtaken(&self, epoch: &Epoch) -> Result<(), Error> {
+        let (directory, own) = (self.config.directory.clone(), self.config.signer.verifier());
+        let mark = Mark::of(&epoch.head);
+        let there = blocking(move || {
+            let there = directory.head()?;
+            // Most often it is this leader's own.
+            Ok(there.filter(|note| !Head::open(note, &[own]).is_ok_and(|head| Mark::of(&head) <= mark)))
+        });
+        let Some(there) = there.await? else { return Ok(()) };
+        let believed = Believed::read(&self.store, &self.config, Some(&epoch.note)).await?;
+        match believed.head(&there).filter(|head| head.set == epoch.head.set && Mark::of(head) > mark) {
+            Some(head) => Err(Error::Overtaken { what: describe(&head) }),
+            None => Ok(()),
+        }
     }
 }

@@ -89,6 +89,16 @@ pub async fn note(read: &mut Read, set: &SetId, version: u64) -> Result<Option<S
     Ok(row.map(|(note,)| note))
 }
 
+/// All trust notes, the first one first.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn notes(read: &mut Read, set: &SetId) -> Result<Vec<TrustRow>, Error> {
+    let sql = "SELECT version, note FROM trust_notes WHERE set_id = $1 ORDER BY version";
+    let rows = sql!(read, sql, set.as_str() => all (i64, String))?;
+    rows.into_iter().map(|(version, note)| Ok(TrustRow { version: unsigned(version)?, note })).collect()
+}
+
 /// The trust note in force; `None` before the first.
 ///
 /// # Errors

@@ -1,7 +1,10 @@
 //! Keys that had to die while nothing could be signed, and strangers who write to where edges read.
 
+use std::fs;
+use std::process::Command;
 use std::sync::Arc;
 
+use nightlatch::publisher::Publisher;
 use nightlatch_key::Digest;
 use nightlatch_keyset::note::Signer;
 use nightlatch_keyset::{Deny, Status};
@@ -17,6 +20,7 @@ on_both! {
     a_deny_note_kills_a_key_at_edges_and_then_in_the_database
     /// SECURITY.md: a bucket that a stranger can write to.
     what_strangers_write_beside_the_set_changes_nothing
+    a_deny_note_that_cannot_be_read_is_told_and_stops_nothing
 }
 
 fn deny(world: &World, number: u64, digests: &[Digest], signer: &Signer) -> String {
@@ -113,4 +117,37 @@ async fn what_strangers_write_beside_the_set_changes_nothing(world: World) {
     let mut cold = follower(&world);
     cold.poll(world.directory.path()).unwrap();
     assert_eq!(cold.status(&key.digest), Some(Status::Active));
+}
+
+async fn a_deny_note_that_cannot_be_read_is_told_and_stops_nothing(world: World) {
+    let publisher = world.publisher();
+    let key = world.issue(&[]).await;
+    publisher.flush().await.unwrap();
+    let path = world.directory.path().join("deny");
+    let told = async |publisher: &Publisher, told: bool| {
+        let status = publisher.wait(|status| status.deny_unreadable.is_some() == told).await.unwrap();
+        assert!(!status.refused && status.error.is_none(), "{status:?}");
+        publisher.flush().await.unwrap();
+    };
+    fs::create_dir(&path).unwrap();
+    told(&publisher, true).await;
+    fs::remove_dir(&path).unwrap();
+    told(&publisher, false).await;
+    // Nobody ever writes into it.
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    told(&publisher, true).await;
+    publisher.stop().await;
+    // Nor is it in the way of a start.
+    let publisher = world.publisher();
+    told(&publisher, true).await;
+
+    // Once it can be read, it counts.
+    fs::remove_file(&path).unwrap();
+    world.directory.put_note("deny", &deny(&world, 1, std::slice::from_ref(&key.digest), &World::signer())).unwrap();
+    told(&publisher, false).await;
+    publisher.published(key.number).await.unwrap();
+    let mut edge = follower(&world);
+    edge.poll(world.directory.path()).unwrap();
+    assert_eq!(edge.status(&key.digest), Some(Status::Revoked));
+    publisher.stop().await;
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::Arc;
 
-use nightlatch::publisher::{Error, PublisherConfig, SetDirectory, rebuild};
+use nightlatch::publisher::{CutReason, Error, PublisherConfig, SetDirectory, rebuild};
 use nightlatch::secrets::Keyring;
 use nightlatch_keyset::note::Signer;
 use nightlatch_keyset::{FileName, Head, levels};
@@ -14,6 +14,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::on_both;
 use crate::reader::{assert_equals, load};
+use crate::signers::{another, establish, rotate};
 use crate::world::{Change, World};
 
 on_both! {
@@ -21,7 +22,11 @@ on_both! {
     a_lost_directory_comes_back
     a_database_that_contradicts_is_not_published_from
     a_restored_database_is_not_published_from
-    a_foreign_head_is_not_overwritten
+    a_foreign_key_does_not_take_over_a_set
+    /// DESIGN 5.3: unknown signers are passed over.
+    what_a_stranger_puts_among_the_files_stops_nothing
+    /// SECURITY.md: the head-signing key is stolen; the thief can write to where edges read.
+    what_a_replaced_key_signs_stops_nothing
     a_clock_that_went_back_is_waited_for
 }
 
@@ -184,7 +189,7 @@ async fn a_restored_database_is_not_published_from(mut world: World) {
     assert_eq!(fs::read_to_string(world.directory.head_path()).unwrap(), earlier);
 }
 
-async fn a_foreign_head_is_not_overwritten(world: World) {
+async fn a_foreign_key_does_not_take_over_a_set(world: World) {
     published(&world).await;
     let good = snapshot(&world.directory);
     let stranger = Signer::new("nightlatch/tests", &[8; 32]).unwrap();
@@ -192,14 +197,85 @@ async fn a_foreign_head_is_not_overwritten(world: World) {
     let config = PublisherConfig { signer: Arc::new(stranger), keys, ..world.config() };
     let error = rebuild(&world.store, &config).await.unwrap_err();
     assert!(error.is_refusal() && matches!(error, Error::StoredHead(_)), "{error}");
+    assert!(snapshot(&world.directory) == good);
+}
+
+async fn what_a_stranger_puts_among_the_files_stops_nothing(world: World) {
+    published(&world).await;
+    let good = snapshot(&world.directory);
+    let honest = load(&world.directory).head;
+    // A head far ahead of everything, and files that would lead there: none of it signed by a key of the set.
     let stranger = Signer::new("nightlatch/tests", &[8; 32]).unwrap();
-    let foreign = load(&world.directory).head.sign(&stranger);
-    fs::write(world.directory.head_path(), &foreign).unwrap();
-    let error = rebuild(&world.store, &world.config()).await.unwrap_err();
-    assert!(matches!(error, Error::Contradiction { .. }), "{error}");
-    assert_eq!(fs::read_to_string(world.directory.head_path()).unwrap(), foreign);
-    fs::write(world.directory.head_path(), &good["head"]).unwrap();
+    let far = Head { incarnation: 9, version: honest.version + 100, ..honest.clone() };
+    let strays = [
+        FileName::Base { incarnation: 9, epoch: 1 },
+        FileName::BasePart { incarnation: 9, epoch: 1, part: 0 },
+        FileName::Rebase { incarnation: 9, epoch: 1 },
+        FileName::Delta { incarnation: 9, epoch: 1, from: 1, to: 2 },
+        honest.delta_name(honest.version, honest.version + 1),
+    ];
+    for name in &strays {
+        world.directory.put(name, b"").unwrap();
+    }
     rebuild(&world.store, &world.config()).await.unwrap();
+    let publisher = world.publisher();
+    publisher.flush().await.unwrap();
+    world.directory.put_head(&far.sign(&stranger)).unwrap();
+    publisher.flush().await.unwrap();
+    assert!(!publisher.status().borrow().refused);
+    publisher.stop().await;
+    assert!(Head::open(&world.directory.head().unwrap().unwrap(), &World::verifiers()).is_ok());
+
+    // At a start, too.
+    for name in &strays {
+        world.directory.remove(name).unwrap();
+    }
+    fs::write(world.directory.head_path(), far.sign(&stranger)).unwrap();
+    assert_eq!(rebuild(&world.store, &world.config()).await.unwrap().files, ["head"]);
+    assert!(good.iter().all(|(name, bytes)| name == "head" || snapshot(&world.directory)[name] == *bytes));
+
+    // What a key of the set has signed counts, however it came there; and bases count where no head says otherwise.
+    let ahead = Head { version: honest.version + 100, ..honest.clone() };
+    fs::write(world.directory.head_path(), ahead.sign(&World::signer())).unwrap();
+    let error = rebuild(&world.store, &world.config()).await.unwrap_err();
+    assert!(matches!(&error, Error::Ahead { what } if what.contains("head")), "{error}");
+    fs::write(world.directory.head_path(), far.sign(&stranger)).unwrap();
+    world.directory.put(&strays[0], b"").unwrap();
+    let error = rebuild(&world.store, &world.config()).await.unwrap_err();
+    assert!(matches!(&error, Error::Ahead { what } if what.starts_with("base-")), "{error}");
+}
+
+async fn what_a_replaced_key_signs_stops_nothing(world: World) {
+    establish(&world).await;
+    let publisher = world.publisher();
+    publisher.flush().await.unwrap();
+    let fresh = another(9);
+    rotate(&world, &fresh, true).await;
+    publisher.wait(|status| status.last_cut_reason == Some(CutReason::Signer)).await.unwrap();
+    let note = world.directory.head().unwrap().unwrap();
+    let honest = Head::open(&note, &[fresh.verifier()]).unwrap();
+    // The thief still has the key that this process holds as well.
+    let far = Head { incarnation: 9, ..honest.clone() };
+    world.directory.put_head(&far.sign(&World::signer())).unwrap();
+    publisher.flush().await.unwrap();
+    assert!(publisher.status().borrow().error.is_none());
+    publisher.stop().await;
+    world.directory.put_head(&far.sign(&World::signer())).unwrap();
+    let publisher = world.publisher();
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    assert!(Head::open(&world.directory.head().unwrap().unwrap(), &[fresh.verifier()]).is_ok());
+
+    // The key in force counts, also where only the published trust note lists it: the database was restored.
+    world.directory.put_head(&far.sign(&fresh)).unwrap();
+    let error = rebuild(&world.store, &world.config()).await.unwrap_err();
+    assert!(matches!(error, Error::Ahead { .. }), "{error}");
+    world.execute("DELETE FROM trust_notes WHERE version = 2").await;
+    let old = Head { trust: Some(1), ..honest }.sign(&World::signer());
+    world.execute(&format!("UPDATE sets SET head = '{old}'")).await;
+    let keys = Keyring { signers: vec![Arc::new(World::signer())], ..world.config().keys };
+    let error = rebuild(&world.store, &PublisherConfig { keys, ..world.config() }).await.unwrap_err();
+    assert!(matches!(error, Error::Ahead { .. }), "{error}");
 }
 
 async fn a_clock_that_went_back_is_waited_for(world: World) {

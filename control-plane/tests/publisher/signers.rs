@@ -1,17 +1,18 @@
 //! Head-signing keys and root keys are replaced while edges poll, and none of them refuses anything in between.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nightlatch::publisher::{CutReason, Publisher, Step};
+use nightlatch::publisher::{CutReason, Probe, Publisher, PublisherConfig, Role, Step, rebuild};
 use nightlatch::store::{Error, peppers};
 use nightlatch::trust::{self, put_into_force, sign, standing};
 use nightlatch_keyset::note::Signer;
-use nightlatch_keyset::{BaseBuilder, BaseInfo, Columns, Head, Layout, Status};
+use nightlatch_keyset::{BaseBuilder, BaseInfo, Columns, Head, Layout, Status, Trust};
 use nightlatch_sync::Refusal;
 use nightlatch_tests::follower::Follower;
 use nightlatch_tests::wait::eventually;
 
+use crate::gate::Gate;
 use crate::on_both;
 use crate::world::{Change, World};
 
@@ -26,6 +27,8 @@ on_both! {
     /// SECURITY.md: the pepper is stolen.
     a_pepper_is_replaced_while_edges_poll
     a_killed_leader_goes_on_with_the_key_that_signed
+    a_key_that_is_replaced_while_a_base_is_made_does_not_sign_it
+    a_trust_note_is_never_taken_back
 }
 
 pub(crate) fn root(seed: u8) -> Signer {
@@ -287,4 +290,93 @@ async fn a_killed_leader_goes_on_with_the_key_that_signed(world: World) {
         follow_until(&world, &mut edge, &publisher, 2 + number as u64).await;
         publisher.stop().await;
     }
+}
+
+async fn a_key_that_is_replaced_while_a_base_is_made_does_not_sign_it(world: World) {
+    establish(&world).await;
+    // In the first epoch, where there is no head before, and in a later one.
+    for round in 1..=2 {
+        let (gate, config) = Gate::at(Step::BaseBuilt, world.config());
+        let (heads, directory, hold) =
+            (Arc::new(Mutex::new(Vec::new())), world.directory.clone(), config.probe.unwrap());
+        let seen = Arc::clone(&heads);
+        let probe: Probe = Arc::new(move |step| {
+            if step == Step::HeadWritten {
+                seen.lock().unwrap().push(directory.head().unwrap().unwrap());
+            }
+            hold(step)
+        });
+        let publisher = Publisher::spawn(world.store.clone(), PublisherConfig { probe: Some(probe), ..world.config() });
+        if round > 1 {
+            for _ in 0..9 {
+                world.issue(&[]).await;
+            }
+        }
+        gate.reached().await;
+        let signer = another(40 + round);
+        rotate(&world, &signer, true).await;
+        gate.open();
+        let by_new = |note: &String| Head::open(note, &[signer.verifier()]).is_ok();
+        eventually("the new key signs", SOON, async || {
+            anyhow::ensure!(heads.lock().unwrap().iter().any(by_new));
+            Ok(())
+        })
+        .await
+        .unwrap();
+        publisher.stop().await;
+        // Every head is signed by a key that the note it names lists.
+        let heads = heads.lock().unwrap().clone();
+        for note in &heads {
+            let named = note.lines().find_map(|line| line.strip_prefix("trust ")).unwrap().parse().unwrap();
+            let trust = nightlatch::store::trust::note(&mut world.store.read().await.unwrap(), &world.set, named).await;
+            let trust = Trust::open(&trust.unwrap().unwrap(), &[root(8).verifier()]).unwrap();
+            assert!(Head::open(note, &trust.signers).is_ok(), "round {round}: {note}");
+        }
+        let mut edge = follower(&world);
+        edge.poll(world.directory.path()).unwrap();
+        assert_eq!(edge.edge.trust().unwrap().signers, [signer.verifier()]);
+    }
+}
+
+async fn a_trust_note_is_never_taken_back(mut world: World) {
+    world.limits.lease = Duration::from_millis(300);
+    establish(&world).await;
+    let publisher = world.publisher();
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let in_place = |world: &World| {
+        let note = world.directory.note("trust").unwrap().unwrap();
+        Trust::open(&note, &[root(8).verifier()]).unwrap().version
+    };
+
+    // A leader stands still between its head and its files, long enough to lose the lease. Both share the directory.
+    let (gate, config) = Gate::at(Step::Signed, world.config());
+    let first = Publisher::spawn(world.store.clone(), config);
+    gate.reached().await;
+    let config = PublisherConfig { holder: "instance-two".into(), ..world.config() };
+    let second = Publisher::spawn(world.store.clone(), config);
+    second.wait(|status| matches!(status.role, Role::Leading(_))).await.unwrap();
+    rotate(&world, &another(9), false).await;
+    let mut edge = follower(&world);
+    follow_until(&world, &mut edge, &second, 2).await;
+    second.stop().await;
+    gate.open();
+    first.wait(|status| status.error.is_some()).await.unwrap();
+    assert_eq!(in_place(&world), 2);
+
+    // What somebody puts back is replaced with the next head, and a later note of a listed root is left alone.
+    first.flush().await.unwrap();
+    let mut read = world.store.read().await.unwrap();
+    let old = nightlatch::store::trust::note(&mut read, &world.set, 1).await.unwrap().unwrap();
+    let next = standing(&mut read, &world.set).await.unwrap().unwrap().next();
+    drop(read);
+    world.directory.put_note("trust", &old).unwrap();
+    first.flush().await.unwrap();
+    assert_eq!(in_place(&world), 2);
+    world.directory.put_note("trust", &next.sign(&root(8))).unwrap();
+    first.flush().await.unwrap();
+    assert_eq!(in_place(&world), 3);
+    first.stop().await;
+    rebuild(&world.store, &world.config()).await.unwrap();
+    assert_eq!(in_place(&world), 3);
 }
