@@ -58,8 +58,9 @@ async fn serve(mut stream: TcpStream, moved: mpsc::UnboundedSender<usize>) -> Re
         }
     }
     if head.contains("/socket") {
-        ensure!(head.to_lowercase().contains("\r\nupgrade: echo"), "{head}");
-        stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n").await?;
+        ensure!(head.to_lowercase().contains("\r\nupgrade: websocket"), "{head}");
+        let switching = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+        stream.write_all(switching).await?;
     }
     let mut bytes = [0; 65_536];
     loop {
@@ -170,9 +171,9 @@ async fn a_request_body_ends_at_its_routes_age() -> Result<()> {
 async fn an_upgraded_connection_ends_at_its_routes_age() -> Result<()> {
     let (stand, _origin) = partitioned().await?;
     let start = Instant::now();
-    let mut stream = send(&stand, "GET /aged/socket HTTP/1.1\r\nconnection: Upgrade\r\nupgrade: echo").await?;
+    let mut stream = send(&stand, "GET /aged/socket HTTP/1.1\r\nconnection: Upgrade\r\nupgrade: websocket").await?;
     let head = timeout(SOON, read_head(&mut stream)).await??;
-    ensure!(head.starts_with("HTTP/1.1 101") && head.to_lowercase().contains("upgrade: echo"), "{head}");
+    ensure!(head.starts_with("HTTP/1.1 101") && head.to_lowercase().contains("upgrade: websocket"), "{head}");
     stream.write_all(b"hello").await?;
     let mut echo = [0; 5];
     timeout(SOON, stream.read_exact(&mut echo)).await??;
@@ -185,9 +186,29 @@ async fn an_upgraded_connection_ends_at_its_routes_age() -> Result<()> {
 #[tokio::test]
 async fn routes_without_an_age_let_nothing_be_upgraded() -> Result<()> {
     let (stand, _origin) = partitioned().await?;
-    let mut stream = send(&stand, "GET /any/socket HTTP/1.1\r\nconnection: Upgrade\r\nupgrade: echo").await?;
+    let mut stream = send(&stand, "GET /any/socket HTTP/1.1\r\nconnection: Upgrade\r\nupgrade: websocket").await?;
     let head = timeout(SOON, read_head(&mut stream)).await??;
     ensure!(head.starts_with("HTTP/1.1 501"), "{head}");
+    Ok(())
+}
+
+/// Through any other protocol, a caller could speak to the origin without being judged: as whom, and of which path, it
+/// likes.
+#[tokio::test]
+async fn nothing_but_a_websocket_is_tunnelled() -> Result<()> {
+    let (stand, _origin) = partitioned().await?;
+    for (method, upgrade) in [
+        ("GET", "upgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__"),
+        ("GET", "upgrade: echo"),
+        ("GET", "upgrade: websocket, h2c"),
+        ("GET", "upgrade: websocket\r\nupgrade: h2c"),
+        ("POST", "upgrade: websocket"),
+    ] {
+        let mut stream =
+            send(&stand, &format!("{method} /aged/socket HTTP/1.1\r\nconnection: upgrade\r\n{upgrade}")).await?;
+        let head = timeout(SOON, read_head(&mut stream)).await??;
+        ensure!(head.starts_with("HTTP/1.1 501"), "{method} {upgrade}: {head}");
+    }
     Ok(())
 }
 

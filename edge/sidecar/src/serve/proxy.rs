@@ -34,6 +34,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     http::header::TRANSFER_ENCODING,
     UPGRADE,
 ];
+const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
@@ -53,18 +54,17 @@ pub(super) async fn answer(
         Outcome::Pass(pass) => *pass,
         Outcome::Refuse(refusal) => return Ok(answer::refusal(*refusal)),
     };
-    let protocol = request.headers().get(UPGRADE).cloned();
-    // There are tunnels only to the origin, and none without an end.
-    let tunnel = upgrade && (request.method() == Method::CONNECT || protocol.is_none() || pass.max_age.is_none());
+    // There are no tunnels but WebSockets, and none without an end.
+    let refused = upgrade && (pass.max_age.is_none() || !is_websocket(request.method(), request.headers()));
     let origin = shared.gate().config.origin.clone();
-    let Some(origin) = origin.filter(|_| !tunnel) else {
+    let Some(origin) = origin.filter(|_| !refused) else {
         return Ok(answer::refusal(*verdict::upgrade_refused(shared, request.headers())));
     };
 
     let end = pass.max_age.map(|age| Instant::now() + age);
     let client_side = upgrade.then(|| hyper::upgrade::on(&mut request));
     let names = request.headers().clone();
-    let Some(outgoing) = outgoing(request, &origin, &pass, peer, end, protocol.as_ref()) else {
+    let Some(outgoing) = outgoing(request, &origin, &pass, peer, end, upgrade) else {
         return Ok(answer::refusal(*verdict::unreachable(shared, counts, &names)));
     };
     let patience = Instant::now() + ORIGIN_TIMEOUT;
@@ -80,7 +80,7 @@ pub(super) async fn answer(
     };
 
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let (Some(client_side), Some(end), Some(protocol)) = (client_side, end, protocol) else {
+        let (Some(client_side), Some(end)) = (client_side, end) else {
             // It was not asked to.
             return Ok(answer::refusal(*verdict::unreachable(shared, counts, &names)));
         };
@@ -96,7 +96,7 @@ pub(super) async fn answer(
         });
         remove_hop_by_hop(&mut headers);
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(UPGRADE, protocol);
+        headers.insert(UPGRADE, WEBSOCKET);
         answer::announce(&mut headers, &pass.announcement);
         let mut switching = Response::new(Passing::empty());
         *switching.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -115,7 +115,7 @@ fn outgoing(
     pass: &Pass,
     peer: SocketAddr,
     end: Option<Instant>,
-    protocol: Option<&HeaderValue>,
+    upgrade: bool,
 ) -> Option<Request<Passing>> {
     let (mut parts, body) = request.into_parts();
     let target = if origin.prefix.is_empty() {
@@ -138,11 +138,19 @@ fn outgoing(
     if let Some(host) = parts.headers.remove(HOST) {
         parts.headers.insert(X_FORWARDED_HOST, host);
     }
-    if let Some(protocol) = protocol {
+    if upgrade {
         parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        parts.headers.insert(UPGRADE, protocol.clone());
+        parts.headers.insert(UPGRADE, WEBSOCKET);
     }
     Some(Request::from_parts(parts, Passing::stream(body, end)))
+}
+
+/// Whether a request asks for a WebSocket and nothing else. Whoever got another protocol, HTTP/2 above all, could send
+/// requests of any path and any caller through it, which nobody judges.
+fn is_websocket(method: &Method, headers: &HeaderMap) -> bool {
+    let mut protocols = headers.get_all(UPGRADE).iter();
+    let first = protocols.next().is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    method == Method::GET && first && protocols.next().is_none()
 }
 
 /// Removes what carries keys, what only we may say, and what belongs to the client's connection.
@@ -200,6 +208,22 @@ mod tests {
         let mut names: Vec<_> = map.keys().map(ToString::to_string).collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn one_protocol_may_be_asked_for() {
+        let ask = |method: Method, protocols: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for protocol in protocols {
+                headers.append(UPGRADE, HeaderValue::from_static(protocol));
+            }
+            is_websocket(&method, &headers)
+        };
+        assert!(ask(Method::GET, &["websocket"]) && ask(Method::GET, &["WebSocket"]));
+        assert!(!ask(Method::POST, &["websocket"]) && !ask(Method::CONNECT, &["websocket"]));
+        for other in [&["h2c"][..], &["websocket, h2c"], &["websocket", "h2c"], &["h2c", "websocket"], &[""], &[]] {
+            assert!(!ask(Method::GET, other), "{other:?}");
+        }
     }
 
     #[test]
