@@ -139,14 +139,16 @@ fn names(pair: &str, name: &str) -> bool {
 }
 
 /// Whether `Authorization` may reach the origin: it may not where the route reads keys from it, nor where it holds a
-/// key. `key` is the text that was accepted, empty where none was needed.
+/// key. `key` is the text that was accepted, empty where none was needed. A field that was sent several times comes joined by
+/// commas, and each part is looked at.
 pub(crate) fn keeps_authorization(route: &Route, authorization: Option<&[u8]>, key: &[u8]) -> bool {
     let Some(value) = authorization else {
         return true;
     };
-    if let Some(text) = bearer(value)
-        && (route.reads_bearer() || nightlatch_key::parse(text).is_ok())
-    {
+    let holds_key = |part: &[u8]| {
+        bearer(part.trim_ascii()).is_some_and(|text| route.reads_bearer() || nightlatch_key::parse(text).is_ok())
+    };
+    if value.split(|byte| *byte == b',').any(holds_key) {
         return false;
     }
     key.is_empty() || !value.windows(key.len()).any(|part| part == key)
@@ -293,6 +295,7 @@ mod tests {
         assert!(!keeps(BOTH, "Bearer", "abc"));
         assert!(keeps(BOTH, "Basic eDp5", "abc"));
         assert!(!keeps(BOTH, "Basic eDp5, Bearer abc", "abc"));
+        assert!(!keeps(BOTH, "Basic eDp5, Bearer other", "abc"));
         assert!(keeps(&["x-api-key"], "Bearer somebody.elses.token", "abc"));
         assert!(!keeps(&["x-api-key"], "Bearer abc", "abc"));
         let minted = nightlatch_key::mint(
@@ -302,6 +305,7 @@ mod tests {
             &mut |bytes| bytes.fill(7),
         );
         assert!(!keeps(&["x-api-key"], &format!("Bearer {}", minted.expose()), "abc"));
+        assert!(!keeps(&["x-api-key"], &format!("Basic eDp5,Bearer {}", minted.expose()), "abc"));
     }
 
     /// Where a key may be put, with some that no route reads.

@@ -112,6 +112,8 @@ struct Additions {
 #[derive(Clone)]
 pub struct Delta {
     info: DeltaInfo,
+    /// The id of the key that signed it.
+    signer: [u8; 4],
     from_commitment: Commitment,
     to_commitment: Commitment,
     link: Hash,
@@ -139,18 +141,23 @@ impl Delta {
             return Err(Malformed::Value("note"));
         }
         let note = core::str::from_utf8(reader.take(note_len, "note")?).map_err(|_| Malformed::Value("note"))?;
-        let text = note::open(note, verifiers).map_err(|_| Malformed::Hash("the delta's statement"))?;
+        let (text, signer) = note::open_by(note, verifiers).map_err(|_| Malformed::Hash("the delta's statement"))?;
         let (statement, link) = Statement::parse(text)?;
         let body = &bytes[4 + note_len..];
         if Hash::of(body) != link {
             return Err(Malformed::Hash("the delta's body"));
         }
-        Self::decode(statement, link, body)
+        Self::decode(statement, link, body, signer.id())
     }
 
     /// Which delta this is.
     pub fn info(&self) -> &DeltaInfo {
         &self.info
+    }
+
+    /// The id of the key that signed it.
+    pub fn signer(&self) -> [u8; 4] {
+        self.signer
     }
 
     /// How many keys it changes or adds.
@@ -200,7 +207,7 @@ impl Delta {
         &self.replaced_profiles
     }
 
-    fn decode(statement: Statement, link: Hash, body: &[u8]) -> Result<Self, Malformed> {
+    fn decode(statement: Statement, link: Hash, body: &[u8], signer: [u8; 4]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(body);
         if &reader.array::<6>("header")? != MAGIC {
             return Err(Malformed::Magic);
@@ -236,6 +243,7 @@ impl Delta {
         let Statement { info, from_commitment, to_commitment } = statement;
         Ok(Self {
             info,
+            signer,
             from_commitment,
             to_commitment,
             link,

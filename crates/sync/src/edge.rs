@@ -177,6 +177,18 @@ impl<P> Edge<P> {
         self.mark
     }
 
+    /// The id of the key that signed the head which that was; `None` where nobody has said so since a restart. A durable edge
+    /// keeps it beside the mark.
+    pub fn marked_by(&self) -> Option<[u8; 4]> {
+        self.marked_by
+    }
+
+    /// Says who signed the head that the mark kept from before a restart is of. Without it, the mark counts as a thief's as
+    /// soon as any key is taken off the list.
+    pub fn set_marked_by(&mut self, signer: [u8; 4]) {
+        self.marked_by = Some(signer);
+    }
+
     /// Whether the replica, or a part of it, has turned out to be damaged. What is whole still answers; the head in force has
     /// to be read and offered again, although it is known, to have the base fetched anew.
     pub fn is_damaged(&self) -> bool {
@@ -225,16 +237,18 @@ impl<P> Edge<P> {
 
     /// Takes a trust note. True where it is news.
     ///
-    /// Where it no longer lists the key that signed the head in force, that head and everything behind it is let go: the key
-    /// may be a thief's. What this edge had accepted from it does not count any more either, or a thief could have made it
-    /// refuse every head to come; instead, nothing below the note's floor is accepted.
+    /// Where it no longer lists the key that signed the head in force, or a delta on the way there, all of it is let go: the
+    /// key may be a thief's, and what a delta of several versions says is not in the commitment. What this edge had accepted
+    /// from it does not count any more either, or a thief could have made it refuse every head to come; instead, nothing below
+    /// the note's floor is accepted. Deny notes of that key go too, or one of the highest number would shut out all others.
     ///
     /// # Errors
     /// [`Refusal`] where it is not signed by a root, of another set, or older than one taken before.
     pub fn take_trust(&mut self, note: &str) -> Result<bool, Refusal> {
         let Some(removed) = self.trusted.take(note, &self.config)? else { return Ok(false) };
         let gone = |signer: [u8; 4]| !self.trusted.signers().iter().any(|key| key.id() == signer);
-        if self.serving.as_ref().is_some_and(|serving| gone(serving.signer)) {
+        let led_by_gone = |serving: &Serving<P>| gone(serving.signer) || serving.led_by.iter().copied().any(gone);
+        if self.serving.as_ref().is_some_and(led_by_gone) {
             (self.serving, self.pending) = (None, None);
         }
         if self.pending.as_ref().is_some_and(|pending| gone(pending.signer)) {
@@ -243,6 +257,10 @@ impl<P> Edge<P> {
         }
         if removed && self.marked_by.is_none_or(gone) {
             (self.mark, self.marked_by) = (None, None);
+        }
+        self.denied.keep(self.trusted.all());
+        if let Some(serving) = &mut self.serving {
+            serving.denied = self.denied.digests();
         }
         Ok(true)
     }
@@ -272,7 +290,7 @@ impl<P> Edge<P> {
     pub fn take_deny(&mut self, note: &str) -> Result<bool, Refusal> {
         let news = self.denied.take(note, &self.config.set, self.trusted.all())?;
         if news && let Some(serving) = &mut self.serving {
-            serving.denied = self.denied.digests().to_vec();
+            serving.denied = self.denied.digests();
         }
         Ok(news)
     }
@@ -366,10 +384,19 @@ impl<P> Edge<P> {
             self.by_base = true;
             return Err(refused.into());
         }
+        // The base has the root that was signed, whatever led to it.
+        serving.led_by = signers_of(&pending.deltas);
         let pepper = self.pepper(&pending.head)?.clone();
         self.put_into_force(pending.head, pending.signer, pepper, pending.policy, now);
         Ok(Work::Done)
     }
+}
+
+/// The keys that have signed these deltas.
+fn signers_of(deltas: &[Delta]) -> Vec<[u8; 4]> {
+    let mut signers: Vec<_> = deltas.iter().map(Delta::signer).collect();
+    signers.dedup();
+    signers
 }
 
 /// An attempt's files, each checked as far as it can be by itself.
@@ -436,17 +463,19 @@ impl<P> Edge<P> {
                 return Err(Refusal::Policy("it was not fetched".into()));
             };
             let mark = Mark::of(&head);
-            let denied = self.denied.digests().to_vec();
-            self.serving = Some(Serving { head, signer, replica, policy, pepper, denied });
+            let (led_by, denied) = (signers_of(&deltas), self.denied.digests());
+            self.serving = Some(Serving { head, signer, replica, policy, pepper, led_by, denied });
             self.pending = None;
             self.accept(mark, signer, now);
             return Ok(Outcome::InForce);
         }
-        let Some(Serving { replica, .. }) = &mut self.serving else {
+        let Some(Serving { replica, led_by, .. }) = &mut self.serving else {
             return Ok(Outcome::Superseded);
         };
         if way == Way::Deltas {
             replica.advance(&deltas, &head)?;
+            led_by.extend(signers_of(&deltas));
+            led_by.dedup();
             self.put_into_force(head, signer, pepper, policy, now);
             return Ok(Outcome::InForce);
         }
@@ -456,6 +485,8 @@ impl<P> Edge<P> {
             return Err(Refused::OtherHistory.into());
         }
         replica.advance_to(&old_deltas, head.base_version.saturating_sub(1), &commitment)?;
+        led_by.extend(signers_of(&old_deltas));
+        led_by.dedup();
         replica.begin_rebase(&record, &head)?;
         self.pending = Some(Pending { head, signer, deltas, policy });
         Ok(Outcome::Working)

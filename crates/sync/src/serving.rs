@@ -18,6 +18,8 @@ pub struct Serving<P> {
     pub(crate) replica: Replica,
     pub(crate) policy: P,
     pub(crate) pepper: Pepper,
+    /// The ids of the keys that signed the deltas which led from the base to here.
+    pub(crate) led_by: Vec<[u8; 4]>,
     /// Keys that a deny note names.
     pub(crate) denied: Vec<Digest>,
 }

@@ -167,6 +167,53 @@ fn denied_keys_are_found_revoked() {
     assert_eq!(status(&edge, 9, START), Some(Status::Active));
 }
 
+/// A thief's deny note of the highest number does not outlive the thief's key, nor do the keys it names.
+#[test]
+fn a_thiefs_deny_note_goes_with_the_key() {
+    let publisher = Publisher::new((0..5).map(|n| Key::new(n, &[])));
+    let (root, new) = (root(9), head_signer(2));
+    let mut edge = pinned(&publisher, &root);
+    edge.take_trust(&trust(1, &[&root], &[&publisher.signer]).sign(&root)).unwrap();
+    let deny = |number, key| Deny { set: SET.into(), number, issued: START, digests: vec![digest(key)] };
+    assert_eq!(edge.take_deny(&deny(1, 1).sign(&root)), Ok(true));
+    assert_eq!(edge.take_deny(&deny(u64::MAX, 2).sign(&publisher.signer)), Ok(true));
+    edge.take_trust(&trust(2, &[&root], &[&new]).sign(&root)).unwrap();
+    assert_eq!(edge.take_deny(&deny(2, 3).sign(&root)), Ok(true));
+    take(&mut edge, &publisher.head.sign(&new), &publisher.files, START).unwrap();
+    let status = |number| edge.serving(START).unwrap().find(&digest(number)).unwrap().unwrap().0.status;
+    assert_eq!([1, 2, 3].map(status), [Status::Revoked, Status::Active, Status::Revoked]);
+}
+
+/// Guarantee 3: only level-0 deltas are in the commitment. What a coarser one of a removed key has said does not stay, although
+/// another key has signed the head since.
+#[test]
+fn deltas_of_a_removed_key_are_let_go() {
+    let mut publisher = Publisher::new((0..5).map(|n| Key::new(n, &[])));
+    let (root, new) = (root(9), head_signer(2));
+    let mut edge = pinned(&publisher, &root);
+    edge.take_trust(&trust(1, &[&root], &[&publisher.signer, &new]).sign(&root)).unwrap();
+    take(&mut edge, &publisher.head.sign(&new), &publisher.files, START).unwrap();
+    publisher.publish(&[Key::new(9, &[])]);
+    take(&mut edge, &publisher.head.sign(&new), &publisher.files, START).unwrap();
+    edge.take_trust(&trust(2, &[&root], &[&new]).sign(&root)).unwrap();
+    assert_eq!(edge.freshness(START), Freshness::Cold);
+}
+
+/// Guarantee 4: a durable edge that knows who signed what its mark is of keeps the mark when another key is removed.
+#[test]
+fn a_mark_outlives_the_removal_of_another_key() {
+    let publisher = Publisher::new([Key::new(1, &[])]);
+    let (root, old) = (root(9), head_signer(2));
+    let config = EdgeConfig { roots: vec![root.verifier()], verifiers: Vec::new(), ..config(&publisher) };
+    let later = nightlatch_sync::Mark { issued: START + 1, ..nightlatch_sync::Mark::of(&publisher.head) };
+    let mut edge: Edge<Policy> = Edge::new(config, Some(later));
+    edge.set_marked_by(publisher.signer.verifier().id());
+    edge.take_trust(&trust(1, &[&root], &[&publisher.signer, &old]).sign(&root)).unwrap();
+    edge.take_trust(&trust(2, &[&root], &[&publisher.signer]).sign(&root)).unwrap();
+    assert_eq!(edge.offer(&publisher.note(), START + 2).unwrap_err(), Refusal::Rollback);
+    assert_eq!(edge.marked_by(), Some(publisher.signer.verifier().id()));
+}
+
 /// Open routes have a longer time of their own; everything else ends with the head's validity.
 #[test]
 fn open_routes_are_answered_from_for_as_long_as_the_head_says() {
