@@ -212,6 +212,39 @@ async fn nothing_but_a_websocket_is_tunnelled() -> Result<()> {
     Ok(())
 }
 
+/// Trailers are fields too: a caller's say nothing to the origin, about who calls least of all.
+#[tokio::test]
+async fn trailers_stay_behind() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let stand = Stand::start(|_| Ok(()), |config| config.setting("origin", url)).await?;
+    stand.kept().await?;
+    let head = "POST /any/thing HTTP/1.1\r\ntransfer-encoding: chunked\r\ntrailer: x-nightlatch-principal, x-kept";
+    let mut client = send(&stand, head).await?;
+    client.write_all(b"4\r\nbody\r\n0\r\nx-nightlatch-principal: prn_0\r\nx-kept: 1\r\n\r\n").await?;
+    let (mut origin, _) = timeout(SOON, listener.accept()).await??;
+    let mut received = read_head(&mut origin).await?.to_lowercase();
+    ensure!(!received.contains("trailer"), "{received}");
+    let mut body = Vec::new();
+    while !body.ends_with(b"0\r\n\r\n") {
+        body.push(
+            timeout(SOON, origin.read_u8()).await?.with_context(|| format!("{:?}", String::from_utf8_lossy(&body)))?,
+        );
+        ensure!(!body.windows(7).any(|bytes| bytes == b"x-kept:"), "{:?}", String::from_utf8_lossy(&body));
+    }
+    received.push_str(&String::from_utf8(body)?);
+    ensure!(received.contains("body") && !received.contains("prn_0"), "{received}");
+    let answer =
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-late\r\n\r\n2\r\nok\r\n0\r\nx-late: 1\r\n\r\n";
+    origin.write_all(answer).await?;
+    let mut received = Vec::new();
+    while !received.ends_with(b"0\r\n\r\n") {
+        received.push(timeout(SOON, client.read_u8()).await??);
+    }
+    ensure!(!String::from_utf8(received)?.contains("late"));
+    Ok(())
+}
+
 /// A client that does not read holds the origin back; nothing is piled up in between.
 #[tokio::test]
 async fn a_slow_side_holds_the_other_back() -> Result<()> {

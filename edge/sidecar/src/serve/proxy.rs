@@ -13,24 +13,27 @@ use nightlatch_gate::headers::is_removed;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer;
-use super::body::{Broken, Passing};
+use super::body::{Broken, Passing, Pulse};
 use crate::config::Origin;
 use crate::http::Client;
 use crate::shared::Shared;
 use crate::source::chain;
 use crate::verdict::{self, Asked, Outcome, Pass};
 
-/// How long the origin may take to begin its answer, after it has the request's head.
+/// How long the origin may take to begin its answer, after it has the whole request; and how long nothing of a request may
+/// get on before that.
 const ORIGIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Fields that belong to one connection (RFC 9110 §7.6.1), and the host, which follows from the origin.
-const HOP_BY_HOP: [HeaderName; 8] = [
+const HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     http::header::PROXY_AUTHENTICATE,
     http::header::PROXY_AUTHORIZATION,
     HeaderName::from_static("proxy-connection"),
     http::header::TE,
+    // Nor do trailers themselves pass: see `Passing`.
+    http::header::TRAILER,
     http::header::TRANSFER_ENCODING,
     UPGRADE,
 ];
@@ -64,19 +67,29 @@ pub(super) async fn answer(
     let end = pass.max_age.map(|age| Instant::now() + age);
     let client_side = upgrade.then(|| hyper::upgrade::on(&mut request));
     let names = request.headers().clone();
-    let Some(outgoing) = outgoing(request, &origin, &pass, peer, end, upgrade) else {
+    let pulse = Pulse::new();
+    let body = |body| Passing::watched(body, end, pulse.clone());
+    let Some(outgoing) = outgoing(request.map(body), &origin, &pass, peer, upgrade) else {
         return Ok(answer::refusal(*verdict::unreachable(shared, counts, &names)));
     };
-    let patience = Instant::now() + ORIGIN_TIMEOUT;
-    let answered = timeout_at(end.map_or(patience, |end| end.min(patience)), client.request(outgoing)).await;
+    let asking = async {
+        tokio::select! {
+            answered = client.request(outgoing) => Some(answered),
+            () = pulse.quiet(ORIGIN_TIMEOUT) => None,
+        }
+    };
+    let answered = match end {
+        Some(end) => timeout_at(end, asking).await.unwrap_or_default(),
+        None => asking.await,
+    };
     let mut response = match answered {
-        Ok(Ok(response)) => response,
-        Ok(Err(_)) | Err(_) if end.is_some_and(|end| Instant::now() >= end) => return Err(Broken::Aged),
-        Ok(Err(error)) => {
+        Some(Ok(response)) => response,
+        Some(Err(_)) | None if end.is_some_and(|end| Instant::now() >= end) => return Err(Broken::Aged),
+        Some(Err(error)) => {
             tracing::debug!("the origin did not answer: {}", chain(&error));
             return Ok(answer::refusal(*verdict::unreachable(shared, counts, &names)));
         }
-        Err(_) => return Ok(answer::refusal(*verdict::unreachable(shared, counts, &names))),
+        None => return Ok(answer::refusal(*verdict::unreachable(shared, counts, &names))),
     };
 
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -110,11 +123,10 @@ pub(super) async fn answer(
 
 /// The request as the origin receives it; nothing where its target is none that can be sent.
 fn outgoing(
-    request: Request<Incoming>,
+    request: Request<Passing>,
     origin: &Origin,
     pass: &Pass,
     peer: SocketAddr,
-    end: Option<Instant>,
     upgrade: bool,
 ) -> Option<Request<Passing>> {
     let (mut parts, body) = request.into_parts();
@@ -142,7 +154,7 @@ fn outgoing(
         parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         parts.headers.insert(UPGRADE, WEBSOCKET);
     }
-    Some(Request::from_parts(parts, Passing::stream(body, end)))
+    Some(Request::from_parts(parts, body))
 }
 
 /// Whether a request asks for a WebSocket and nothing else. Whoever got another protocol, HTTP/2 above all, could send
@@ -237,6 +249,7 @@ mod tests {
             ("connection", "x-hop, Host, content-length, close"),
             ("x-hop", "1"),
             ("te", "trailers"),
+            ("trailer", "x-nightlatch-principal, x-api-key"),
             ("content-length", "3"),
             ("host", "api.example"),
             ("accept", "*/*"),
