@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::header::HeaderValue;
 use nightlatch_gate::Unfit;
 use nightlatch_gate::policy::Policy;
-use nightlatch_keyset::Head;
+use nightlatch_keyset::{FileName, Head};
 use nightlatch_sync::{Attempt, Edge, Mark, Offer, Outcome, Refusal, Work};
 use tokio::sync::watch;
 use tokio::task::{spawn_blocking, yield_now};
@@ -90,6 +90,8 @@ pub(crate) struct Refresher {
     /// Notes that are on the disk.
     kept_trust: Option<String>,
     kept_deny: Option<String>,
+    /// What the disk had of a damaged base has been dropped; what is there now came later.
+    mending: bool,
     failures: u32,
 }
 
@@ -101,7 +103,18 @@ impl Refresher {
         reloaded: watch::Receiver<Arc<Config>>,
     ) -> Self {
         let (kept_trust, kept_deny) = (supply.store.note(Note::Trust), supply.store.note(Note::Deny));
-        Self { shared, supply, in_force, reloaded, etag: None, deny_etag: None, kept_trust, kept_deny, failures: 0 }
+        Self {
+            shared,
+            supply,
+            in_force,
+            reloaded,
+            etag: None,
+            deny_etag: None,
+            kept_trust,
+            kept_deny,
+            mending: false,
+            failures: 0,
+        }
     }
 
     /// Refreshes the set for as long as the process lives. It never gives up.
@@ -193,13 +206,16 @@ impl Refresher {
         let Offer::News(attempt) = offer else {
             return Ok(());
         };
+        self.drop_damaged(&attempt);
         let (attempt, files) = self.fetch(attempt).await?;
         let names: Vec<_> = attempt.fetches().iter().map(|fetch| fetch.name).collect();
         let now = self.shared.clock.now();
         let finished = self.shared.gate_mut().edge.finish(attempt, files, now, Policy::decode);
         match finished {
-            Ok(Outcome::Working) => self.work().await,
-            Ok(_) => Ok(()),
+            Ok(outcome) => {
+                self.mending = false;
+                if outcome == Outcome::Working { self.work().await } else { Ok(()) }
+            }
             Err(refusal) => {
                 if matches!(refusal, Refusal::Files(_) | Refusal::Policy(_)) {
                     // Whatever came from the disk is not asked of it again.
@@ -207,6 +223,17 @@ impl Refresher {
                 }
                 Err(refusal.into())
             }
+        }
+    }
+
+    /// Drops what the disk has of a base that turned out to be damaged. Parts show their damage only when they are touched,
+    /// so that the same bytes would be put into force again and again. Once is enough: what is kept afterwards was fetched
+    /// afterwards.
+    fn drop_damaged(&mut self, attempt: &Attempt) {
+        if self.shared.gate().edge.is_damaged() && !std::mem::replace(&mut self.mending, true) {
+            let is_base = |name: &FileName| matches!(name, FileName::Base { .. } | FileName::BasePart { .. });
+            let names = attempt.fetches().iter().map(|fetch| fetch.name);
+            names.filter(is_base).for_each(|name| self.supply.store.drop_file(&name));
         }
     }
 
@@ -222,8 +249,9 @@ impl Refresher {
     }
 
     /// Fetches what an attempt needs: from the disk where it is there, else from the source; by the base, where the source
-    /// lacks what only a shorter way needs.
-    async fn fetch(&self, mut attempt: Attempt) -> Result<(Attempt, Vec<Vec<u8>>), Failure> {
+    /// lacks what only a shorter way needs. It may take longer than a head is good for: then the next attempt begins with what
+    /// this one has on the disk.
+    async fn fetch(&mut self, mut attempt: Attempt) -> Result<(Attempt, Vec<Vec<u8>>), Failure> {
         let mut files = Vec::new();
         'way: loop {
             for fetch in attempt.small() {
@@ -248,6 +276,10 @@ impl Refresher {
         }
         let index = warm::index_of(&attempt, &files);
         for fetch in attempt.parts() {
+            if self.shared.gate().edge.loaded().is_some() {
+                // What still answers is not to miss one for as long as this takes.
+                self.look_for_denials().await;
+            }
             let pieces = self.fetch_one(fetch, &warm::piece_lens(fetch, index.as_ref())).await;
             files.extend(pieces.map_err(|error| Failure::Fetch(fetch.name.to_text(), error))?);
         }
@@ -256,7 +288,8 @@ impl Refresher {
 
     async fn fetch_one(&self, fetch: &nightlatch_sync::Fetch, lens: &[usize]) -> Result<Vec<Vec<u8>>, FetchError> {
         let store = &self.supply.store;
-        if let Some(bytes) = store.file(&fetch.name, fetch.max_len) {
+        let kept = store.file(&fetch.name, fetch.max_len);
+        if let Some(bytes) = kept.or_else(|| store.draft(&fetch.name, fetch.is_exact().then_some(fetch.max_len)?)) {
             return Ok(crate::source::cut(bytes, lens));
         }
         let pieces = self.supply.source().file(fetch, lens).await?;

@@ -147,6 +147,12 @@ impl Store {
         readable(&self.files().join(name.to_text()), max_len)
     }
 
+    /// A file that was [staged](Self::stage), by an attempt that did not get to its end, and has exactly this length.
+    pub(crate) fn draft(&self, name: &FileName, len: u64) -> Option<Vec<u8>> {
+        let bytes = readable(&self.files().join(format!("{name}{DRAFT}")), len)?;
+        (bytes.len() as u64 == len).then_some(bytes)
+    }
+
     /// Whether a file is there, whole.
     pub(crate) fn has(&self, name: &FileName) -> bool {
         self.files().join(name.to_text()).is_file()
@@ -269,6 +275,9 @@ mod tests {
             store.stage(&name, &[b"a ".to_vec(), b"base".to_vec()]).unwrap();
             // Not yet believed, so not yet there.
             assert_eq!(store.file(&name, 100), None);
+            // Nor is it taken for whole where it is shorter than it must be.
+            assert_eq!(store.draft(&name, 6).as_deref(), Some(&b"a base"[..]));
+            assert_eq!((store.draft(&name, 5), store.draft(&name, 7)), (None, None));
             assert!(store.settle(&name).unwrap() && !store.settle(&name).unwrap());
             store.flush().unwrap();
         }
