@@ -28,7 +28,7 @@ pub(crate) fn encode(set: &str, kept: &Kept) -> String {
     let number = |number: Option<u64>| number.map_or_else(|| "-".into(), |number| number.to_string());
     let (trust, deny) = (number(kept.trust), number(kept.deny));
     let begin = begin(FIRST_LINE, set, kept.mark.unwrap_or(NO_MARK));
-    checked(format!("{begin}signer {signer}\ntrust {trust}\ndeny {deny}\n"))
+    checked(&format!("{begin}signer {signer}\ntrust {trust}\ndeny {deny}\n"))
 }
 
 /// Reads what [`encode`] wrote for this set, or what it wrote when there was only the mark; nothing where it is anything else,
@@ -46,7 +46,7 @@ pub(crate) fn decode(text: &str, set: &str) -> Option<Kept> {
     };
     let mut kept = Kept { mark: Some(mark).filter(|mark| *mark != NO_MARK), ..Kept::default() };
     if first == OLD_FIRST_LINE {
-        return (checked(begin(OLD_FIRST_LINE, set, mark)) == text).then_some(kept);
+        return (checked(&begin(OLD_FIRST_LINE, set, mark)) == text).then_some(kept);
     }
     // What is no number shows when it is written again.
     kept.signer = u32::from_str_radix(field("signer")?, 16).ok().map(u32::to_be_bytes);
@@ -65,7 +65,7 @@ fn begin(first_line: &str, set: &str, mark: Mark) -> String {
     format!("{first_line}\nset {set}\nincarnation {incarnation}\nepoch {epoch}\nversion {version}\nissued {issued}\n")
 }
 
-fn checked(text: String) -> String {
+fn checked(text: &str) -> String {
     let check: String = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{text}check {check}\n")
 }
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_mark_of_before_is_read() {
-        let text = checked(begin(OLD_FIRST_LINE, "set_a", MARK));
+        let text = checked(&begin(OLD_FIRST_LINE, "set_a", MARK));
         assert_eq!(decode(&text, "set_a"), Some(Kept { mark: Some(MARK), ..Kept::default() }));
         assert_eq!(decode(&text.replacen("345", "346", 1), "set_a"), None);
     }
