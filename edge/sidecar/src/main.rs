@@ -13,6 +13,7 @@ mod mark;
 mod metrics;
 mod mirror;
 mod refresh;
+mod reload;
 mod report;
 mod run;
 mod secret_file;

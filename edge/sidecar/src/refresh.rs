@@ -7,17 +7,18 @@ use std::time::Duration;
 use http::header::HeaderValue;
 use nightlatch_gate::Unfit;
 use nightlatch_gate::policy::Policy;
-use nightlatch_keyset::Head;
-use nightlatch_sync::{Attempt, Edge, Mark, Offer, Outcome, Refusal, Work};
+use nightlatch_keyset::{FileName, Head};
+use nightlatch_sync::{Attempt, Mark, Offer, Outcome, Refusal, Work};
 use tokio::sync::watch;
 use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config::Config;
-use crate::shared::{Gate, Shared};
+use crate::mark::Kept;
+use crate::shared::Shared;
 use crate::source::{Answer, FetchError, Source};
 use crate::store::{Note, Store};
-use crate::warm;
+use crate::{mark, reload, warm};
 
 /// The longest that a source is asked to hold a question open, in seconds.
 const LONGEST_HOLD: u64 = 25;
@@ -35,6 +36,11 @@ pub(crate) struct Supply {
 impl Supply {
     pub(crate) fn new(store: Store, source: Source) -> Self {
         Self { store, source: RwLock::new(Arc::new(source)) }
+    }
+
+    /// Reads from another source from now on.
+    pub(crate) fn set_source(&self, source: Source) {
+        *self.source.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(source);
     }
 
     /// The source now.
@@ -87,9 +93,13 @@ pub(crate) struct Refresher {
     /// The entity tags of the head in force and of the deny note held.
     etag: Option<HeaderValue>,
     deny_etag: Option<HeaderValue>,
+    /// What the mark's file says: what nothing is accepted below.
+    kept: Kept,
     /// Notes that are on the disk.
     kept_trust: Option<String>,
     kept_deny: Option<String>,
+    /// What the disk had of a damaged base has been dropped; what is there now came later.
+    mending: bool,
     failures: u32,
 }
 
@@ -99,9 +109,22 @@ impl Refresher {
         supply: Arc<Supply>,
         in_force: watch::Sender<Option<InForce>>,
         reloaded: watch::Receiver<Arc<Config>>,
+        kept: Kept,
     ) -> Self {
         let (kept_trust, kept_deny) = (supply.store.note(Note::Trust), supply.store.note(Note::Deny));
-        Self { shared, supply, in_force, reloaded, etag: None, deny_etag: None, kept_trust, kept_deny, failures: 0 }
+        Self {
+            shared,
+            supply,
+            in_force,
+            reloaded,
+            etag: None,
+            deny_etag: None,
+            kept,
+            kept_trust,
+            kept_deny,
+            mending: false,
+            failures: 0,
+        }
     }
 
     /// Refreshes the set for as long as the process lives. It never gives up.
@@ -169,6 +192,10 @@ impl Refresher {
             Answer::Note { text, etag } => (text, etag),
         };
         self.work().await?;
+        if self.lacks_trust() {
+            // Whoever the head's signer is, it may have been removed by the note that is lost.
+            self.fetch_trust().await?;
+        }
         match self.offer(&note)? {
             Offer::NeedsTrust => {
                 self.fetch_trust().await?;
@@ -193,13 +220,19 @@ impl Refresher {
         let Offer::News(attempt) = offer else {
             return Ok(());
         };
+        self.drop_damaged(&attempt);
         let (attempt, files) = self.fetch(attempt).await?;
         let names: Vec<_> = attempt.fetches().iter().map(|fetch| fetch.name).collect();
         let now = self.shared.clock.now();
         let finished = self.shared.gate_mut().edge.finish(attempt, files, now, Policy::decode);
         match finished {
-            Ok(Outcome::Working) => self.work().await,
-            Ok(_) => Ok(()),
+            Ok(outcome) => {
+                if std::mem::take(&mut self.mending) {
+                    // The head may be the same; its files are to be kept again.
+                    self.in_force.send_replace(None);
+                }
+                if outcome == Outcome::Working { self.work().await } else { Ok(()) }
+            }
             Err(refusal) => {
                 if matches!(refusal, Refusal::Files(_) | Refusal::Policy(_)) {
                     // Whatever came from the disk is not asked of it again.
@@ -207,6 +240,17 @@ impl Refresher {
                 }
                 Err(refusal.into())
             }
+        }
+    }
+
+    /// Drops what the disk has of a base that turned out to be damaged. Parts show their damage only when they are touched,
+    /// so that the same bytes would be put into force again and again. Once is enough: what is kept afterwards was fetched
+    /// afterwards.
+    fn drop_damaged(&mut self, attempt: &Attempt) {
+        if self.shared.gate().edge.is_damaged() && !std::mem::replace(&mut self.mending, true) {
+            let is_base = |name: &FileName| matches!(name, FileName::Base { .. } | FileName::BasePart { .. });
+            let names = attempt.fetches().iter().map(|fetch| fetch.name);
+            names.filter(is_base).for_each(|name| self.supply.store.drop_file(&name));
         }
     }
 
@@ -222,8 +266,9 @@ impl Refresher {
     }
 
     /// Fetches what an attempt needs: from the disk where it is there, else from the source; by the base, where the source
-    /// lacks what only a shorter way needs.
-    async fn fetch(&self, mut attempt: Attempt) -> Result<(Attempt, Vec<Vec<u8>>), Failure> {
+    /// lacks what only a shorter way needs. It may take longer than a head is good for: then the next attempt begins with what
+    /// this one has on the disk.
+    async fn fetch(&mut self, mut attempt: Attempt) -> Result<(Attempt, Vec<Vec<u8>>), Failure> {
         let mut files = Vec::new();
         'way: loop {
             for fetch in attempt.small() {
@@ -248,6 +293,10 @@ impl Refresher {
         }
         let index = warm::index_of(&attempt, &files);
         for fetch in attempt.parts() {
+            if self.shared.gate().edge.loaded().is_some() {
+                // What still answers is not to miss one for as long as this takes.
+                self.look_for_denials().await;
+            }
             let pieces = self.fetch_one(fetch, &warm::piece_lens(fetch, index.as_ref())).await;
             files.extend(pieces.map_err(|error| Failure::Fetch(fetch.name.to_text(), error))?);
         }
@@ -256,7 +305,8 @@ impl Refresher {
 
     async fn fetch_one(&self, fetch: &nightlatch_sync::Fetch, lens: &[usize]) -> Result<Vec<Vec<u8>>, FetchError> {
         let store = &self.supply.store;
-        if let Some(bytes) = store.file(&fetch.name, fetch.max_len) {
+        let kept = store.file(&fetch.name, fetch.max_len);
+        if let Some(bytes) = kept.or_else(|| store.draft(&fetch.name, fetch.is_exact().then_some(fetch.max_len)?)) {
             return Ok(crate::source::cut(bytes, lens));
         }
         let pieces = self.supply.source().file(fetch, lens).await?;
@@ -272,8 +322,11 @@ impl Refresher {
         let Answer::Note { text, .. } = answer else {
             return Err(Refusal::TrustMissing.into());
         };
-        let news = self.shared.gate_mut().edge.take_trust(&text)?;
+        let roots = self.shared.gate().config.edge.roots.clone();
+        let news = warm::take_trust(&mut self.shared.gate_mut().edge, &roots, &text, self.kept.trust)?;
         if news {
+            // A deny note may have gone with who signed it.
+            self.kept.deny = None;
             tracing::info!("took a trust note");
             // A note that ends a stolen key ends what was accepted from it, on the disk too.
             self.keep().await;
@@ -281,15 +334,25 @@ impl Refresher {
         Ok(())
     }
 
+    /// Whether there was a trust note, and neither it nor a later one is here.
+    fn lacks_trust(&self) -> bool {
+        let gate = self.shared.gate();
+        warm::lacks_trust(&gate.edge, &gate.config.edge.roots, &self.kept)
+    }
+
     async fn note_of(&self, note: Note, etag: Option<&HeaderValue>) -> Result<(Answer, bool), Failure> {
         let answer = self.supply.source().note(note, etag, None).await;
         answer.map_err(|error| Failure::Fetch(format!("the {} note", note.name()), error))
     }
 
-    /// Looks for a deny note while the control plane is not heard.
+    /// Looks for a deny note while the control plane is not heard, or one is lost that was here.
     async fn look_for_denials(&mut self) {
         let now = self.shared.clock.now();
-        if !self.shared.gate().edge.wants_deny(now) {
+        let due = {
+            let gate = self.shared.gate();
+            gate.edge.wants_deny(now) || gate.edge.deny_note().and_then(mark::deny_number) < self.kept.deny
+        };
+        if !due {
             return;
         }
         let Ok((Answer::Note { text, etag }, _)) = self.note_of(Note::Deny, self.deny_etag.as_ref()).await else {
@@ -329,7 +392,7 @@ impl Refresher {
 
     /// Keeps mark and notes. What cannot be kept is not confirmed, and said.
     async fn keep(&mut self) {
-        let (mark, trust, deny) = {
+        let (kept, trust, deny) = {
             let gate = self.shared.gate();
             let text = |note: Option<&str>| note.map(str::to_owned);
             // Where a trust note took the mark away, its floor is what is left.
@@ -337,30 +400,37 @@ impl Refresher {
                 let [incarnation, epoch, version] = gate.edge.trust()?.floor;
                 Some(Mark { incarnation, epoch, version, issued: 0 })
             };
-            (gate.edge.mark().or_else(floor), text(gate.edge.trust_note()), text(gate.edge.deny_note()))
+            let (trust, deny) = (text(gate.edge.trust_note()), text(gate.edge.deny_note()));
+            let kept = Kept {
+                mark: gate.edge.mark().or_else(floor),
+                signer: gate.edge.marked_by(),
+                trust: gate.edge.trust().map(|trust| trust.version).max(self.kept.trust),
+                deny: deny.as_deref().and_then(mark::deny_number).max(self.kept.deny),
+            };
+            (kept, trust, deny)
         };
         let news =
             |held: &Option<String>, kept: &Option<String>| held.clone().filter(|held| kept.as_ref() != Some(held));
         let (new_trust, new_deny) = (news(&trust, &self.kept_trust), news(&deny, &self.kept_deny));
-        let new_mark = mark.filter(|mark| self.shared.status().persisted != Some(*mark));
+        let new_mark = Some(kept).filter(|kept| *kept != self.kept);
         let supply = Arc::clone(&self.supply);
-        let kept = spawn_blocking(move || {
+        let done = spawn_blocking(move || {
             // The mark before the trust note: were it the other way round, a crash could leave the mark of a thief in force
             // beside the note that ends it.
-            new_mark.map_or(Ok(()), |mark| supply.store.keep_mark(mark))?;
+            new_mark.map_or(Ok(()), |kept| supply.store.keep_mark(&kept))?;
             new_trust.map_or(Ok(()), |note| supply.store.keep_note(Note::Trust, &note))?;
             new_deny.map_or(Ok(()), |note| supply.store.keep_note(Note::Deny, &note))
         });
-        let kept =
-            kept.await.map_err(|error| error.to_string()).and_then(|kept| kept.map_err(|error| error.to_string()));
+        let done =
+            done.await.map_err(|error| error.to_string()).and_then(|done| done.map_err(|error| error.to_string()));
         let mut status = self.shared.status();
-        match kept {
+        match done {
             Ok(()) => {
                 if status.not_persisted.take().is_some() {
                     tracing::info!("the state is kept again");
                 }
-                status.persisted = mark;
-                (self.kept_trust, self.kept_deny) = (trust, deny);
+                status.persisted = kept.mark;
+                (self.kept, self.kept_trust, self.kept_deny) = (kept, trust, deny);
             }
             Err(error) => {
                 if status.not_persisted.is_none() {
@@ -430,7 +500,7 @@ impl Refresher {
     /// Takes a new configuration over.
     fn reload(&mut self) {
         let config = Arc::clone(&self.reloaded.borrow_and_update());
-        if let Err(error) = reload(&self.shared, &self.supply, config) {
+        if let Err(error) = reload::take_over(&self.shared, &self.supply, &self.kept, config) {
             tracing::error!("the new configuration is not taken: {error}; the one before stays in force");
             return;
         }
@@ -439,25 +509,6 @@ impl Refresher {
         // Somebody may be waiting to hear that this edge holds another pepper, or uses another credential.
         self.shared.news.notify_one();
     }
-}
-
-/// Puts a configuration into force. What it changes about keys is tried on a second edge first.
-fn reload(shared: &Shared, supply: &Supply, config: Arc<Config>) -> Result<(), String> {
-    let source = Source::new(&config)?;
-    let now = shared.clock.now();
-    let mark = shared.gate().edge.mark();
-    let mut edge = Edge::new(config.edge.clone(), mark);
-    warm::start(&mut edge, &supply.store, now);
-    let pepper = shared.gate().edge.serving(now).map(|serving| serving.head().pepper.clone());
-    if let Some(pepper) = pepper
-        && edge.serving(now).is_none()
-        && !config.edge.peppers.iter().any(|held| held.id() == pepper)
-    {
-        return Err(format!("peppers_file lacks the pepper {pepper}, which the set in force is made with"));
-    }
-    *supply.source.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(source);
-    *shared.gate_mut() = Gate { edge, config };
-    Ok(())
 }
 
 /// How long to wait after that many failures in a row: longer every time, and not the same for all.

@@ -38,19 +38,22 @@ pub(crate) fn run(given: Arc<Given>) -> Result<(), String> {
     let config = Arc::new(given.read()?);
     let log = start_log(&config.log)?;
     let store = Store::open(&config.state_dir, &config.edge.set).map_err(|error| format!("state_dir: {error}"))?;
-    let mark = store.mark().map_err(|error| format!("state_dir: {error}"))?;
+    let kept = store.kept().map_err(|error| format!("state_dir: {error}"))?;
     let source = Source::new(&config)?;
 
     let listener = listen("listen", config.listen)?;
     let admin = config.admin_listen.map(|address| listen("admin_listen", address)).transpose()?;
     let clock = Clock::new();
-    if let Some(mark) = mark {
+    if let Some(mark) = kept.mark {
         clock.saw(mark.issued);
     }
-    let mut edge = Edge::new(config.edge.clone(), mark);
-    warm::start(&mut edge, &store, clock.now());
+    let mut edge = Edge::new(config.edge.clone(), kept.mark);
+    if let Some(signer) = kept.signer {
+        edge.set_marked_by(signer);
+    }
+    warm::start(&mut edge, &config.edge.roots, &store, &kept, clock.now());
     let gate = Gate { edge, config: Arc::clone(&config) };
-    let shared = Arc::new(Shared::new(clock, instance()?, gate, mark));
+    let shared = Arc::new(Shared::new(clock, instance()?, gate, kept.mark));
     let supply = Arc::new(Supply::new(store, source));
 
     // Refreshing, reporting and operating have a thread of their own: this one.
@@ -74,10 +77,10 @@ pub(crate) fn run(given: Arc<Given>) -> Result<(), String> {
         drop(listener);
         tracing::info!("listening on {address} for set {}", config.edge.set);
 
-        let (in_force, kept) = watch::channel(None);
+        let (in_force, to_keep) = watch::channel(None);
         let (reload, reloaded) = watch::channel(config);
-        tokio::spawn(mirror::run(Arc::clone(&supply), kept));
-        tokio::spawn(Refresher::new(Arc::clone(&shared), supply, in_force, reloaded).run());
+        tokio::spawn(mirror::run(Arc::clone(&supply), to_keep));
+        tokio::spawn(Refresher::new(Arc::clone(&shared), supply, in_force, reloaded, kept).run());
         let mut reporter = Reporter::new(Arc::clone(&shared))?;
         tokio::select! {
             () = reporter.run() => {}

@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `mark` | the greatest head accepted; nothing below it is ever accepted again |
+//! | `mark` | the greatest head accepted, its signer, and which notes were: nothing below is ever accepted again |
 //! | `head`, `trust`, `deny` | the last notes of each kind |
 //! | `files/NAME` | what the head implies: policy, base, deltas |
 //! | `lock` | held by the running sidecar |
@@ -19,9 +19,8 @@ use std::path::{Path, PathBuf};
 
 use nightlatch_keyset::FileName;
 use nightlatch_keyset::note::MAX_NOTE_LEN;
-use nightlatch_sync::Mark;
 
-use crate::mark;
+use crate::mark::{self, Kept};
 
 const MARK: &str = "mark";
 const FILES: &str = "files";
@@ -111,23 +110,23 @@ impl Store {
         }
     }
 
-    /// The mark that was kept.
+    /// What nothing is accepted below; nothing where nothing was accepted yet.
     ///
     /// # Errors
     /// [`StoreError::Mark`] where it is not what was written.
-    pub(crate) fn mark(&self) -> Result<Option<Mark>, StoreError> {
+    pub(crate) fn kept(&self) -> Result<Kept, StoreError> {
         let path = self.dir.join(MARK);
         let Some(bytes) = read(&path, MAX_MARK_LEN).map_err(|source| StoreError::Io { path: path.clone(), source })?
         else {
-            return Ok(None);
+            return Ok(Kept::default());
         };
-        let mark = String::from_utf8(bytes).ok().and_then(|text| mark::decode(&text, &self.set));
-        mark.map(Some).ok_or(StoreError::Mark(path))
+        let kept = String::from_utf8(bytes).ok().and_then(|text| mark::decode(&text, &self.set));
+        kept.ok_or(StoreError::Mark(path))
     }
 
-    /// Keeps the mark. When this returns, no crash takes it back.
-    pub(crate) fn keep_mark(&self, mark: Mark) -> Result<(), StoreError> {
-        self.keep(&self.dir, MARK, mark::encode(&self.set, mark).as_bytes())
+    /// Keeps that. When this returns, no crash takes it back.
+    pub(crate) fn keep_mark(&self, kept: &Kept) -> Result<(), StoreError> {
+        self.keep(&self.dir, MARK, mark::encode(&self.set, kept).as_bytes())
     }
 
     /// A note that was kept; nothing where it cannot be read.
@@ -145,6 +144,12 @@ impl Store {
     /// A file that was kept; nothing where it is not there, cannot be read, or is longer than it may be.
     pub(crate) fn file(&self, name: &FileName, max_len: u64) -> Option<Vec<u8>> {
         readable(&self.files().join(name.to_text()), max_len)
+    }
+
+    /// A file that was [staged](Self::stage), by an attempt that did not get to its end, and has exactly this length.
+    pub(crate) fn draft(&self, name: &FileName, len: u64) -> Option<Vec<u8>> {
+        let bytes = readable(&self.files().join(format!("{name}{DRAFT}")), len)?;
+        (bytes.len() as u64 == len).then_some(bytes)
     }
 
     /// Whether a file is there, whole.
@@ -255,7 +260,12 @@ fn readable(path: &Path, max_len: u64) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    const MARK_7: Mark = Mark { incarnation: 0, epoch: 1, version: 7, issued: 1_000 };
+    const MARK_7: Kept = Kept {
+        mark: Some(nightlatch_sync::Mark { incarnation: 0, epoch: 1, version: 7, issued: 1_000 }),
+        signer: Some([1; 4]),
+        trust: Some(2),
+        deny: None,
+    };
 
     #[test]
     fn what_was_kept_is_there_after_a_restart() {
@@ -263,17 +273,20 @@ mod tests {
         let name = FileName::Base { incarnation: 0, epoch: 1 };
         {
             let store = Store::open(&dir.path().join("state"), "set_a").unwrap();
-            assert_eq!(store.mark().unwrap(), None);
-            store.keep_mark(MARK_7).unwrap();
+            assert_eq!(store.kept().unwrap(), Kept::default());
+            store.keep_mark(&MARK_7).unwrap();
             store.keep_note(Note::Head, "a note").unwrap();
             store.stage(&name, &[b"a ".to_vec(), b"base".to_vec()]).unwrap();
             // Not yet believed, so not yet there.
             assert_eq!(store.file(&name, 100), None);
+            // Nor is it taken for whole where it is shorter than it must be.
+            assert_eq!(store.draft(&name, 6).as_deref(), Some(&b"a base"[..]));
+            assert_eq!((store.draft(&name, 5), store.draft(&name, 7)), (None, None));
             assert!(store.settle(&name).unwrap() && !store.settle(&name).unwrap());
             store.flush().unwrap();
         }
         let store = Store::open(&dir.path().join("state"), "set_a").unwrap();
-        assert_eq!(store.mark().unwrap(), Some(MARK_7));
+        assert_eq!(store.kept().unwrap(), MARK_7);
         assert_eq!(store.note(Note::Head).as_deref(), Some("a note"));
         assert_eq!(store.note(Note::Deny), None);
         assert_eq!(store.file(&name, 6).as_deref(), Some(&b"a base"[..]));
@@ -286,10 +299,10 @@ mod tests {
     fn a_damaged_mark_is_never_thrown_away() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), "set_a").unwrap();
-        store.keep_mark(MARK_7).unwrap();
+        store.keep_mark(&MARK_7).unwrap();
         for damage in [&b""[..], b"nightlatch.mark/1\n", b"\xff", &[b'x'; 4_000]] {
             fs::write(dir.path().join(MARK), damage).unwrap();
-            let refused = store.mark().unwrap_err();
+            let refused = store.kept().unwrap_err();
             assert!(dir.path().join(MARK).exists(), "{refused}");
         }
     }
@@ -306,7 +319,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), "set_a").unwrap();
         fs::create_dir(dir.path().join("mark.draft")).unwrap();
-        assert!(matches!(store.keep_mark(MARK_7), Err(StoreError::Io { .. })));
-        assert_eq!(store.mark().unwrap(), None);
+        assert!(matches!(store.keep_mark(&MARK_7), Err(StoreError::Io { .. })));
+        assert_eq!(store.kept().unwrap(), Kept::default());
     }
 }

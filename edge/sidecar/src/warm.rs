@@ -1,9 +1,11 @@
 //! A warm start: what the state directory holds is offered like what a source sends, and checked like it.
 
 use nightlatch_gate::policy::Policy;
-use nightlatch_keyset::{FileName, Index};
+use nightlatch_keyset::note::Verifier;
+use nightlatch_keyset::{FileName, Index, Trust};
 use nightlatch_sync::{Attempt, Edge, Fetch, Offer, Refusal};
 
+use crate::mark::Kept;
 use crate::source::cut;
 use crate::store::{Note, Store};
 
@@ -12,13 +14,16 @@ const PIECE: usize = 1 << 20;
 
 /// Puts what was kept into force, as far as it still may be. What is damaged is dropped; what has run out, or is not
 /// whole, is left for the source to mend.
-pub(crate) fn start(edge: &mut Edge<Policy>, store: &Store, now: u64) {
-    if let Some(note) = store.note(Note::Trust)
-        && let Err(refusal) = edge.take_trust(&note)
+pub(crate) fn start(edge: &mut Edge<Policy>, roots: &[Verifier], store: &Store, kept: &Kept, now: u64) {
+    if edge.trust_note().is_none()
+        && let Some(note) = store.note(Note::Trust)
+        && let Err(refusal) = take_trust(edge, roots, &note, kept.trust)
     {
         tracing::warn!("the kept trust note is dropped: {refusal}");
     }
-    if let Some(note) = store.note(Note::Head) {
+    if lacks_trust(edge, roots, kept) {
+        tracing::warn!("the last trust note is lost: nothing is served before one as new is had from the source");
+    } else if let Some(note) = store.note(Note::Head) {
         match put_into_force(edge, store, &note, now) {
             Ok(true) => tracing::info!("started from the kept set"),
             Ok(false) => tracing::info!("the kept set is not whole; what it lacks is fetched"),
@@ -30,6 +35,26 @@ pub(crate) fn start(edge: &mut Edge<Policy>, store: &Store, now: u64) {
     {
         tracing::warn!("the kept deny note is dropped: {refusal}");
     }
+}
+
+/// Takes a trust note, unless it is below what was taken before a restart: a key that has been removed since might be on it.
+/// True where it is news.
+pub(crate) fn take_trust(
+    edge: &mut Edge<Policy>,
+    roots: &[Verifier],
+    note: &str,
+    least: Option<u64>,
+) -> Result<bool, Refusal> {
+    // From the first one on, the edge itself goes by the last.
+    if edge.trust().is_none() && Some(Trust::open(note, roots)?.version) < least {
+        return Err(Refusal::Rollback);
+    }
+    edge.take_trust(note)
+}
+
+/// Whether a trust note was taken before a restart, and neither it nor a later one has been since. Who has no roots needs none.
+pub(crate) fn lacks_trust(edge: &Edge<Policy>, roots: &[Verifier], kept: &Kept) -> bool {
+    !roots.is_empty() && edge.trust().map(|trust| trust.version) < kept.trust
 }
 
 fn put_into_force(edge: &mut Edge<Policy>, store: &Store, note: &str, now: u64) -> Result<bool, Refusal> {
@@ -85,7 +110,6 @@ mod tests {
 
     use nightlatch_gate::policy::{Draft, RouteDraft};
     use nightlatch_key::KeyText;
-    use nightlatch_keyset::note::Verifier;
     use nightlatch_keyset::{Pepper, Status};
     use nightlatch_sync::{EdgeConfig, REBASE_FROM};
     use nightlatch_tests::published::{Key, PublishedSet};
@@ -139,7 +163,7 @@ mod tests {
         fn start(&self, directory: &Path) -> bool {
             let store = Store::open(directory, &self.config.set).unwrap();
             let mut edge = Edge::new(self.config.clone(), None);
-            start(&mut edge, &store, self.now);
+            start(&mut edge, &[], &store, &super::Kept::default(), self.now);
             let Some(serving) = edge.serving(self.now) else { return false };
             let status =
                 |key: &KeyText| serving.find(&key.digest()).map(|found| found.map(|(record, _)| record.status));

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use nightlatch_keyset::Status;
@@ -127,6 +129,80 @@ async fn damaged_files_are_fetched_again() -> Result<()> {
     Ok(())
 }
 
+/// Guarantee 3: a part that is damaged shows when it is touched. It is never a 401, and it is fetched again although the head
+/// is the same and the disk has the file.
+#[tokio::test]
+async fn a_damaged_part_is_set_corrupt_until_it_is_fetched_again() -> Result<()> {
+    let mut broken = None;
+    let mut whole = None;
+    let prepare = |set: &mut PublishedSet| {
+        set.cut()?;
+        let name = set.head.part_names().next().context("a set with a key has a part")?;
+        whole = set.files.get(&name).cloned();
+        let part = set.files.get_mut(&name).context("the part")?;
+        *part.first_mut().context("an empty part")? ^= 1;
+        broken = Some(name);
+        Ok(())
+    };
+    let mut stand = Stand::start(prepare, |config| config.number("wait_ms", 100)).await?;
+    let (name, whole) = (broken.context("prepared above")?, whole.context("prepared above")?);
+    stand.kept().await?;
+    stand.says(&stand.key, 503, Some("set_corrupt")).await?;
+    stand.set.files.insert(name, whole.clone());
+    stand.source.take(&stand.set);
+    let kept = stand.sidecar.state_dir().join("files").join(name.to_text());
+    mended(&stand, &kept, &whole).await?;
+
+    // The same where the disk did it.
+    let mut bytes = whole.clone();
+    bytes[0] ^= 1;
+    stand.sidecar.kill()?;
+    fs::write(&kept, bytes)?;
+    stand.sidecar.restart().await?;
+    mended(&stand, &kept, &whole).await
+}
+
+/// Waits until a damaged file is whole, on the disk too; meanwhile, nothing may be a 401.
+async fn mended(stand: &Stand, kept: &Path, whole: &[u8]) -> Result<()> {
+    eventually("the file is whole again", SOON, async || {
+        let answer = stand.caller.get("/status", stand.key.expose()).await?;
+        ensure!(answer.status != 401, "{answer:?}");
+        answer.allowed()?;
+        ensure!(fs::read(kept)? == whole, "the disk has the damaged file");
+        Ok(())
+    })
+    .await
+}
+
+/// A base that takes longer than a head is good for comes into force all the same: what has come is not fetched twice.
+#[tokio::test]
+async fn a_base_slower_than_its_heads_loads() -> Result<()> {
+    let mut stand = Stand::start(|_| Ok(()), |config| config.number("wait_ms", 100)).await?;
+    stand.says(&stand.key, 200, None).await?;
+    stand.sidecar.kill()?;
+    fs::remove_dir_all(stand.sidecar.state_dir())?;
+    stand.source.state().files_asked.clear();
+    // Policy, delta, index and part, one after the other: far longer than the head is good for.
+    stand.source.state().delay = Duration::from_millis(600);
+    let (mut issued, mut served) = (0, false);
+    stand.set.renew(1_500);
+    stand.source.take(&stand.set);
+    stand.sidecar.restart().await?;
+    let until = std::time::Instant::now() + SOON;
+    while !served && std::time::Instant::now() < until {
+        if now_ms() > issued + 500 {
+            issued = now_ms();
+            stand.set.renew(1_500);
+            stand.source.take(&stand.set);
+        }
+        served = stand.caller.get("/status", stand.key.expose()).await?.status == 200;
+    }
+    ensure!(served, "it never serves: {:?}", stand.source.state().files_asked);
+    ensure!(stand.sidecar.log().contains("head_expired"), "the head did not run out: {}", stand.sidecar.log());
+    ensure!(stand.source.state().bases_asked() == 1, "{:?}", stand.source.state().files_asked);
+    Ok(())
+}
+
 /// The mark is not thrown away by itself: without it an older set would be believed.
 #[tokio::test]
 async fn a_damaged_mark_keeps_it_from_starting() -> Result<()> {
@@ -203,7 +279,7 @@ fn config_of(stand: &Stand) -> SidecarConfig {
 }
 
 /// Lays a set out as published sets are.
-pub(crate) fn publish_into(directory: &std::path::Path, set: &PublishedSet) -> Result<()> {
+pub(crate) fn publish_into(directory: &Path, set: &PublishedSet) -> Result<()> {
     fs::create_dir_all(directory.join("files"))?;
     for (name, bytes) in &set.files {
         fs::write(directory.join("files").join(name.to_text()), bytes)?;

@@ -249,7 +249,70 @@ async fn a_trust_note_replaces_a_signer_without_a_restart() -> Result<()> {
     std::fs::remove_file(stand.sidecar.state_dir().join("head"))?;
     stand.sidecar.restart().await?;
     stand.caller.get("/status", stand.key.expose()).await?.expect(503, Some("set_stale"))?;
+
+    // Nor where the trust note on the disk is lost, and the source has gone back to the old one.
+    stand.sidecar.kill()?;
+    std::fs::remove_file(stand.sidecar.state_dir().join("trust"))?;
+    std::fs::write(directory.path().join("trust"), trust(1, vec![&old]))?;
+    stand.sidecar.restart().await?;
+    stand.sidecar.logged("the last trust note is lost").await?;
+    for _ in 0..5 {
+        stand.caller.get("/status", stand.key.expose()).await?.expect(503, Some("set_stale"))?;
+    }
+    // The true ones heal it.
+    std::fs::write(directory.path().join("trust"), trust(2, vec![&new]))?;
+    stand.set.head.trust = Some(2);
+    stand.set.renew(60_000);
+    std::fs::write(directory.path().join("head"), stand.set.head.sign(&new))?;
+    stand.says(&stand.key, 200, None).await
+}
+
+/// Which key signed the greatest head is known after a restart too: that another one leaves the list takes nothing back.
+#[tokio::test]
+async fn a_removed_signer_takes_only_its_own_mark_along() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().display().to_string();
+    std::fs::write(directory.path().join("trust"), trusted(1, &[1, 2])?)?;
+    let prepare = |set: &mut PublishedSet| {
+        set.cut()?;
+        set.head.trust = Some(1);
+        publish_into(directory.path(), set)
+    };
+    let vkey = PublishedSet::root(1)?.verifier().to_vkey();
+    let configure = |config: nightlatch_tests::sidecar::SidecarConfig| {
+        config.setting("source", path).without("verifiers").root(vkey).number("wait_ms", 300)
+    };
+    let mut stand = Stand::start(prepare, configure).await?;
+    stand.says(&stand.key, 200, None).await?;
+    // What a source may hold back for later, by the note that is to come.
+    stand.set.head.trust = Some(2);
+    stand.set.renew(600_000);
+    let older = stand.set.note();
+    stand.set.head.trust = Some(1);
+    let key = stand.key.clone();
+    stand.set.change(&key, |key| key.status = Status::Revoked)?;
+    stand.set.publish()?;
+    publish_into(directory.path(), &stand.set)?;
+    stand.says(&key, 401, Some("key_revoked")).await?;
+    stand.kept().await?;
+    stand.sidecar.kill()?;
+    std::fs::remove_file(stand.sidecar.state_dir().join("head"))?;
+    std::fs::write(directory.path().join("trust"), trusted(2, &[1])?)?;
+    std::fs::write(directory.path().join("head"), &older)?;
+    stand.sidecar.restart().await?;
+    stand.sidecar.logged("head_rollback").await?;
+    for _ in 0..5 {
+        stand.caller.get("/status", key.expose()).await?.expect(503, Some("set_stale"))?;
+    }
     Ok(())
+}
+
+/// A trust note of the set of every stand, by the first root.
+fn trusted(version: u64, signers: &[u8]) -> Result<String> {
+    let signers = signers.iter().map(|number| Ok(PublishedSet::signer(*number)?.verifier())).collect::<Result<_>>()?;
+    let root = PublishedSet::root(1)?;
+    let (set, roots) = ("set_0123456789".to_owned(), vec![root.verifier()]);
+    Ok(Trust { set, version, issued: 1, floor: [0, 0, 0], roots, signers }.sign(&root))
 }
 
 #[tokio::test]

@@ -5,8 +5,10 @@ use nightlatch_keyset::Status;
 use nightlatch_tests::caller::Caller;
 use nightlatch_tests::clock::now_ms;
 use nightlatch_tests::nginx::Nginx;
+use nightlatch_tests::port::Port;
 use nightlatch_tests::published::Key;
 use nightlatch_tests::wait::eventually;
+use nightlatch_tests::workerd::repository_root;
 use reqwest::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -68,6 +70,36 @@ async fn what_passes_reaches_the_origin_with_its_identity() -> Result<()> {
 
     let head = caller.send(Method::HEAD, "/status", Some(secret)).await?;
     ensure!(head.status == 200);
+    Ok(())
+}
+
+/// The example's log tells who asked for what, and keeps to itself with what.
+#[tokio::test]
+async fn the_examples_log_has_no_keys() -> Result<()> {
+    let (stand, _nginx, _caller) = start().await?;
+    let directory = tempfile::tempdir()?;
+    let log = directory.path().join("access.log");
+    let port = Port::reserve()?;
+    let servers = std::fs::read_to_string(repository_root().join("edge/sidecar/examples/nginx.conf"))?
+        .replace("127.0.0.1:8088", &stand.sidecar.address())
+        .replace("127.0.0.1:3000", &stand.origin.address().to_string())
+        .replace("127.0.0.1:8080", &format!("127.0.0.1:{}", port.number()))
+        .replace("syslog:server=unix:/dev/log", &log.display().to_string());
+    let nginx = Nginx::start_with(&servers, port, &[]).await?;
+    let secret = stand.key.expose();
+    for path in ["/query", "/nowhere"] {
+        let asked = reqwest::Client::new().get(format!("{}{path}?api_key={secret}", nginx.url()));
+        asked.header("referer", format!("https://app.example/?api_key={secret}")).send().await?;
+    }
+    let text = eventually("both are logged", SOON, async || {
+        let text = std::fs::read_to_string(&log)?;
+        ensure!(text.lines().count() == 2, "{text}");
+        Ok(text)
+    })
+    .await?;
+    ensure!(text.contains("GET /query 200") && text.contains("GET /nowhere 404"), "{text}");
+    ensure!(text.contains("route_not_found") && text.contains(&format!("key_{}", stand.key.parts().id())), "{text}");
+    ensure!(!text.contains(secret) && !text.contains("api_key"), "{text}");
     Ok(())
 }
 

@@ -4,13 +4,16 @@ use std::fs;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use nightlatch_keyset::Deny;
+use nightlatch_tests::clock::now_ms;
 use nightlatch_tests::origin::Origin;
 use nightlatch_tests::program::sidecar_program;
+use nightlatch_tests::published::{Key, PublishedSet};
 use nightlatch_tests::wait::eventually;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::stand::{SOON, Stand};
+use crate::stand::{SOON, Stand, signer};
 
 #[tokio::test]
 async fn check_says_all_that_is_wrong_and_starts_nothing() -> Result<()> {
@@ -91,6 +94,47 @@ async fn a_reload_takes_effect_or_changes_nothing() -> Result<()> {
         .await?;
         stand.caller.get("/status", stand.key.expose()).await?.allowed()?;
     }
+    Ok(())
+}
+
+/// SIGHUP: what is known is known afterwards, on the disk or not, and an open route that lives on an expired head goes on.
+#[tokio::test]
+async fn a_reload_forgets_nothing() -> Result<()> {
+    let prepare = |set: &mut PublishedSet| {
+        // The last that was heard is long enough ago for a deny note to be looked for.
+        set.head.issued = now_ms() - 20_000;
+        set.head.valid_until = now_ms() + 10_000;
+        set.head.open_until = Some(now_ms() + 600_000);
+        Ok(())
+    };
+    let mut stand = Stand::start(prepare, |config| config.number("wait_ms", 100)).await?;
+    let denied = stand.set.issue(Key::default());
+    let (head, issued) = (stand.set.head.valid_until, stand.set.head.issued);
+    stand.set.publish()?;
+    (stand.set.head.valid_until, stand.set.head.issued) = (head, issued);
+    stand.source.take(&stand.set);
+    stand.says(&denied, 200, None).await?;
+    stand.kept().await?;
+    fs::create_dir(stand.sidecar.state_dir().join("deny.draft"))?;
+    let note = Deny { set: stand.set.head.set.clone(), number: 1, issued: now_ms(), digests: vec![denied.digest()] };
+    stand.source.state().deny = Some(note.sign(&signer()?));
+    stand.says(&denied, 401, Some("key_revoked")).await?;
+    stand.source.state().failing = Some(503);
+    let both = "p1:KioqKioqKioqKioqKioqKioqKioqKioqKioqKioqKio=,p2:KioqKioqKioqKioqKioqKioqKioqKioqKioqKioqKio=";
+    stand.sidecar.configure(|config| config.secret("peppers_file", both));
+    stand.sidecar.reload()?;
+    stand.sidecar.logged("the new configuration is in force").await?;
+    stand.caller.get("/status", denied.expose()).await?.refused("key_revoked")?;
+    stand.caller.get("/status", stand.key.expose()).await?.allowed()?;
+
+    stand.says(&stand.key, 503, Some("set_stale")).await?;
+    stand.caller.get("/open", stand.key.expose()).await?.allowed()?;
+    // The disk holds no head that could come into force, so neither may this one go.
+    stand.sidecar.configure(|config| config.number("max_memory", 64 << 20));
+    stand.sidecar.reload()?;
+    stand.sidecar.logged("the new configuration is not taken").await?;
+    stand.caller.get("/open", stand.key.expose()).await?.allowed()?;
+    stand.caller.get("/open", denied.expose()).await?.refused("key_revoked")?;
     Ok(())
 }
 

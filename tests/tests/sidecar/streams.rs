@@ -58,8 +58,9 @@ async fn serve(mut stream: TcpStream, moved: mpsc::UnboundedSender<usize>) -> Re
         }
     }
     if head.contains("/socket") {
-        ensure!(head.to_lowercase().contains("\r\nupgrade: echo"), "{head}");
-        stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n").await?;
+        ensure!(head.to_lowercase().contains("\r\nupgrade: websocket"), "{head}");
+        let switching = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+        stream.write_all(switching).await?;
     }
     let mut bytes = [0; 65_536];
     loop {
@@ -170,9 +171,9 @@ async fn a_request_body_ends_at_its_routes_age() -> Result<()> {
 async fn an_upgraded_connection_ends_at_its_routes_age() -> Result<()> {
     let (stand, _origin) = partitioned().await?;
     let start = Instant::now();
-    let mut stream = send(&stand, "GET /aged/socket HTTP/1.1\r\nconnection: Upgrade\r\nupgrade: echo").await?;
+    let mut stream = send(&stand, "GET /aged/socket HTTP/1.1\r\nconnection: Upgrade\r\nupgrade: websocket").await?;
     let head = timeout(SOON, read_head(&mut stream)).await??;
-    ensure!(head.starts_with("HTTP/1.1 101") && head.to_lowercase().contains("upgrade: echo"), "{head}");
+    ensure!(head.starts_with("HTTP/1.1 101") && head.to_lowercase().contains("upgrade: websocket"), "{head}");
     stream.write_all(b"hello").await?;
     let mut echo = [0; 5];
     timeout(SOON, stream.read_exact(&mut echo)).await??;
@@ -185,9 +186,62 @@ async fn an_upgraded_connection_ends_at_its_routes_age() -> Result<()> {
 #[tokio::test]
 async fn routes_without_an_age_let_nothing_be_upgraded() -> Result<()> {
     let (stand, _origin) = partitioned().await?;
-    let mut stream = send(&stand, "GET /any/socket HTTP/1.1\r\nconnection: Upgrade\r\nupgrade: echo").await?;
+    let mut stream = send(&stand, "GET /any/socket HTTP/1.1\r\nconnection: Upgrade\r\nupgrade: websocket").await?;
     let head = timeout(SOON, read_head(&mut stream)).await??;
     ensure!(head.starts_with("HTTP/1.1 501"), "{head}");
+    Ok(())
+}
+
+/// Through any other protocol, a caller could speak to the origin without being judged: as whom, and of which path, it
+/// likes.
+#[tokio::test]
+async fn nothing_but_a_websocket_is_tunnelled() -> Result<()> {
+    let (stand, _origin) = partitioned().await?;
+    for (method, upgrade) in [
+        ("GET", "upgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__"),
+        ("GET", "upgrade: echo"),
+        ("GET", "upgrade: websocket, h2c"),
+        ("GET", "upgrade: websocket\r\nupgrade: h2c"),
+        ("POST", "upgrade: websocket"),
+    ] {
+        let mut stream =
+            send(&stand, &format!("{method} /aged/socket HTTP/1.1\r\nconnection: upgrade\r\n{upgrade}")).await?;
+        let head = timeout(SOON, read_head(&mut stream)).await??;
+        ensure!(head.starts_with("HTTP/1.1 501"), "{method} {upgrade}: {head}");
+    }
+    Ok(())
+}
+
+/// Trailers are fields too: a caller's say nothing to the origin, about who calls least of all.
+#[tokio::test]
+async fn trailers_stay_behind() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let stand = Stand::start(|_| Ok(()), |config| config.setting("origin", url)).await?;
+    stand.kept().await?;
+    let head = "POST /any/thing HTTP/1.1\r\ntransfer-encoding: chunked\r\ntrailer: x-nightlatch-principal, x-kept";
+    let mut client = send(&stand, head).await?;
+    client.write_all(b"4\r\nbody\r\n0\r\nx-nightlatch-principal: prn_0\r\nx-kept: 1\r\n\r\n").await?;
+    let (mut origin, _) = timeout(SOON, listener.accept()).await??;
+    let mut received = read_head(&mut origin).await?.to_lowercase();
+    ensure!(!received.contains("trailer"), "{received}");
+    let mut body = Vec::new();
+    while !body.ends_with(b"0\r\n\r\n") {
+        body.push(
+            timeout(SOON, origin.read_u8()).await?.with_context(|| format!("{:?}", String::from_utf8_lossy(&body)))?,
+        );
+        ensure!(!body.windows(7).any(|bytes| bytes == b"x-kept:"), "{:?}", String::from_utf8_lossy(&body));
+    }
+    received.push_str(&String::from_utf8(body)?);
+    ensure!(received.contains("body") && !received.contains("prn_0"), "{received}");
+    let answer =
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-late\r\n\r\n2\r\nok\r\n0\r\nx-late: 1\r\n\r\n";
+    origin.write_all(answer).await?;
+    let mut received = Vec::new();
+    while !received.ends_with(b"0\r\n\r\n") {
+        received.push(timeout(SOON, client.read_u8()).await??);
+    }
+    ensure!(!String::from_utf8(received)?.contains("late"));
     Ok(())
 }
 

@@ -13,27 +13,31 @@ use nightlatch_gate::headers::is_removed;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer;
-use super::body::{Broken, Passing};
+use super::body::{Broken, Passing, Pulse};
 use crate::config::Origin;
 use crate::http::Client;
 use crate::shared::Shared;
 use crate::source::chain;
 use crate::verdict::{self, Asked, Outcome, Pass};
 
-/// How long the origin may take to begin its answer, after it has the request's head.
+/// How long the origin may take to begin its answer, after it has the whole request; and how long nothing of a request may
+/// get on before that.
 const ORIGIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Fields that belong to one connection (RFC 9110 §7.6.1), and the host, which follows from the origin.
-const HOP_BY_HOP: [HeaderName; 8] = [
+const HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     http::header::PROXY_AUTHENTICATE,
     http::header::PROXY_AUTHORIZATION,
     HeaderName::from_static("proxy-connection"),
     http::header::TE,
+    // Nor do trailers themselves pass: see `Passing`.
+    http::header::TRAILER,
     http::header::TRANSFER_ENCODING,
     UPGRADE,
 ];
+const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
@@ -53,34 +57,43 @@ pub(super) async fn answer(
         Outcome::Pass(pass) => *pass,
         Outcome::Refuse(refusal) => return Ok(answer::refusal(*refusal)),
     };
-    let protocol = request.headers().get(UPGRADE).cloned();
-    // There are tunnels only to the origin, and none without an end.
-    let tunnel = upgrade && (request.method() == Method::CONNECT || protocol.is_none() || pass.max_age.is_none());
+    // There are no tunnels but WebSockets, and none without an end.
+    let refused = upgrade && (pass.max_age.is_none() || !is_websocket(request.method(), request.headers()));
     let origin = shared.gate().config.origin.clone();
-    let Some(origin) = origin.filter(|_| !tunnel) else {
+    let Some(origin) = origin.filter(|_| !refused) else {
         return Ok(answer::refusal(*verdict::upgrade_refused(shared, request.headers())));
     };
 
     let end = pass.max_age.map(|age| Instant::now() + age);
     let client_side = upgrade.then(|| hyper::upgrade::on(&mut request));
     let names = request.headers().clone();
-    let Some(outgoing) = outgoing(request, &origin, &pass, peer, end, protocol.as_ref()) else {
+    let pulse = Pulse::new();
+    let body = |body| Passing::watched(body, end, pulse.clone());
+    let Some(outgoing) = outgoing(request.map(body), &origin, &pass, peer, upgrade) else {
         return Ok(answer::refusal(*verdict::unreachable(shared, counts, &names)));
     };
-    let patience = Instant::now() + ORIGIN_TIMEOUT;
-    let answered = timeout_at(end.map_or(patience, |end| end.min(patience)), client.request(outgoing)).await;
+    let asking = async {
+        tokio::select! {
+            answered = client.request(outgoing) => Some(answered),
+            () = pulse.quiet(ORIGIN_TIMEOUT) => None,
+        }
+    };
+    let answered = match end {
+        Some(end) => timeout_at(end, asking).await.unwrap_or_default(),
+        None => asking.await,
+    };
     let mut response = match answered {
-        Ok(Ok(response)) => response,
-        Ok(Err(_)) | Err(_) if end.is_some_and(|end| Instant::now() >= end) => return Err(Broken::Aged),
-        Ok(Err(error)) => {
+        Some(Ok(response)) => response,
+        Some(Err(_)) | None if end.is_some_and(|end| Instant::now() >= end) => return Err(Broken::Aged),
+        Some(Err(error)) => {
             tracing::debug!("the origin did not answer: {}", chain(&error));
             return Ok(answer::refusal(*verdict::unreachable(shared, counts, &names)));
         }
-        Err(_) => return Ok(answer::refusal(*verdict::unreachable(shared, counts, &names))),
+        None => return Ok(answer::refusal(*verdict::unreachable(shared, counts, &names))),
     };
 
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let (Some(client_side), Some(end), Some(protocol)) = (client_side, end, protocol) else {
+        let (Some(client_side), Some(end)) = (client_side, end) else {
             // It was not asked to.
             return Ok(answer::refusal(*verdict::unreachable(shared, counts, &names)));
         };
@@ -96,7 +109,7 @@ pub(super) async fn answer(
         });
         remove_hop_by_hop(&mut headers);
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(UPGRADE, protocol);
+        headers.insert(UPGRADE, WEBSOCKET);
         answer::announce(&mut headers, &pass.announcement);
         let mut switching = Response::new(Passing::empty());
         *switching.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -112,12 +125,11 @@ pub(super) async fn answer(
 
 /// The request as the origin receives it; nothing where its target is none that can be sent.
 fn outgoing(
-    request: Request<Incoming>,
+    request: Request<Passing>,
     origin: &Origin,
     pass: &Pass,
     peer: SocketAddr,
-    end: Option<Instant>,
-    protocol: Option<&HeaderValue>,
+    upgrade: bool,
 ) -> Option<Request<Passing>> {
     let (mut parts, body) = request.into_parts();
     let target = if origin.prefix.is_empty() {
@@ -140,11 +152,19 @@ fn outgoing(
     if let Some(host) = parts.headers.remove(HOST) {
         parts.headers.insert(X_FORWARDED_HOST, host);
     }
-    if let Some(protocol) = protocol {
+    if upgrade {
         parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        parts.headers.insert(UPGRADE, protocol.clone());
+        parts.headers.insert(UPGRADE, WEBSOCKET);
     }
-    Some(Request::from_parts(parts, Passing::stream(body, end)))
+    Some(Request::from_parts(parts, body))
+}
+
+/// Whether a request asks for a WebSocket and nothing else. Whoever got another protocol, HTTP/2 above all, could send
+/// requests of any path and any caller through it, which nobody judges.
+fn is_websocket(method: &Method, headers: &HeaderMap) -> bool {
+    let mut protocols = headers.get_all(UPGRADE).iter();
+    let first = protocols.next().is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    method == Method::GET && first && protocols.next().is_none()
 }
 
 /// Removes what carries keys, what only we may say, and what belongs to the client's connection.
@@ -205,6 +225,22 @@ mod tests {
     }
 
     #[test]
+    fn one_protocol_may_be_asked_for() {
+        let ask = |method: Method, protocols: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for protocol in protocols {
+                headers.append(UPGRADE, HeaderValue::from_static(protocol));
+            }
+            is_websocket(&method, &headers)
+        };
+        assert!(ask(Method::GET, &["websocket"]) && ask(Method::GET, &["WebSocket"]));
+        assert!(!ask(Method::POST, &["websocket"]) && !ask(Method::CONNECT, &["websocket"]));
+        for other in [&["h2c"][..], &["websocket, h2c"], &["websocket", "h2c"], &["h2c", "websocket"], &[""], &[]] {
+            assert!(!ask(Method::GET, other), "{other:?}");
+        }
+    }
+
+    #[test]
     fn keys_disguises_and_the_connections_own_fields_stay_here() {
         let sent = [
             ("authorization", "Bearer x"),
@@ -215,6 +251,7 @@ mod tests {
             ("connection", "x-hop, Host, content-length, close"),
             ("x-hop", "1"),
             ("te", "trailers"),
+            ("trailer", "x-nightlatch-principal, x-api-key"),
             ("content-length", "3"),
             ("host", "api.example"),
             ("accept", "*/*"),
