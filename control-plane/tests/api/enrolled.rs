@@ -154,8 +154,8 @@ async fn codes_and_credentials_are_stored_as_digests_only(app: TestApp) {
     app.stop().await;
 }
 
-on_both!(c5_a_credential_changes_over_without_a_refused_call);
-async fn c5_a_credential_changes_over_without_a_refused_call(app: TestApp) {
+on_both!(a_credential_changes_over_without_a_refused_call);
+async fn a_credential_changes_over_without_a_refused_call(app: TestApp) {
     let mut edge = FakeEdge::durable(&app, "gate").await;
     edge.follow(&app).await;
     let rotate = |seconds| RotateCredential { overlap_seconds: Some(seconds) };
