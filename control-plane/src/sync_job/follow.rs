@@ -33,10 +33,12 @@ impl SyncJob {
                     if !idle {
                         done(Ok(&report));
                     }
-                    match self.source.may_hold() {
-                        true if idle => self.options.poll.saturating_sub(began.elapsed()),
-                        true => Duration::ZERO,
-                        false => self.options.poll,
+                    match self.source.holds() {
+                        Some(true) if idle => self.options.poll.saturating_sub(began.elapsed()),
+                        Some(true) => Duration::ZERO,
+                        // It is asked once more, to find out; after a pass that took a trust note, the head is read whole first.
+                        None if !idle || self.source.can_hold() => Duration::ZERO,
+                        _ => self.options.poll,
                     }
                 }
                 Err(error) => {

@@ -113,11 +113,17 @@ impl Source {
         }
     }
 
-    /// Whether requests for the head are held back, or may be: it has not been asked yet, and can be now.
-    pub(super) fn may_hold(&self) -> bool {
-        let Kind::Web(web) = &self.0 else { return false };
-        let holds = *web.holds.lock().unwrap_or_else(PoisonError::into_inner);
-        holds.unwrap_or_else(|| web.seen().contains_key(&NoteName::Head))
+    /// Whether requests for the head are held back; nothing where that has not been found out.
+    pub(super) fn holds(&self) -> Option<bool> {
+        match &self.0 {
+            Kind::Directory(_) => Some(false),
+            Kind::Web(web) => *web.holds.lock().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
+    /// Whether the next request for the head can be held back: there is one at hand to be held against.
+    pub(super) fn can_hold(&self) -> bool {
+        matches!(&self.0, Kind::Web(web) if web.seen().contains_key(&NoteName::Head))
     }
 
     /// A note beside the files.
