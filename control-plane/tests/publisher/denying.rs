@@ -70,10 +70,13 @@ async fn a_deny_note_kills_a_key_at_edges_and_then_in_the_database(world: World)
     let import = world.try_import(4, 3).await;
     assert_eq!((import.created, import.errors), (2, vec![(2, nightlatch::domain::Refusal::KeyRevoked)]));
 
-    // While it runs, a further note is found, too.
+    // While it runs, a further note is found, too. The import is published first, so that only the note
+    // can raise the version.
+    publisher.flush().await.unwrap();
+    cold.poll(world.directory.path()).unwrap();
+    assert_eq!(cold.status(&other.digest), Some(Status::Active));
     let note = deny(&world, 2, &[leaked.digest, other.digest], &World::signer());
     world.directory.put_note("deny", &note).unwrap();
-    publisher.published(other.number).await.unwrap();
     publisher.wait(|status| status.version > cold.edge.mark().unwrap().version).await.unwrap();
     cold.poll(world.directory.path()).unwrap();
     assert_eq!(cold.status(&other.digest), Some(Status::Revoked));
