@@ -60,6 +60,7 @@ impl Kit {
             tier: None,
             scopes: scopes.iter().map(|&scope| scope.into()).collect(),
             live: None,
+            refused: false,
         };
         Self {
             root: signer("nightlatch/root", 1),

@@ -219,5 +219,6 @@ fn profile(key: &Key) -> Profile {
         tier: key.tier.as_ref().map(|tier| tier.as_str().to_owned()),
         scopes: view::scopes(key),
         live: None,
+        refused: false,
     }
 }

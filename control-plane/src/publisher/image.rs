@@ -42,6 +42,7 @@ impl Image {
                 tier: row.tier.clone(),
                 scopes: row.scopes.split_ascii_whitespace().map(str::to_owned).collect(),
                 live: None,
+                refused: false,
             },
             subject: small(row.subject)?,
             number: small(row.key_number)?,
