@@ -21,9 +21,9 @@ use super::keys::view;
 use super::refused::Refused;
 use super::routes::choose;
 use super::time::from_seconds;
-use crate::domain::{self, Key, SetId, TokenId};
+use crate::domain::{self, Key, PrincipalKind, SetId, TokenId};
 use crate::store::keys::{self, KeyView};
-use crate::store::{routes, workspaces};
+use crate::store::{profiles, routes, workspaces};
 
 /// Calls per second and token, and how many may come at once.
 const RATE: NonZeroU32 = NonZeroU32::new(100).unwrap();
@@ -89,6 +89,8 @@ struct Snapshot {
     policy: Option<Policy>,
     digest: Digest,
     key: Option<KeyView>,
+    /// Whether it is a member's, and the member is not active.
+    refused: bool,
     /// Unix milliseconds.
     now: i64,
 }
@@ -110,12 +112,20 @@ async fn look_up(
         Refused::new(Code::Internal)
     })?;
     let digest = Digest::of(text);
+    let key = keys::by_digest(&mut read, workspace, &digest).await?;
+    let refused = match key.as_ref().map(|view| &view.key) {
+        Some(key) if key.kind == PrincipalKind::User => {
+            profiles::contents(&mut read, workspace, key.subject).await?.refused
+        }
+        _ => false,
+    };
     Ok(Snapshot {
         workspace: workspace.to_string(),
         brand: workspaces::get(&mut read, workspace).await?.brand,
         accepts_foreign,
         policy,
-        key: keys::by_digest(&mut read, workspace, &digest).await?,
+        key,
+        refused,
         digest,
         now: read.now().await?,
     })
@@ -188,7 +198,7 @@ struct Row<'a> {
 
 impl<'a> Row<'a> {
     fn new(snapshot: &'a Snapshot) -> Self {
-        let found = snapshot.key.as_ref().map(|view| (record(&view.key), profile(&view.key)));
+        let found = snapshot.key.as_ref().map(|view| (record(&view.key), profile(&view.key, snapshot.refused)));
         Self { digest: &snapshot.digest, found, workspace: &snapshot.workspace }
     }
 }
@@ -212,13 +222,13 @@ fn record(key: &Key) -> Record {
     }
 }
 
-fn profile(key: &Key) -> Profile {
+fn profile(key: &Key, refused: bool) -> Profile {
     Profile {
         kind: key.kind,
         environment: key.environment,
         tier: key.tier.as_ref().map(|tier| tier.as_str().to_owned()),
         scopes: view::scopes(key),
-        live: None,
-        refused: false,
+        live: (key.kind == PrincipalKind::User).then_some(key.subject),
+        refused,
     }
 }

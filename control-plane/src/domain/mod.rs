@@ -21,6 +21,7 @@ pub mod rotation;
 mod text;
 
 pub use actor::{Actor, ActorType};
+pub(crate) use change::require_inherited;
 pub use change::{Birth, Issue, KeyPatch, Patched, Revoked, disable, enable, issue, patch, revoke};
 pub use edge::{EdgeClass, EdgeState};
 pub use ids::{EdgeId, KeyId, KeyRef, RotationId, SetId, TokenId, WorkspaceId};

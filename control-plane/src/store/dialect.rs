@@ -23,10 +23,19 @@ pub(super) async fn now(read: &mut Read) -> Result<i64, Error> {
 ///
 /// Locks are always taken in this order, so that two mutations cannot wait for each other: an idempotency slot, keys by
 /// ascending number (a predecessor before its successor), then their rotations, then the catalogue's names in order, then
-/// the workspace's counters.
+/// the workspace's counters, then principals.
 pub(super) async fn lock_key(tx: &mut Tx, id: &str) -> Result<(), Error> {
     if let Conn::Postgres(conn) = tx.conn() {
         sqlx::query("SELECT 1 FROM keys WHERE id = $1 FOR NO KEY UPDATE").bind(id).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Makes other mutations that tell edges of this principal wait until this one ends. Nothing else is locked after it.
+pub(super) async fn lock_principal(tx: &mut Tx, workspace: &str, subject: u32) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        let sql = "SELECT 1 FROM principals WHERE workspace_id = $1 AND subject = $2 FOR NO KEY UPDATE";
+        sqlx::query(sql).bind(workspace).bind(i64::from(subject)).execute(conn).await?;
     }
     Ok(())
 }

@@ -30,6 +30,8 @@ pub mod keys;
 pub(crate) mod lease;
 mod page;
 pub mod peppers;
+pub(crate) mod profile_rows;
+pub mod profiles;
 pub(crate) mod publication;
 pub mod receipts;
 mod record;

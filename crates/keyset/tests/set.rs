@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::{Key, Publisher, START, build, digest, pepper};
 use nightlatch_keyset::note::Signer;
 use nightlatch_keyset::{
-    Author, BASE_FORMAT, Base, Columns, Commitment, Delta, Deny, FileName, Hash, Head, Index, Layout, Malformed, Profile,
-    Refused, Replica, Status, Trust, levels, note,
+    Author, BASE_FORMAT, Base, Columns, Commitment, Delta, Deny, FileName, Hash, Head, Index, Layout, Malformed,
+    Profile, Refused, Replica, Status, Trust, levels, note,
 };
 use proptest::prelude::*;
 
@@ -385,8 +385,7 @@ fn s0_25_files_of_the_version_before_are_still_read() {
     publisher.head.commitment = head.commitment;
     let open = |head: &Head, from, to| Delta::open(&file(head.delta_name(from, to)), &verifiers).unwrap();
 
-    let mut fetched =
-        Replica::load(file(head.base_name()), head.part_names().map(&file).collect(), &head).unwrap();
+    let mut fetched = Replica::load(file(head.base_name()), head.part_names().map(&file).collect(), &head).unwrap();
     let deltas = [open(&head, 4, 6), open(&head, 6, 7)];
     fetched.advance(&deltas, &head).unwrap();
     assert_equals_model(&fetched, &publisher);
@@ -411,10 +410,9 @@ fn s0_25_files_of_the_version_before_are_still_read() {
     assert_equals_model(&rebased, &publisher);
 
     // A publisher goes on from there with files of this version, and its next base has to be fetched.
-    let mut author = Author::new(
-        Replica::load(file(head.base_name()), head.part_names().map(&file).collect(), &head).unwrap(),
-    )
-    .unwrap();
+    let mut author =
+        Author::new(Replica::load(file(head.base_name()), head.part_names().map(&file).collect(), &head).unwrap())
+            .unwrap();
     for delta in &deltas {
         author.replay(delta, 0).unwrap();
     }
