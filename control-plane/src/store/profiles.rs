@@ -79,6 +79,11 @@ async fn contents_of(
     let mut found = BTreeMap::new();
     for row in rows {
         let subject = u32::try_from(row.subject).map_err(|_| Error::Corrupt("subject"))?;
+        // For ever: whatever becomes of the role.
+        if row.principal == "removed" || row.member.as_deref() == Some("removed") {
+            found.insert(subject, Contents::none());
+            continue;
+        }
         let words = [row.own.as_deref(), row.of_role.as_deref()].into_iter().flatten();
         let words: BTreeSet<&str> =
             words.flat_map(str::split_ascii_whitespace).filter(|word| *word != EVERYTHING).collect();
