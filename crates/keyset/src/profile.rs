@@ -110,7 +110,8 @@ impl Profile {
         if self.refused && self.live.is_none() {
             return Err(Malformed::Value("profile"));
         }
-        out.push(u8::from(self.live.is_some()) * LIVE | u8::from(self.refused) * REFUSED);
+        let refused = if self.refused { REFUSED } else { 0 };
+        out.push(u8::from(self.live.is_some()) | refused);
         if let Some(subject) = self.live {
             out.extend_from_slice(&subject.to_le_bytes());
         }

@@ -403,7 +403,7 @@ fn s0_25_files_of_the_version_before_are_still_read() {
     let parts = vec![file(FileName::BasePart { incarnation: 0, epoch: 1, part: 0 })];
     let mut rebased = Replica::load(index, parts, &first).unwrap();
     let last = open(&first, 1, 3);
-    rebased.advance_to(&[last.clone()], 3, last.to_commitment()).unwrap();
+    rebased.advance_to(std::slice::from_ref(&last), 3, last.to_commitment()).unwrap();
     rebased.begin_rebase(&file(head.rebase_name()), &head).unwrap();
     while !rebased.rebase_step().unwrap() {}
     rebased.advance(&deltas, &head).unwrap();
