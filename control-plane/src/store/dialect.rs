@@ -23,7 +23,7 @@ pub(super) async fn now(read: &mut Read) -> Result<i64, Error> {
 ///
 /// Locks are always taken in this order, so that two mutations cannot wait for each other: an idempotency slot, keys by
 /// ascending number (a predecessor before its successor), then their rotations, then the catalogue's names in order, then
-/// the workspace's counters, then principals.
+/// the workspace's counters, then live profiles.
 pub(super) async fn lock_key(tx: &mut Tx, id: &str) -> Result<(), Error> {
     if let Conn::Postgres(conn) = tx.conn() {
         sqlx::query("SELECT 1 FROM keys WHERE id = $1 FOR NO KEY UPDATE").bind(id).execute(conn).await?;
@@ -31,10 +31,11 @@ pub(super) async fn lock_key(tx: &mut Tx, id: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes other mutations that tell edges of this principal wait until this one ends. Nothing else is locked after it.
-pub(super) async fn lock_principal(tx: &mut Tx, workspace: &str, subject: u32) -> Result<(), Error> {
+/// Makes other mutations that tell edges of this member's keys wait until this one ends. Nothing else is locked after it,
+/// but other members' by ascending subject. It is no row's lock: whoever issues keys beside each other holds the rows.
+pub(super) async fn lock_profile(tx: &mut Tx, workspace: &str, subject: u32) -> Result<(), Error> {
     if let Conn::Postgres(conn) = tx.conn() {
-        let sql = "SELECT 1 FROM principals WHERE workspace_id = $1 AND subject = $2 FOR NO KEY UPDATE";
+        let sql = "SELECT pg_advisory_xact_lock(hashtextextended($1, $2))";
         sqlx::query(sql).bind(workspace).bind(i64::from(subject)).execute(conn).await?;
     }
     Ok(())
@@ -44,6 +45,33 @@ pub(super) async fn lock_principal(tx: &mut Tx, workspace: &str, subject: u32) -
 pub(super) async fn lock_edge(tx: &mut Tx, id: &str) -> Result<(), Error> {
     if let Conn::Postgres(conn) = tx.conn() {
         sqlx::query("SELECT 1 FROM edges WHERE id = $1 FOR NO KEY UPDATE").bind(id).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Makes other mutations of this member wait until this one ends.
+pub(super) async fn lock_member(tx: &mut Tx, id: &str) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        sqlx::query("SELECT 1 FROM members WHERE id = $1 FOR NO KEY UPDATE").bind(id).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Makes others that change the owners of this workspace wait until this one ends.
+pub(super) async fn lock_owners(tx: &mut Tx, workspace: &str) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        let sql = "SELECT 1 FROM members WHERE workspace_id = $1 AND role IN ('owner', 'partner_owner') \
+                   AND state = 'active' ORDER BY id FOR NO KEY UPDATE";
+        sqlx::query(sql).bind(workspace).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Keeps a principal as it is until this mutation ends: whoever suspends or removes it meanwhile finds its new keys.
+pub(super) async fn share_principal(tx: &mut Tx, workspace: &str, subject: i64) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        let sql = "SELECT 1 FROM principals WHERE workspace_id = $1 AND subject = $2 FOR SHARE";
+        sqlx::query(sql).bind(workspace).bind(subject).execute(conn).await?;
     }
     Ok(())
 }

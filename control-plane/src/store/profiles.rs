@@ -25,6 +25,8 @@ pub struct Contents {
     pub tier: Option<Tier>,
     /// Whether they are all refused: the member is not active.
     pub refused: bool,
+    /// Whether that is for ever: the member was removed.
+    gone: bool,
 }
 
 /// What the keys of a member may do by what the workspace says of it now. Of a principal that is no member, nothing.
@@ -81,7 +83,7 @@ async fn contents_of(
         let subject = u32::try_from(row.subject).map_err(|_| Error::Corrupt("subject"))?;
         // For ever: whatever becomes of the role.
         if row.principal == "removed" || row.member.as_deref() == Some("removed") {
-            found.insert(subject, Contents::none());
+            found.insert(subject, Contents { gone: true, ..Contents::none() });
             continue;
         }
         let words = [row.own.as_deref(), row.of_role.as_deref()].into_iter().flatten();
@@ -92,6 +94,7 @@ async fn contents_of(
             scopes: Scopes::from_stored(&words.join(" ")),
             tier: row.tier.map(Tier::from_stored),
             refused: row.principal != "active" || row.member.as_deref() != Some("active"),
+            gone: false,
         };
         found.insert(subject, contents);
     }
@@ -116,7 +119,8 @@ pub(super) async fn show(read: &mut Read, keys: &mut [&mut Key]) -> Result<(), E
 
 /// Tells edges what a member's keys may do from now on, where that is something else than they were told last. To be called
 /// in the mutation's transaction by whatever changes the member, its principal or its role's scopes, after it has changed
-/// them, and after the locks of keys.
+/// them, and after all locks. Keys that have been revoked without a change row of their own, because their member was
+/// removed, have receipts by the profile's version.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -153,7 +157,7 @@ async fn write(
     now: i64,
 ) -> Result<(), Error> {
     // Whoever comes later reads what this one has written: of two rows the later one has what holds.
-    dialect::lock_principal(tx, workspace.as_str(), subject).await?;
+    dialect::lock_profile(tx, workspace.as_str(), subject).await?;
     let kind = sql!(
         tx,
         "SELECT kind FROM principals WHERE workspace_id = $1 AND subject = $2",
@@ -163,6 +167,9 @@ async fn write(
         return Ok(());
     }
     let contents = contents(tx, workspace, subject).await?;
+    if contents.gone {
+        receipts::go_with_member(tx, workspace, subject).await?;
+    }
     let written = sql!(
         tx,
         "SELECT p.set_id, p.environment, p.tier, p.scopes, p.refused FROM sets s JOIN profile_changes p ON p.set_id = s.id \
@@ -204,29 +211,4 @@ async fn write(
     }
     tx.wake_publisher();
     Ok(())
-}
-
-/// Revokes every key of a member that is being removed, in two statements, however many there are, and opens their
-/// receipts; says how many there were. Edges refuse them by the profile, which [`changed`] is to be called for once the
-/// member is removed; their own change rows follow later, a few at a time ([`receipts::publish_revoked`]).
-///
-/// Their open rotations and the audit entries are the caller's.
-///
-/// # Errors
-/// [`Error::Database`].
-pub async fn revoke_keys(
-    tx: &mut Tx,
-    workspace: &WorkspaceId,
-    subject: u32,
-    reason: Option<&str>,
-    now: i64,
-) -> Result<u64, Error> {
-    receipts::open_with_member(tx, workspace, subject, now).await?;
-    Ok(sql!(
-        tx,
-        "UPDATE keys SET state = 'revoked', deadline = NULL, revoked_at = $3, revoke_reason = $4, revision = revision + 1 \
-         WHERE workspace_id = $1 AND subject = $2 AND kind = 'user' AND state <> 'revoked' \
-         AND (deadline IS NULL OR deadline * 1000 > $3)",
-        workspace.as_str(), i64::from(subject), now, reason => execute
-    )?)
 }

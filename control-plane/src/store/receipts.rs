@@ -63,15 +63,17 @@ pub(super) async fn open(tx: &mut Tx, key: &Key, at: i64) -> Result<(), Error> {
     Ok(())
 }
 
-/// Opens the receipts of every key of a member that is being removed with it, one per key and set.
-pub(super) async fn open_with_member(tx: &mut Tx, workspace: &WorkspaceId, subject: u32, at: i64) -> Result<(), Error> {
+/// Says of the receipts of a removed member's keys that their revocation reaches edges by the profile: of those that have
+/// no change row of their own.
+pub(super) async fn go_with_member(tx: &mut Tx, workspace: &WorkspaceId, subject: u32) -> Result<(), Error> {
     sql!(
         tx,
-        "INSERT INTO receipts (set_id, key_id, workspace_id, key_number, revoked_at, by_profile) \
-         SELECT s.id, k.id, k.workspace_id, k.number, $3, 1 FROM keys k JOIN sets s ON s.workspace_id = k.workspace_id \
-         WHERE k.workspace_id = $1 AND k.subject = $2 AND k.kind = 'user' AND k.state <> 'revoked' \
-         AND (k.deadline IS NULL OR k.deadline * 1000 > $3) ORDER BY k.number, s.id ON CONFLICT (set_id, key_id) DO NOTHING",
-        workspace.as_str(), i64::from(subject), at => execute
+        "UPDATE receipts SET by_profile = 1 WHERE by_profile IS NULL \
+         AND set_id IN (SELECT s.id FROM sets s WHERE s.workspace_id = $1) AND key_id IN \
+         (SELECT k.id FROM keys k WHERE k.workspace_id = $1 AND k.subject = $2 AND k.kind = 'user') \
+         AND NOT EXISTS (SELECT 1 FROM changes c WHERE c.set_id = receipts.set_id \
+         AND c.key_number = receipts.key_number AND c.status = 3)",
+        workspace.as_str(), i64::from(subject) => execute
     )?;
     Ok(())
 }
