@@ -140,6 +140,7 @@ impl Kit {
             skew: 0,
             open_until: None,
             trust: None,
+            audit: None,
         }
     }
 }

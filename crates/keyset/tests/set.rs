@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use common::{Key, Publisher, START, build, digest, pepper};
 use nightlatch_keyset::note::Signer;
 use nightlatch_keyset::{
-    Base, Columns, Delta, Deny, FileName, Hash, Head, Index, Layout, Malformed, Profile, Refused, Replica, Status,
+    AuditCheckpoint, Base, Columns, Delta, Deny, FileName, Hash, Head, Index, Layout, Malformed, Profile, Refused, Replica, Status,
     Trust, levels, note,
 };
 use proptest::prelude::*;
@@ -221,14 +221,21 @@ fn a_head_comes_back_and_only_as_it_was_signed() {
     let verifiers = [publisher.verifier()];
     let note = publisher.note();
     assert_eq!(Head::open(&note, &verifiers).unwrap(), publisher.head);
+    let audited = Head {
+        audit: Some(AuditCheckpoint { count: 7, root: Hash::of(b"root") }),
+        ..publisher.head.clone()
+    };
+    assert_eq!(Head::open(&audited.sign(&publisher.signer), &verifiers).unwrap(), audited);
+    let root = Hash::of(b"root").to_string();
     for (line, wrong) in [
         ("version 1", "version 01"),
         ("version 1", "version +1"),
         ("accepts-foreign no", "accepts-foreign maybe"),
         ("open-until -", "open-until 5"),
         ("trust -", "trust none"),
-        ("nightlatch.head/3", "nightlatch.head/4"),
-        ("nightlatch.head/3", "nightlatch.delta/2"),
+        ("nightlatch.head/4", "nightlatch.head/5"),
+        ("nightlatch.head/4", "nightlatch.head/2"),
+        ("nightlatch.head/4", "nightlatch.delta/2"),
         ("rebase -", "rebase 00"),
         ("rebase-length 0", "rebase-length 1"),
         ("base-parts 3", "base-parts ,3"),
@@ -236,6 +243,12 @@ fn a_head_comes_back_and_only_as_it_was_signed() {
         ("set set", "tes set"),
         ("epoch 1\n", ""),
         ("audit -\n", "audit -\nmore -\n"),
+        ("audit -", "audit 1"),
+        ("audit -", &format!("audit 0 {root}")),
+        ("audit -", &format!("audit 01 {root}")),
+        ("audit -", &format!("audit 1 {root} ")),
+        ("audit -", &format!("audit 1  {root}")),
+        ("audit -", &format!("audit 1 {}", root.to_uppercase())),
     ] {
         let (text, _) = note.split_once("\n\n").unwrap();
         let text = format!("{text}\n").replacen(line, wrong, 1);
@@ -354,8 +367,9 @@ fn member(scopes: &[&str]) -> Profile {
     Profile { live: Some(7), ..Key::new(0, scopes).profile }
 }
 
-/// The format's golden files, byte for byte: version 2 of base and delta and version 1 of the rebase record in `v2`, with a
-/// head of version 2, which is still read; version 3 of the head and version 1 of trust note and deny note in `v3`.
+/// The format's golden files, byte for byte: version 2 of base and delta and version 1 of the rebase record in `v2`; version
+/// 1 of trust note and deny note in `v3`; version 4 of the head in `v4`, and heads of version 3, which are still read, in both
+/// of the others.
 #[test]
 fn golden_files() {
     let mut publisher = Publisher::new([
@@ -373,14 +387,22 @@ fn golden_files() {
     publisher.publish(&[Key { deadline: Some(1_950_000_000), subject: 10, ..Key::new(10, &["new", "invoices:read"]) }]);
     publisher.publish(&[Key { status: Status::Revoked, ..Key::new(3, &[]) }].map(|key| Key { foreign: true, ..key }));
     let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
-    let earlier = std::fs::read_to_string(golden.join("v2/head")).unwrap();
-    assert!(earlier.starts_with("nightlatch.head/2\n"));
-    assert_eq!(Head::open(&earlier, &[publisher.verifier()]).unwrap(), publisher.head);
-
+    // As the writer of version 3 wrote it.
+    let earlier = |publisher: &Publisher| {
+        let note = publisher.note();
+        let (text, _) = note.split_once("\n\n").unwrap();
+        let text = format!("{}\n", text.replacen("nightlatch.head/4", "nightlatch.head/3", 1));
+        let note = publisher.signer.sign(&text);
+        assert_eq!(Head::open(&note, &[publisher.verifier()]).unwrap(), publisher.head);
+        note.into_bytes()
+    };
     let mut files: Vec<(String, Vec<u8>)> =
         publisher.files.iter().map(|(name, bytes)| (format!("v2/{name}"), bytes.clone())).collect();
+    files.push(("v2/head".into(), earlier(&publisher)));
     publisher.head.open_until = Some(START + 3_600_000);
     publisher.head.trust = Some(2);
+    files.push(("v3/head".into(), earlier(&publisher)));
+    publisher.head.audit = Some(AuditCheckpoint { count: 1_000, root: Hash::of(b"audit") });
     let (old, new) = (Signer::new("root", &[8; 32]).unwrap(), Signer::new("root", &[9; 32]).unwrap());
     let trust = Trust {
         set: publisher.head.set.clone(),
@@ -394,7 +416,7 @@ fn golden_files() {
     digests.sort_by_key(|digest| *digest.as_bytes());
     let deny = Deny { set: publisher.head.set.clone(), number: 1, issued: START, digests };
     let (verifier, root) = (publisher.verifier().to_vkey(), old.verifier().to_vkey());
-    files.push(("v3/head".into(), publisher.note().into_bytes()));
+    files.push(("v4/head".into(), publisher.note().into_bytes()));
     files.push(("v3/trust".into(), note::cosign(&trust.sign(&old), &new).unwrap().into_bytes()));
     files.push(("v3/deny".into(), deny.sign(&publisher.signer).into_bytes()));
     files.push(("v3/verifier".into(), format!("{verifier}\n").into_bytes()));
