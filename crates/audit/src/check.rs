@@ -108,7 +108,9 @@ impl fmt::Display for Fault {
             }
             Self::Line(why) => write!(f, "the line cannot be read: {why}"),
             Self::Header(why) => write!(f, "the header is wrong: {why}"),
-            Self::Place { expected } => write!(f, "entry {expected} should stand here: one is missing, twice there or moved"),
+            Self::Place { expected } => {
+                write!(f, "entry {expected} should stand here: one is missing, twice there or moved")
+            }
             Self::Previous => f.write_str("it does not follow on the entry before it: one of them was changed"),
             Self::Content => f.write_str("its content was changed after it was chained"),
             Self::Commitments => f.write_str("its commitments were changed"),
@@ -211,7 +213,7 @@ impl Check {
         if head.is_some_and(|head| head.workspace != header.workspace) {
             return Err(wrong("the head is of another workspace"));
         }
-        let signed = head.and_then(|head| head.audit).map_or((0, Tree::default().root()), |at| (at.count, at.root));
+        let signed = head.and_then(|head| head.audit).map_or_else(|| (0, Tree::default().root()), |at| (at.count, at.root));
         if signed != (header.count, header.root.0) {
             return Err(wrong("the head carries another checkpoint"));
         }
@@ -274,7 +276,10 @@ impl Check {
         }
         if !filtered {
             if self.last != self.header.count {
-                return Err(Break { seq: Some(self.last.saturating_add(1)), fault: Fault::Place { expected: self.last + 1 } });
+                return Err(Break {
+                    seq: Some(self.last.saturating_add(1)),
+                    fault: Fault::Place { expected: self.last + 1 },
+                });
             }
             if self.tree.root() != self.header.root.0 {
                 return Err(Fault::Root { confirmed: self.confirmed }.into());
@@ -376,9 +381,8 @@ impl Check {
     /// A difference that a recovery has owned up to has a name of its own.
     fn explained(&self, one: Earlier, fault: Fault) -> Fault {
         let AuditCheckpoint { count, .. } = one.checkpoint;
-        let said = |gap: &&AuditGap| {
-            gap.incarnation > one.incarnation && gap.kept < count && count <= gap.published.count
-        };
+        let said =
+            |gap: &&AuditGap| gap.incarnation > one.incarnation && gap.kept < count && count <= gap.published.count;
         match self.gaps.iter().find(said) {
             Some(gap) => Fault::Lost { from: gap.kept + 1, to: count, incarnation: gap.incarnation },
             None => fault,
@@ -397,7 +401,8 @@ fn erased(entry: &Entry) -> Result<u64, Fault> {
         let wrong = || Fault::Personal(personal.field.clone());
         let salt = salt(&personal.salt).ok_or_else(wrong)?;
         let committed = commitments.of(&personal.field).ok_or_else(wrong)?;
-        if shown.contains(&personal.field.as_str()) || *committed != commitment(&personal.field, &salt, &personal.value) {
+        if shown.contains(&personal.field.as_str()) || *committed != commitment(&personal.field, &salt, &personal.value)
+        {
             return Err(wrong());
         }
         shown.push(&personal.field);

@@ -216,5 +216,7 @@ fn extracted(value: Option<&RawValue>) -> Result<Option<String>, Fault> {
     if raw.starts_with('{') {
         return Ok(Some(raw.to_owned()));
     }
-    serde_json::from_str(raw).map(Some).map_err(|_| Fault::Line("before or after is neither an object nor a text".to_owned()))
+    serde_json::from_str(raw)
+        .map(Some)
+        .map_err(|_| Fault::Line("before or after is neither an object nor a text".to_owned()))
 }

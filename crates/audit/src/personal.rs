@@ -75,6 +75,11 @@ impl Commitments {
         self.0.iter().find(|(name, _)| name == field).map(|(_, commitment)| commitment)
     }
 
+    /// The fields, ascending.
+    pub fn fields(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(field, _)| field.as_str())
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -100,7 +105,8 @@ mod tests {
         assert_eq!(text, format!("email:{hash} source:{hash}"));
         assert_eq!(Commitments::parse(&text), Some(all));
         let upper = format!("email:{}", hash.to_hex().to_uppercase());
-        for wrong in ["", " ", "email", "email:", &upper, &format!("b:{hash} a:{hash}"), &format!("a:{hash}  b:{hash}")] {
+        for wrong in ["", " ", "email", "email:", &upper, &format!("b:{hash} a:{hash}"), &format!("a:{hash}  b:{hash}")]
+        {
             assert_eq!(Commitments::parse(wrong), None, "{wrong}");
         }
         assert_eq!(Commitments::default().to_text(), None);

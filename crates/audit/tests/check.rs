@@ -217,7 +217,10 @@ fn a_choice_is_proven_entry_by_entry() {
         assert_eq!(check(&lines(&header, &other), &[]).unwrap_err(), Break { seq: Some(2), fault: Fault::Proof });
     }
     let less = log.first(5).earlier();
-    assert!(matches!(check(&lines(&header, &chosen), &[less]).unwrap_err().fault, Fault::Incomparable { count: 5, .. }));
+    assert!(matches!(
+        check(&lines(&header, &chosen), &[less]).unwrap_err().fault,
+        Fault::Incomparable { count: 5, .. }
+    ));
 }
 
 #[test]
@@ -252,13 +255,8 @@ fn what_a_recovery_lost_is_named() {
     for _ in 0..6 {
         after.write(&Deed { action: "later".into(), ..Deed::default() });
     }
-    let gap = AuditGap {
-        set: "set_0123456789".into(),
-        incarnation: 1,
-        issued: 7,
-        published: before.checkpoint(),
-        kept: 5,
-    };
+    let gap =
+        AuditGap { set: "set_0123456789".into(), incarnation: 1, issued: 7, published: before.checkpoint(), kept: 5 };
     let gaps = || vec![gap.clone()];
     assert_eq!(check_with(&after.span(0), &[before.first(5).earlier()], gaps()).unwrap().earlier, 1);
     let lost = check_with(&after.span(0), &[before.earlier()], gaps()).unwrap_err();
@@ -304,7 +302,11 @@ fn golden_export() {
     let mut log = Log::new(&deeds);
     log.entries[1].personal.clear();
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
-    let files = [("whole.ndjson", log.span(0)), ("span.ndjson", log.span(2)), ("choice.ndjson", log.choice(|entry| entry.seq == 2))];
+    let files = [
+        ("whole.ndjson", log.span(0)),
+        ("span.ndjson", log.span(2)),
+        ("choice.ndjson", log.choice(|entry| entry.seq == 2)),
+    ];
     for (name, lines) in files {
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         check(&lines, &[]).unwrap();

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use common::{Key, Publisher, START, build, digest, pepper};
 use nightlatch_keyset::note::Signer;
 use nightlatch_keyset::{
-    AuditCheckpoint, Base, Columns, Delta, Deny, FileName, Hash, Head, Index, Layout, Malformed, Profile, Refused, Replica, Status,
-    Trust, levels, note,
+    AuditCheckpoint, Base, Columns, Delta, Deny, FileName, Hash, Head, Index, Layout, Malformed, Profile, Refused,
+    Replica, Status, Trust, levels, note,
 };
 use proptest::prelude::*;
 
@@ -221,10 +221,7 @@ fn a_head_comes_back_and_only_as_it_was_signed() {
     let verifiers = [publisher.verifier()];
     let note = publisher.note();
     assert_eq!(Head::open(&note, &verifiers).unwrap(), publisher.head);
-    let audited = Head {
-        audit: Some(AuditCheckpoint { count: 7, root: Hash::of(b"root") }),
-        ..publisher.head.clone()
-    };
+    let audited = Head { audit: Some(AuditCheckpoint { count: 7, root: Hash::of(b"root") }), ..publisher.head.clone() };
     assert_eq!(Head::open(&audited.sign(&publisher.signer), &verifiers).unwrap(), audited);
     let root = Hash::of(b"root").to_string();
     for (line, wrong) in [

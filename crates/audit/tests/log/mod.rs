@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use nightlatch_audit::{
-    BAND, Block, Commitments, EXPORT_FORMAT, Earlier, Entry, Footer, Header, Hex, Personal, START, Span, Tree, block_of,
-    commitment, embedded, leaf, mountain,
+    BAND, Block, Commitments, EXPORT_FORMAT, Earlier, Entry, Footer, Header, Hex, Personal, START, Span, Tree,
+    block_of, commitment, embedded, leaf, mountain,
 };
 use nightlatch_key::Brand;
 use nightlatch_keyset::note::Signer;
@@ -126,7 +126,8 @@ impl Log {
 
     /// Some entries, each with its proof.
     pub(crate) fn choice(&self, chosen: impl Fn(&Entry) -> bool) -> Vec<String> {
-        let entries: Vec<Entry> = self.entries.iter().filter(|entry| chosen(entry)).map(|entry| self.proven(entry)).collect();
+        let entries: Vec<Entry> =
+            self.entries.iter().filter(|entry| chosen(entry)).map(|entry| self.proven(entry)).collect();
         lines(&self.header(0, Some(BTreeMap::from([("action".into(), "some".into())]))), &entries)
     }
 
@@ -138,7 +139,8 @@ impl Log {
             .map(|level| {
                 let Span { first, len, .. } = block_of(index, level, height);
                 assert_eq!(level, 0, "small logs only");
-                let nodes = self.entries[first as usize..(first + len) as usize].iter().map(|entry| leaf(&entry.hash.0));
+                let nodes =
+                    self.entries[first as usize..(first + len) as usize].iter().map(|entry| leaf(&entry.hash.0));
                 Block::new(first, nodes.collect()).unwrap()
             })
             .collect();

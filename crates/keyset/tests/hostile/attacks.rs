@@ -111,12 +111,16 @@ fn of_heads(all: &mut Attacks) {
     with("head-oversized-base", signed(&with_line(text(&note), "base-length", "18446744073709551615")));
     with("head-too-many-parts", signed(&with_line(text(&note), "base-parts", &["1"; 65].join(","))));
     with("head-valid-before-it-was-issued", signed(&with_line(text(&note), "valid-until", "1")));
-    with("head-checkpoint-of-nothing", signed(&with_line(text(&note), "audit", &format!("0 {}", publisher.head.base_root))));
+    with(
+        "head-checkpoint-of-nothing",
+        signed(&with_line(text(&note), "audit", &format!("0 {}", publisher.head.base_root))),
+    );
     with("head-open-before-it-ends", signed(&with_line(text(&note), "open-until", "1")));
     with(
         "head-of-before-with-a-checkpoint",
         signed(
-            &with_line(text(&note), "audit", &format!("1 {}", publisher.head.base_root)).replacen("head/4", "head/3", 1),
+            &with_line(text(&note), "audit", &format!("1 {}", publisher.head.base_root))
+                .replacen("head/4", "head/3", 1),
         ),
     );
     with("head-too-long", signed(&format!("{}{}\n", text(&note), "x".repeat(16_384))));
