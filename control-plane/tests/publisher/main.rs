@@ -11,6 +11,7 @@ mod heads;
 mod interleaving;
 mod leadership;
 mod log;
+mod losing;
 mod numbering;
 mod reader;
 mod rebuilding;
