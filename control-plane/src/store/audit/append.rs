@@ -74,7 +74,7 @@ pub(in crate::store) async fn append(tx: &mut Tx, context: &Context, draft: &Dra
         draft.reason,
         source.as_ref().map(|(_, source)| *source),
         context.request_id.as_str(),
-        None::<&str>,
+        context.on_behalf_of(),
         source.as_ref().map(|(salt, _)| salt.as_slice()),
         commitments
         => one (i64,)

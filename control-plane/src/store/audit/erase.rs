@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::append::{Draft, Target, append};
 use super::chain::lock;
+use crate::domain::{Action, authority};
 use crate::store::tx::sql;
 use crate::store::{Context, Error, Tx};
 
@@ -13,8 +14,9 @@ use crate::store::{Context, Error, Tx};
 /// Whether there is such a member is not asked: what is left of one that is long gone can be erased as well.
 ///
 /// # Errors
-/// [`Error::Database`].
+/// A refusal; [`Error::Database`].
 pub async fn erase(tx: &mut Tx, context: &Context, about: &str) -> Result<u64, Error> {
+    context.authority.require(Action::AuditErase, &authority::Target::None)?;
     let workspace = context.workspace.as_str();
     // The leader changes entries, too, and in another order.
     lock(tx, workspace).await?;

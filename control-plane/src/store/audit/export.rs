@@ -12,7 +12,7 @@ use serde_json::json;
 use super::append::{Draft, SOURCE, Target, append};
 use super::chain::{count_unchained, nodes, standing, tree_at};
 use super::{AuditFilter, Entry, Row, entry_columns, gap_notes, narrow, with_personal};
-use crate::domain::WorkspaceId;
+use crate::domain::{Action, WorkspaceId, authority};
 use crate::store::publication::{hash, signed, unsigned};
 use crate::store::select::Select;
 use crate::store::tx::sql;
@@ -35,13 +35,14 @@ pub struct Span {
 /// Notes that somebody exports the log: in the log.
 ///
 /// # Errors
-/// [`Error::Database`].
+/// A refusal; [`Error::Database`].
 pub async fn exported(
     tx: &mut Tx,
     context: &Context,
     after: u64,
     filter: &BTreeMap<String, String>,
 ) -> Result<(), Error> {
+    context.authority.require(Action::AuditExport, &authority::Target::None)?;
     let draft = Draft {
         action: "audit.exported",
         target: Target::Other("workspace", context.workspace.as_str()),

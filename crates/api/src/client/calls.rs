@@ -25,7 +25,7 @@ const LONG: Duration = Duration::from_secs(24 * 3600);
 impl Client {
     /// Trades the enrolment token for a management token.
     pub async fn enrol(&self, token: Secret) -> Result<Enrolled, ClientError> {
-        self.post(&["v1", "enrol"], &Enrol { token }).await
+        self.post(&["v1", "enrol"], &Enrol { token, name: None, email: None }).await
     }
 
     /// Issues a key.
