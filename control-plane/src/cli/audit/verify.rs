@@ -172,7 +172,7 @@ impl Verify {
             ("root", Some(proven.root.to_hex())),
             ("checkpoints", Some(format!("{} more heads agree", proven.earlier))),
             ("erased", (proven.erased > 0).then(|| format!("{} personal values", proven.erased))),
-            ("waiting", (proven.unchained > 0).then(|| format!("{} entries come later", proven.unchained))),
+            ("waiting", (proven.unchained > 0).then(|| format!("{} behind the checkpoint", proven.unchained))),
         ])
     }
 }
