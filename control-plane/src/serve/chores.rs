@@ -1,15 +1,11 @@
-//! What has to be done now and then: erasing kept secrets, closing lapsed rotations, noting publishes.
+//! What has to be done now and then: erasing kept secrets, closing lapsed rotations.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::Metrics;
-use crate::publisher::PublisherStatus;
 use crate::store::{Error, Store, edges, idempotency, receipts, rotations};
 
 /// How often to tidy. Secrets are kept for 15 minutes, give or take this.
@@ -17,27 +13,24 @@ const INTERVAL: Duration = Duration::from_secs(15);
 /// Most rotations closed in one mutation, so that others need not wait long.
 const MAX_LAPSED: u32 = 200;
 
-/// The running tasks.
+/// The running task.
 #[derive(Debug)]
 pub(super) struct Chores {
     stop: CancellationToken,
-    tasks: [JoinHandle<()>; 2],
+    task: JoinHandle<()>,
 }
 
 impl Chores {
-    pub(super) fn spawn(store: Store, publisher: watch::Receiver<PublisherStatus>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn spawn(store: Store) -> Self {
         let stop = CancellationToken::new();
-        let tidying = tokio::spawn(tidy(store, stop.clone()));
-        let noting = tokio::spawn(note_publishes(publisher, metrics, stop.clone()));
-        Self { stop, tasks: [tidying, noting] }
+        let task = tokio::spawn(tidy(store, stop.clone()));
+        Self { stop, task }
     }
 
     pub(super) async fn stop(self) {
         self.stop.cancel();
-        for task in self.tasks {
-            if let Err(error) = task.await {
-                tracing::error!(%error, "a chore failed");
-            }
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the chores failed");
         }
     }
 }
@@ -71,28 +64,5 @@ fn report(what: &str, result: Result<u64, Error>) {
         Ok(0) => {}
         Ok(count) => tracing::debug!(count, "{what}"),
         Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "{what} failed; it is tried again"),
-    }
-}
-
-async fn note_publishes(
-    mut publisher: watch::Receiver<PublisherStatus>,
-    metrics: Arc<Metrics>,
-    stop: CancellationToken,
-) {
-    let (mut noted, mut epoch) = (0, 0);
-    while let Some(Ok(())) = stop.run_until_cancelled(publisher.changed()).await {
-        let (version, took, cut) = {
-            let status = publisher.borrow_and_update();
-            let cut = status.last_cut.zip(status.last_cut_reason).map(|(took, reason)| (status.epoch, took, reason));
-            (status.version, status.last_publish, cut)
-        };
-        if let Some((number, took, reason)) = cut.filter(|(number, ..)| *number != epoch) {
-            epoch = number;
-            metrics.cut(reason.as_str(), took);
-        }
-        if let Some(took) = took.filter(|_| version != noted) {
-            noted = version;
-            metrics.published(took);
-        }
     }
 }
