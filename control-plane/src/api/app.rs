@@ -38,6 +38,8 @@ pub struct Parts {
     pub publishers: Publishers,
     /// The set of the founding workspace.
     pub founding: SetId,
+    /// Why this process should not use the database any more, while that is so.
+    pub outdated: watch::Receiver<Option<String>>,
     /// Cancelled when the server stops: callers that wait are answered at once.
     pub stopping: CancellationToken,
 }
@@ -107,6 +109,11 @@ impl App {
 
     pub(super) fn verify_limit(&self) -> &VerifyLimit {
         &self.0.verify_limit
+    }
+
+    /// Why this process should not use the database any more, while that is so.
+    pub(super) fn outdated(&self) -> Option<String> {
+        self.0.parts.outdated.borrow().clone()
     }
 
     pub(super) fn heads(&self) -> &Heads {

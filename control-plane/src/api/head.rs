@@ -23,8 +23,8 @@ use super::params::Id;
 use super::refused::Refused;
 use super::sets::{note_in, readable};
 use crate::domain::SetId;
-use crate::publisher::{Published, Role};
 use crate::publisher::directory::HEAD;
+use crate::publisher::{Published, Role};
 use crate::store::workspaces;
 
 /// The longest wait.

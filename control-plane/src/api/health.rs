@@ -57,7 +57,7 @@ pub(super) struct SetCounts {
 /// One thing that has to hold.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Check {
-    /// What: `database` or `publisher`.
+    /// What: `database`, `publisher` or `schema`.
     name: &'static str,
     /// Whether it holds.
     ok: bool,
@@ -93,7 +93,9 @@ pub(super) async fn readyz(State(app): State<App>) -> Response {
         Ok(now) => standing(&app, u64::try_from(*now).unwrap_or_default()),
         Err(_) => (SetCounts::default(), Err("cannot be judged without the database".to_owned())),
     };
-    let checks = vec![Check::new("database", now.map(drop)), Check::new("publisher", publisher)];
+    let schema = app.outdated().map_or(Ok(()), Err);
+    let checks =
+        vec![Check::new("database", now.map(drop)), Check::new("publisher", publisher), Check::new("schema", schema)];
     let ready = checks.iter().all(|check| check.ok);
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let founding = app.publishers().of(app.founding()).map(|published| published.watch().borrow().clone());

@@ -85,8 +85,9 @@ impl Home {
             choices.push(format!("  {}  of {} ({})", set.id, set.workspace, output::printable(&name)));
         }
         let is = |wanted: &Option<String>, id: &str| wanted.as_ref().is_none_or(|wanted| wanted == id);
-        let mut meant =
-            sets.into_iter().filter(|set| is(&self.set, set.id.as_str()) && is(&self.workspace, set.workspace.as_str()));
+        let mut meant = sets
+            .into_iter()
+            .filter(|set| is(&self.set, set.id.as_str()) && is(&self.workspace, set.workspace.as_str()));
         let why = match (meant.next(), meant.next()) {
             (Some(set), None) => return Ok(set),
             (None, _) => "there is no such set",

@@ -65,6 +65,9 @@ pub enum Refusal {
     /// The edge was removed: final.
     #[error("the edge is removed")]
     EdgeRemoved,
+    /// Another workspace of the deployment has the brand, or the product itself.
+    #[error("the brand is taken")]
+    BrandTaken,
 }
 
 impl Refusal {
@@ -87,6 +90,7 @@ impl Refusal {
             Self::ReasonRequired => "reason_required",
             Self::EdgeNotEnrolled => "edge_not_enrolled",
             Self::EdgeRemoved => "edge_removed",
+            Self::BrandTaken => "brand_taken",
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{Error, Store, edges, idempotency, receipts, rotations};
+use crate::store::{Error, Store, edges, idempotency, receipts, replicas, rotations};
 
 /// How often to tidy. Secrets are kept for 15 minutes, give or take this.
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -21,9 +22,10 @@ pub(super) struct Chores {
 }
 
 impl Chores {
-    pub(super) fn spawn(store: Store) -> Self {
+    /// Starts them. `outdated` says why this process should not use the database any more, while that is so.
+    pub(super) fn spawn(store: Store, instance: String, outdated: watch::Sender<Option<String>>) -> Self {
         let stop = CancellationToken::new();
-        let task = tokio::spawn(tidy(store, stop.clone()));
+        let task = tokio::spawn(tidy(store, instance, outdated, stop.clone()));
         Self { stop, task }
     }
 
@@ -35,7 +37,7 @@ impl Chores {
     }
 }
 
-async fn tidy(store: Store, stop: CancellationToken) {
+async fn tidy(store: Store, instance: String, outdated: watch::Sender<Option<String>>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
@@ -46,7 +48,29 @@ async fn tidy(store: Store, stop: CancellationToken) {
         let forgotten = store.write::<_, Error, _>(|tx| Box::pin(edges::forget_silent(tx))).await;
         report("forgetting silent edges", forgotten);
         report("noting revocations", note_revocations(&store).await);
+        still_runs(&store, &instance, &outdated).await;
     }
+    let said = store.write::<_, Error, _>(move |tx| Box::pin(async move { replicas::ends(tx, &instance).await })).await;
+    report("saying that this process ends", said.map(|()| 0));
+}
+
+/// Says that this process runs, and finds out whether it still may.
+async fn still_runs(store: &Store, instance: &str, outdated: &watch::Sender<Option<String>>) {
+    let (name, schema) = (instance.to_owned(), store.schema());
+    let said = store
+        .write::<_, Error, _>(move |tx| Box::pin(async move { replicas::still_runs(tx, &name, schema).await }))
+        .await;
+    let why = match said {
+        Err(error @ Error::SchemaTooNew { .. }) => {
+            tracing::error!(%error, "this process can no longer use the database; stop it");
+            Some(error.to_string())
+        }
+        other => {
+            report("saying that this process runs", other.map(|()| 0));
+            None
+        }
+    };
+    outdated.send_replace(why);
 }
 
 /// Notes of revocations what nobody has noted who made or read them.

@@ -13,12 +13,13 @@ use std::sync::Arc;
 use axum::serve::ListenerExt as _;
 use nightlatch_key::KeyText;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, App, Parts};
 use crate::config::Config;
-use crate::metrics::Metrics;
 use crate::domain::SetId;
+use crate::metrics::Metrics;
 use crate::publisher::{Publisher, Publishers};
 use crate::secrets::SecretsError;
 use crate::store::{self, Store};
@@ -92,6 +93,7 @@ impl Server {
     pub async fn start(config: &Config) -> Result<Self, ServeError> {
         let data_dir = DataDir::open(&config.data_dir)?;
         let store = connect(config).await?;
+        announce(&store, data_dir.instance()).await?;
         let first = first_start::run(&store, config, &data_dir).await?;
         let listener = TcpListener::bind(config.listen)
             .await
@@ -108,7 +110,8 @@ impl Server {
             founding: founding.clone(),
         };
         let publishing = Publishing::spawn(making, &first.set, first.keys)?;
-        let chores = Chores::spawn(store.clone());
+        let outdated = watch::Sender::new(None);
+        let chores = Chores::spawn(store.clone(), data_dir.instance().to_owned(), outdated.clone());
         let stop = CancellationToken::new();
         let app = App::new(Parts {
             store: store.clone(),
@@ -118,6 +121,7 @@ impl Server {
             metrics,
             publishers: publishing.publishers().clone(),
             founding: founding.clone(),
+            outdated: outdated.subscribe(),
             stopping: stop.clone(),
         });
         let service = api::router(app).into_make_service_with_connect_info::<SocketAddr>();
@@ -174,4 +178,10 @@ impl Server {
 async fn connect(config: &Config) -> Result<Store, store::Error> {
     use secrecy::ExposeSecret as _;
     Store::connect(config.store_url().expose_secret()).await
+}
+
+/// Says that this process runs: from here on the schema is not narrowed below what it knows.
+async fn announce(store: &Store, instance: &str) -> Result<(), store::Error> {
+    let (instance, schema) = (instance.to_owned(), store.schema());
+    store.write(move |tx| Box::pin(async move { store::replicas::announce(tx, &instance, schema).await })).await
 }

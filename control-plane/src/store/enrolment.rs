@@ -28,6 +28,16 @@ pub async fn open(tx: &mut Tx, workspace: &WorkspaceId, digest: Digest, lifetime
     Ok(())
 }
 
+/// Notes whom an enrolment token is for.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn say_whose(tx: &mut Tx, digest: &Digest, email: Option<&str>) -> Result<(), Error> {
+    let sql = "UPDATE enrolments SET email = $2 WHERE digest = $1";
+    sql!(tx, sql, digest.as_bytes().as_slice(), email => execute)?;
+    Ok(())
+}
+
 /// Whether there is an enrolment token that could still be used.
 ///
 /// # Errors

@@ -127,7 +127,7 @@ pub async fn bootstrap(tx: &mut Tx, wanted: &Bootstrap, random: Random<'_>) -> R
 }
 
 /// Writes the rows of a new workspace. Whoever calls this holds [`BOOTSTRAP_SLOT`].
-async fn insert(
+pub(super) async fn insert(
     tx: &mut Tx,
     wanted: &Bootstrap,
     own_pepper: bool,
@@ -300,7 +300,7 @@ pub(super) async fn next_numbers(tx: &mut Tx, workspace: &WorkspaceId, count: u3
 }
 
 /// The advisory lock of the first start: two processes must not both create a workspace.
-const BOOTSTRAP_SLOT: i64 = 0x006e_6967_6874_6c61;
+pub(super) const BOOTSTRAP_SLOT: i64 = 0x006e_6967_6874_6c61;
 
 #[derive(Debug, FromRow)]
 struct WorkspaceRow {

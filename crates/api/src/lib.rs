@@ -31,6 +31,7 @@ mod token;
 mod tristate;
 mod verify;
 mod warning;
+mod workspace;
 
 pub use actor::Actor;
 pub use audit::{AuditEntry, AuditFilter, AuditTarget};
@@ -58,3 +59,4 @@ pub use set::{PublishedHead, Set};
 pub use token::{CreateToken, CreatedToken, Token, TokenKind, TokenState};
 pub use verify::{Verdict, VerifiedKey, VerifyKey};
 pub use warning::Warning;
+pub use workspace::{CreateWorkspace, CreatedWorkspace, UpdateWorkspace, Workspace};

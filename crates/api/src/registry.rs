@@ -91,6 +91,9 @@ registry! {
     /// The edge was removed.
     EdgeRemoved = "edge_removed", 409, "The edge is removed, for ever",
         "Add another with `nightlatch edge add`.";
+    /// Another workspace has the brand.
+    BrandTaken = "brand_taken", 409, "The brand is taken",
+        "Choose another brand: each workspace of a deployment has its own, and those of the product's tokens are none's.";
     /// The predecessor was used within the last 120 seconds.
     PredecessorInUse = "predecessor_in_use", 409, "The predecessor is still in use",
         "Find who still uses it, wait, and try again; or send `force: true` with a `reason`.";
