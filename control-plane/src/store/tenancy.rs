@@ -66,10 +66,11 @@ pub async fn create(tx: &mut Tx, context: &Context, wanted: &NewWorkspace, rando
     enrolment::open(tx, &workspace, wanted.enrolment, wanted.lifetime_ms).await?;
     enrolment::say_whose(tx, &wanted.enrolment, wanted.owner_email.as_deref()).await?;
     let made = workspaces::get(tx, &workspace).await?;
-    let after = json!({ "name": made.name, "brand": brand, "set": set.as_str(), "owner_email": wanted.owner_email });
-    append(tx, context, "workspace.created", &workspace, None, after.clone(), made.created_at).await?;
+    let after = json!({ "name": made.name, "brand": brand });
+    append(tx, context, "workspace.created", &workspace, None, after, made.created_at).await?;
     // Its own history begins with it, and does not say who of another workspace it was.
     let itself = Context { workspace: workspace.clone(), actor: Actor::system(), source: None, ..context.clone() };
+    let after = json!({ "name": made.name, "brand": brand, "set": set.as_str() });
     append(tx, &itself, "workspace.created", &workspace, None, after, made.created_at).await?;
     Ok(Made { enrolment_ends: made.created_at.saturating_add(wanted.lifetime_ms), workspace: made, set })
 }

@@ -51,6 +51,8 @@ impl Operation {
             &own.token_id
         } else if self.path.starts_with("/v1/edges") {
             &own.edge_id
+        } else if self.path.starts_with("/v1/workspaces") {
+            &own.workspace
         } else {
             &own.key
         };
@@ -74,6 +76,8 @@ impl Operation {
             "createEdge" => json!({ "name": "n", "class": "durable" }),
             "enrolEdge" => json!({ "code": "nlc_live_x", "runtime": "r", "version": "v" }),
             "rotateEdgeCredential" | "removeEdge" => json!({}),
+            "createWorkspace" => json!({ "name": "n", "brand": "another" }),
+            "updateWorkspace" => json!({ "name": "n" }),
             "reportEdge" => json!({
                 "set": own.set, "instance": "i", "sequence": 1, "runtime": "r", "version": "v", "applied": null,
             }),
@@ -84,7 +88,11 @@ impl Operation {
     fn call(&self, app: &TestApp, own: &Own) -> Call {
         let call = app.call(self.method.clone(), &self.with_own(own));
         let call = if self.id == "reportEdge" { call.token(&own.edge) } else { call };
-        if ["updateKey", "replaceRoutes"].contains(&self.id.as_str()) { call.header("if-match", "*") } else { call }
+        if ["updateKey", "replaceRoutes", "updateWorkspace"].contains(&self.id.as_str()) {
+            call.header("if-match", "*")
+        } else {
+            call
+        }
     }
 }
 
@@ -96,6 +104,7 @@ struct Own {
     edge: String,
     edge_id: String,
     set: String,
+    workspace: String,
 }
 
 impl Own {
@@ -112,6 +121,7 @@ impl Own {
             token_id: token["token"]["id"].as_str().unwrap().to_owned(),
             edge: app.edge_token().await,
             set: app.set.id.clone(),
+            workspace: app.set.workspace.clone(),
         }
     }
 }
@@ -238,6 +248,7 @@ async fn every_operation_answers_404_for_what_is_not_the_callers(app: TestApp) {
                 token_id: "tok_0000000000000000".into(),
                 edge_id: "edge_0000000000000000".into(),
                 set: "set_000000000000".into(),
+                workspace: "ws_000000000000".into(),
                 edge: own.edge.clone(),
             },
         ),
@@ -249,6 +260,7 @@ async fn every_operation_answers_404_for_what_is_not_the_callers(app: TestApp) {
                 token_id: "tok_".into(),
                 edge_id: "edge_".into(),
                 set: "set_".into(),
+                workspace: "ws_".into(),
                 edge: own.edge.clone(),
             },
         ),
@@ -260,6 +272,7 @@ async fn every_operation_answers_404_for_what_is_not_the_callers(app: TestApp) {
                 token_id: "%ff".into(),
                 edge_id: "edge_%2f".into(),
                 set: "..%2f..".into(),
+                workspace: "..%2f..".into(),
                 edge: own.edge.clone(),
             },
         ),
@@ -271,6 +284,7 @@ async fn every_operation_answers_404_for_what_is_not_the_callers(app: TestApp) {
                 token_id: foreign.token_id,
                 edge_id: foreign.edge,
                 set: foreign.set,
+                workspace: foreign.workspace,
                 edge: own.edge.clone(),
             },
         ),
@@ -278,6 +292,10 @@ async fn every_operation_answers_404_for_what_is_not_the_callers(app: TestApp) {
     for operation in Operation::all().iter().filter(|operation| operation.path.contains('{')) {
         let mut answers = Vec::new();
         for (case, stranger) in &strangers {
+            // The founding workspace's see that others exist.
+            if *case == "foreign" && operation.id == "readWorkspace" {
+                continue;
+            }
             let call = operation.call(&app, stranger);
             let call = if operation.has_json { call.json(&operation.body(&own)) } else { call };
             let answer = call.header("x-request-id", "same").send().await;

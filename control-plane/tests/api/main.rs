@@ -7,6 +7,7 @@ mod edges;
 mod enrolled;
 mod idempotency;
 mod import;
+mod isolation;
 mod keys;
 mod lists;
 mod openapi;
@@ -19,6 +20,7 @@ mod secrecy;
 mod tenants;
 mod tokens;
 mod waiting;
+mod workspaces;
 
 /// Runs a test on SQLite and on PostgreSQL.
 macro_rules! on_both {
