@@ -109,6 +109,14 @@ impl From<Refusal> for Refused {
             Refusal::PredecessorInUse { last_used_at } => {
                 refused.with("last_used_at", time::from_ms(last_used_at).to_string())
             }
+            Refusal::Forbidden { action } => refused.with("action", action.as_str()),
+            Refusal::BeyondOwnScopes { scopes } | Refusal::SensitiveUnacknowledged { scopes } => {
+                let names: Vec<_> = scopes.iter().map(domain::Scope::as_str).collect();
+                refused.with("scopes", names)
+            }
+            Refusal::NotRevocableHere { call } => refused.with("call", call),
+            Refusal::MemberExists => refused.field("email", "belongs to another member"),
+            Refusal::RoleUnfit => refused.field("role", "does not fit"),
             _ => refused,
         }
     }
@@ -134,6 +142,17 @@ pub(super) fn code_of(refusal: &Refusal) -> Code {
         Refusal::EdgeNotEnrolled => Code::EdgeNotEnrolled,
         Refusal::EdgeRemoved => Code::EdgeRemoved,
         Refusal::BrandTaken => Code::BrandTaken,
+        Refusal::Forbidden { .. } => Code::Forbidden,
+        Refusal::StepUpRequired => Code::StepUpRequired,
+        Refusal::BeyondOwnScopes { .. } => Code::BeyondOwnScopes,
+        Refusal::SensitiveUnacknowledged { .. } => Code::SensitiveUnacknowledged,
+        Refusal::NotRevocableHere { .. } => Code::NotRevocableHere,
+        Refusal::LastOwner => Code::LastOwner,
+        Refusal::PrincipalSuspended => Code::PrincipalSuspended,
+        Refusal::PrincipalRemoved => Code::PrincipalRemoved,
+        Refusal::MemberExists => Code::MemberExists,
+        Refusal::InviteAccepted => Code::InviteAccepted,
+        Refusal::RoleUnfit => Code::RoleUnfit,
     }
 }
 
@@ -152,7 +171,6 @@ pub(super) fn shape_of(field: &str) -> &'static str {
             "must be a key of this workspace's brand with a right checksum, or 1 to 128 bytes where the set accepts foreign keys"
         }
         "brand" => "must be 2 to 12 lower-case letters and digits that begin with a letter",
-        "owner_email" => "must be an e-mail address of at most 254 characters",
         "digest" => "must be 64 lower-case hexadecimal characters",
         _ => "is outside its allowed shape",
     }
@@ -236,6 +254,17 @@ mod tests {
             Refusal::EdgeNotEnrolled,
             Refusal::EdgeRemoved,
             Refusal::BrandTaken,
+            Refusal::Forbidden { action: domain::Action::KeysIssue },
+            Refusal::StepUpRequired,
+            Refusal::BeyondOwnScopes { scopes: Vec::new() },
+            Refusal::SensitiveUnacknowledged { scopes: Vec::new() },
+            Refusal::NotRevocableHere { call: "POST /v1/gateways/{id}/unpair".to_owned() },
+            Refusal::LastOwner,
+            Refusal::PrincipalSuspended,
+            Refusal::PrincipalRemoved,
+            Refusal::MemberExists,
+            Refusal::InviteAccepted,
+            Refusal::RoleUnfit,
         ];
         for refusal in refusals {
             assert_eq!(code_of(&refusal).as_str(), refusal.code());

@@ -18,6 +18,7 @@ use super::cursor::List;
 use super::enrol;
 use super::etag::{self, IfMatch};
 use super::idempotency::{self, Create, Created, Done, Once};
+use super::members;
 use super::params::{Id, Named as _, Query, missing};
 use super::refused::{Refused, shape_of};
 use super::time::from_ms;
@@ -28,8 +29,6 @@ use crate::store::{Error, Read, os_random};
 
 /// How long the first owner has to enrol.
 const ENROLMENT_LIFETIME: Duration = Duration::from_secs(3600);
-/// The longest e-mail address.
-const MAX_EMAIL_LEN: usize = 254;
 
 /// Makes a workspace with its default principal and set, and the one-time token of its first owner. For callers of the
 /// founding workspace.
@@ -77,10 +76,11 @@ pub(super) async fn create(
 
 fn asked(request: CreateWorkspace, text: &KeyText) -> Result<NewWorkspace, Refused> {
     let brand = Brand::new(&request.brand).map_err(|_| Refused::value("brand", shape_of("brand")))?;
-    let owner_email = match request.owner_email.map(|email| email.trim().to_lowercase()) {
-        Some(email) if !is_email(&email) => return Err(Refused::value("owner_email", shape_of("owner_email"))),
-        email => email,
+    let address = |text: &str| {
+        let bad = |_| Refused::value("owner_email", "must be an address of at most 254 bytes");
+        members::email(text).map_err(bad)
     };
+    let owner_email = request.owner_email.as_deref().map(address).transpose()?;
     Ok(NewWorkspace {
         name: Name::new(request.name)?,
         brand,
@@ -88,12 +88,6 @@ fn asked(request: CreateWorkspace, text: &KeyText) -> Result<NewWorkspace, Refus
         enrolment: text.digest(),
         lifetime_ms: i64::try_from(ENROLMENT_LIFETIME.as_millis()).unwrap_or(i64::MAX),
     })
-}
-
-/// Whether a text can be an address. Only a message that arrives proves that it is one.
-fn is_email(text: &str) -> bool {
-    let parts = text.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
-    parts && text.len() <= MAX_EMAIL_LEN && !text.contains(|c: char| c.is_control() || c.is_whitespace())
 }
 
 fn created(made: &Made, text: &KeyText) -> Created {
@@ -145,7 +139,7 @@ pub(super) async fn read(State(app): State<App>, caller: Caller, Id(id): Id<Work
     if id != *caller.workspace() && !founds(&mut read, &caller).await? {
         return Err(missing(WorkspaceId::WHAT));
     }
-    let found = workspaces::get(&mut read, &id).await?;
+    let found = workspaces::tenant(&mut read, &id).await?;
     if id != *caller.workspace() {
         return Ok(axum::Json(glimpse(&found.id, found.name)).into_response());
     }

@@ -9,7 +9,7 @@ use super::select::{Direction, Select};
 use super::tx::sql;
 use super::workspaces::{self, Bootstrap, Workspace};
 use super::{Context, Cursor, Error, Page, PageRequest, Random, Read, Tx, dialect, enrolment, trust};
-use crate::domain::{Actor, Name, Refusal, SetId, WorkspaceId};
+use crate::domain::{Action, Name, Refusal, SetId, WorkspaceId, authority};
 
 /// A workspace to be made. The caller minted the enrolment token.
 #[derive(Clone, Debug)]
@@ -40,9 +40,10 @@ pub struct Made {
 /// Makes a workspace, its default principal and its default set, and opens it to its first owner.
 ///
 /// # Errors
-/// [`Refusal::BrandTaken`] where a workspace has the brand or the brand is the product's own; [`Error::NotFound`] before the
-/// first start.
+/// A refusal, such as [`Refusal::BrandTaken`] where a workspace has the brand or the brand is the product's own;
+/// [`Error::NotFound`] before the first start.
 pub async fn create(tx: &mut Tx, context: &Context, wanted: &NewWorkspace, random: Random<'_>) -> Result<Made, Error> {
+    context.authority.require(Action::WorkspacesCreate, &authority::Target::None)?;
     // Of two that want the same brand, the second finds it taken.
     dialect::lock_slot(tx, workspaces::BOOTSTRAP_SLOT).await?;
     let (_, founding) = workspaces::first(tx).await?.ok_or(Error::NotFound("workspace"))?;
@@ -69,7 +70,7 @@ pub async fn create(tx: &mut Tx, context: &Context, wanted: &NewWorkspace, rando
     let after = json!({ "name": made.name, "brand": brand });
     append(tx, context, "workspace.created", &workspace, None, after, made.created_at).await?;
     // Its own history begins with it, and does not say who of another workspace it was.
-    let itself = Context { workspace: workspace.clone(), actor: Actor::system(), source: None, ..context.clone() };
+    let itself = Context::system(workspace.clone(), context.request_id.clone());
     let after = json!({ "name": made.name, "brand": brand, "set": set.as_str() });
     append(tx, &itself, "workspace.created", &workspace, None, after, made.created_at).await?;
     Ok(Made { enrolment_ends: made.created_at.saturating_add(wanted.lifetime_ms), workspace: made, set })
@@ -90,7 +91,7 @@ pub async fn list(
         name: String,
         created_at: i64,
     }
-    let mut select = Select::new("SELECT id, name, created_at FROM workspaces WHERE id <> ''");
+    let mut select = Select::new("SELECT id, name, created_at FROM workspaces WHERE kind = 'tenant'");
     if let Some(id) = only {
         select.push(" AND id = ").value(id.as_str());
     }
@@ -111,6 +112,7 @@ pub async fn patch(
     revision: Option<i64>,
     name: Option<&Name>,
 ) -> Result<Workspace, Error> {
+    context.authority.require(Action::WorkspacesManage, &authority::Target::None)?;
     let id = context.workspace.clone();
     // A write before the read: whoever changes it at the same time waits here.
     sql!(tx, "UPDATE workspaces SET revision = revision WHERE id = $1", id.as_str() => execute)?;

@@ -6,7 +6,7 @@ use sqlx::FromRow;
 use super::rows::unsigned;
 use super::tx::sql;
 use super::{Error, Random, Read, Tx};
-use crate::domain::{Bound, PrincipalKind, SetId, WorkspaceId};
+use crate::domain::{Bound, PrincipalKind, Refusal, SetId, WorkspaceId};
 
 /// The principal that keys act for where none is named.
 pub const DEFAULT_SUBJECT: u32 = 1;
@@ -186,7 +186,11 @@ pub(super) async fn insert(
 /// # Errors
 /// [`Error::Database`].
 pub async fn first(read: &mut Read) -> Result<Option<(Workspace, Set)>, Error> {
-    let sql = concat!("SELECT ", workspace_columns!(), " FROM workspaces ORDER BY created_at, id LIMIT 1");
+    let sql = concat!(
+        "SELECT ",
+        workspace_columns!(),
+        " FROM workspaces WHERE kind = 'tenant' ORDER BY created_at, id LIMIT 1"
+    );
     let Some(row) = sql!(read, sql => optional WorkspaceRow)? else {
         return Ok(None);
     };
@@ -201,6 +205,16 @@ pub async fn first(read: &mut Read) -> Result<Option<(Workspace, Set)>, Error> {
 /// [`Error::NotFound`] where there is none.
 pub async fn get(read: &mut Read, id: &WorkspaceId) -> Result<Workspace, Error> {
     let sql = concat!("SELECT ", workspace_columns!(), " FROM workspaces WHERE id = $1");
+    let row = sql!(read, sql, id.as_str() => optional WorkspaceRow)?;
+    row.ok_or(Error::NotFound("workspace"))?.try_into()
+}
+
+/// A tenant by id.
+///
+/// # Errors
+/// [`Error::NotFound`] where there is none.
+pub async fn tenant(read: &mut Read, id: &WorkspaceId) -> Result<Workspace, Error> {
+    let sql = concat!("SELECT ", workspace_columns!(), " FROM workspaces WHERE id = $1 AND kind = 'tenant'");
     let row = sql!(read, sql, id.as_str() => optional WorkspaceRow)?;
     row.ok_or(Error::NotFound("workspace"))?.try_into()
 }
@@ -283,6 +297,15 @@ pub async fn principals(read: &mut Read, workspace: &WorkspaceId) -> Result<Vec<
     rows.into_iter().map(principal_of).collect()
 }
 
+/// Refuses where a principal gets no keys any more, or for now none.
+pub(super) fn require_active(state: Option<&str>) -> Result<(), Refusal> {
+    match state {
+        Some("suspended") => Err(Refusal::PrincipalSuspended),
+        Some("removed") => Err(Refusal::PrincipalRemoved),
+        _ => Ok(()),
+    }
+}
+
 /// Takes the next key number. Mutations of the workspace that do so wait for each other from here on.
 pub(super) async fn next_number(tx: &mut Tx, workspace: &WorkspaceId) -> Result<u32, Error> {
     next_numbers(tx, workspace, 1).await
@@ -297,6 +320,36 @@ pub(super) async fn next_numbers(tx: &mut Tx, workspace: &WorkspaceId, count: u3
         return Err(Error::NumbersExhausted);
     }
     unsigned(next - i64::from(count))
+}
+
+/// Takes the next principal's number, which is never used again.
+pub(super) async fn next_subject(tx: &mut Tx, workspace: &WorkspaceId) -> Result<u32, Error> {
+    let sql = "UPDATE workspaces SET next_subject = next_subject + 1 WHERE id = $1 RETURNING next_subject";
+    let row = sql!(tx, sql, workspace.as_str() => optional (i64,))?;
+    let (next,) = row.ok_or(Error::NotFound("workspace"))?;
+    unsigned(next - 1)
+}
+
+/// Makes a principal and returns its subject.
+pub(super) async fn add_principal(
+    tx: &mut Tx,
+    workspace: &WorkspaceId,
+    kind: PrincipalKind,
+    name: &str,
+    now: i64,
+) -> Result<u32, Error> {
+    let subject = next_subject(tx, workspace).await?;
+    sql!(
+        tx,
+        "INSERT INTO principals (workspace_id, subject, kind, name, created_at) VALUES ($1, $2, $3, $4, $5)",
+        workspace.as_str(),
+        i64::from(subject),
+        kind.as_str(),
+        name,
+        now
+        => execute
+    )?;
+    Ok(subject)
 }
 
 /// The advisory lock of the first start: two processes must not both create a workspace.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nightlatch::domain::{Actor, Name};
+use nightlatch::domain::Name;
 use nightlatch::publisher::Role;
 use nightlatch::secrets::Secrets;
 use nightlatch::store::tenancy::{self, NewWorkspace};
@@ -116,8 +116,7 @@ on_both!(s3_10_a_set_that_another_process_makes_is_published_too);
 async fn s3_10_a_set_that_another_process_makes_is_published_too(app: TestApp) {
     let store = app.store().await;
     let (founding, _) = workspaces::first(&mut store.read().await.unwrap()).await.unwrap().unwrap();
-    let context =
-        Context { workspace: founding.id, actor: Actor::system(), request_id: "test".to_owned(), source: None };
+    let context = Context::system(founding.id, "test");
     let wanted = NewWorkspace {
         name: Name::new("Acme").unwrap(),
         brand: Brand::new("acme").unwrap(),
