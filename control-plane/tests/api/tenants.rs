@@ -14,6 +14,7 @@ pub(crate) struct Foreign {
     pub(crate) token_id: String,
     pub(crate) set: String,
     pub(crate) edge: String,
+    pub(crate) member: String,
 }
 
 /// Makes another workspace with a key, a rotation, a token and a set.
@@ -30,9 +31,12 @@ pub(crate) async fn foreign(app: &TestApp) -> Foreign {
     let started = app.post(&format!("/v1/keys/{key}/rotations"), body).token(&token).send().await.json();
     let edge =
         app.post("/v1/edges", json!({ "name": "foreign", "class": "durable" })).token(&token).send().await.json();
+    let body = json!({ "email": "foreign@example.org", "role": "viewer" });
+    let invited = app.post("/v1/members", body).token(&token).send().await.json();
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
     Foreign {
         workspace: text(&made["workspace"]["id"]),
+        member: text(&invited["member"]["id"]),
         edge: text(&edge["edge"]["id"]),
         token,
         key,
