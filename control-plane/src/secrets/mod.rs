@@ -403,6 +403,25 @@ mod tests {
         }
     }
 
+    /// Guarantee 10: a set's own pepper is its own, stays the same, and does not follow from what edges of others hold.
+    #[test]
+    fn a_pepper_of_a_sets_own_follows_from_the_set_the_pepper_and_the_server_key() {
+        let data = tempfile::tempdir().unwrap();
+        let made = Secrets::create(data.path(), &mut os_random).unwrap();
+        let of = |secrets: &Secrets, set: &str, own| *secrets.peppers_of(set, own)[0].expose();
+        assert_eq!(of(&made, "set_a", false), *made.peppers()[0].expose(), "the first set's is the deployment's");
+        assert_eq!(made.peppers_of("set_a", true)[0].id, made.peppers()[0].id);
+        let own = of(&made, "set_a", true);
+        assert_eq!(own, of(&Secrets::open(data.path()).unwrap(), "set_a", true));
+        assert_ne!(own, of(&made, "set_a", false));
+        assert_ne!(own, of(&made, "set_b", true));
+        // Another installation that was given this pepper, as an edge is.
+        let other = tempfile::tempdir().unwrap();
+        let mut thief = Secrets::create(other.path(), &mut os_random).unwrap();
+        thief.peppers = vec![PepperFile::parse(&made.peppers()[0].to_text()).unwrap()];
+        assert_ne!(own, of(&thief, "set_a", true));
+    }
+
     #[test]
     fn a_missing_secret_is_never_made_anew() {
         let data = tempfile::tempdir().unwrap();

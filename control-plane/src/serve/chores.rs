@@ -48,6 +48,9 @@ async fn tidy(store: Store, instance: String, outdated: watch::Sender<Option<Str
         let forgotten = store.write::<_, Error, _>(|tx| Box::pin(edges::forget_silent(tx))).await;
         report("forgetting silent edges", forgotten);
         report("noting revocations", note_revocations(&store).await);
+        // Some of many at every tick: edges refuse these keys already.
+        let revoked = store.write::<_, Error, _>(|tx| Box::pin(receipts::publish_revoked(tx))).await;
+        report("publishing keys that were revoked with their member", revoked);
         still_runs(&store, &instance, &outdated).await;
     }
     let said = store.write::<_, Error, _>(move |tx| Box::pin(async move { replicas::ends(tx, &instance).await })).await;

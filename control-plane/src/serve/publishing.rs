@@ -22,6 +22,9 @@ use crate::store::{self, Store, trust};
 /// How often to look for sets that another process has made.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
+/// How often a publisher looks where nobody but commands beside the server changes the database.
+const ALONE: Duration = Duration::from_secs(2);
+
 /// What publishers are made of.
 #[derive(Clone)]
 pub(super) struct Making {
@@ -155,13 +158,19 @@ impl Making {
             keys,
             key_source: Some(Arc::clone(&source)),
             directory: SetDirectory::new(self.sets_dir.join(set.id.as_str())),
-            limits: Limits::default(),
+            limits: self.limits(),
             probe: None,
         };
         let publisher = Arc::new(Publisher::spawn(self.store.clone(), config));
         tokio::spawn(note_publishes(publisher.status(), Arc::clone(&self.metrics), stop.clone()));
         publishers.insert(set.id.clone(), publisher, source);
         Ok(())
+    }
+
+    /// A publisher hears of this process's commits; it looks for those of others, which is most of what an idle set costs.
+    fn limits(&self) -> Limits {
+        let limits = Limits::default();
+        if self.store.is_shared() { limits } else { Limits { poll: ALONE, ..limits } }
     }
 
     /// The keys of a set as they are whenever somebody asks.

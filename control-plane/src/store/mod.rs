@@ -16,6 +16,7 @@
 //! Whatever changes a key goes through one private step (`record`) that writes the row, its audit entry and, where edges
 //! would see a difference, the change rows, in the same transaction.
 
+pub mod attempts;
 pub mod audit;
 pub mod catalogue;
 mod dialect;
@@ -32,7 +33,8 @@ pub mod members;
 mod page;
 pub mod peppers;
 pub mod principals;
-mod profiles;
+pub(crate) mod profile_rows;
+pub mod profiles;
 pub(crate) mod publication;
 pub mod receipts;
 mod record;
@@ -180,6 +182,11 @@ impl Store {
         } else {
             Err(Error::Scheme)
         }
+    }
+
+    /// Whether other processes may write to the database all the time; in a SQLite file only commands do, now and then.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.backend, Backend::Postgres(_))
     }
 
     /// The number of the newest migration that this program knows.
