@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 use super::refused::Refused;
 use super::{
     App, access, audit, catalogue, edges, enrol, frame, head, health, import, keys, members, openapi, receipts,
-    rotations, sets, tokens, verify,
+    rotations, sets, tokens, verify, workspaces,
 };
 
 /// The handlers by path, and the document they make.
@@ -61,6 +61,8 @@ pub(super) fn parts() -> (Router<App>, OpenApi) {
         .routes(routes!(edges::rotate))
         .routes(routes!(edges::remove))
         .routes(routes!(edges::report))
+        .routes(routes!(workspaces::create, workspaces::list))
+        .routes(routes!(workspaces::read, workspaces::update))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

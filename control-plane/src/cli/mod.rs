@@ -19,6 +19,7 @@ mod recover;
 mod remote;
 mod rotations;
 mod routes;
+mod schema;
 mod secret_out;
 mod serve;
 mod set;
@@ -27,6 +28,7 @@ mod settings;
 mod time;
 mod tokens;
 mod trust;
+mod workspaces;
 
 use std::process::ExitCode;
 
@@ -114,6 +116,10 @@ enum Command {
     EmergencyDeny(Box<emergency_deny::EmergencyDeny>),
     /// Copy a set's published files to where edges read them.
     Sync(Box<SyncArgs>),
+    /// Show which control planes run on the database, and what schema they know.
+    Schema(schema::Schema),
+    /// Make, list, show and rename workspaces.
+    Workspaces(workspaces::Workspaces),
     /// Print the API's OpenAPI document.
     Openapi,
 }
@@ -151,6 +157,8 @@ impl Command {
             Self::Pepper(command) => command.run().await,
             Self::EmergencyDeny(command) => command.run().await,
             Self::Sync(command) => return command.run().await,
+            Self::Schema(command) => command.run().await,
+            Self::Workspaces(command) => command.run().await,
             Self::Openapi => output::text(&crate::api::openapi_document()),
         };
         match result {

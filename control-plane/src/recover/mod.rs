@@ -13,7 +13,7 @@ use nightlatch_keyset::note::Verifier;
 use nightlatch_keyset::{FileName, Head, StatementError};
 use serde::Serialize;
 
-use crate::domain::{KeyRef, Reason, SetId, WorkspaceId};
+use crate::domain::{KeyRef, Reason, WorkspaceId};
 use crate::publisher::{Publisher, PublisherConfig, PublisherStatus};
 use crate::store::lease::Lease;
 use crate::store::recovery::{self, Above};
@@ -358,14 +358,4 @@ fn reason(why: Why) -> Reason {
 fn published_as(what: &str) -> Reason {
     Reason::new(format!("recovered: published as {what} before the database was restored"))
         .expect("a short text is a reason")
-}
-
-/// The set of a restored database, or what is missing.
-///
-/// # Errors
-/// [`store::Error::NotFound`] where the database is empty.
-pub async fn find_set(store: &Store) -> Result<(WorkspaceId, SetId), Error> {
-    let found = store::workspaces::first(&mut store.read().await?).await?;
-    let (workspace, set) = found.ok_or(store::Error::NotFound("workspace: restore the database first"))?;
-    Ok((workspace.id, set.id))
 }

@@ -9,6 +9,7 @@ mod edges;
 mod enrolled;
 mod idempotency;
 mod import;
+mod isolation;
 mod keys;
 mod lists;
 mod openapi;
@@ -21,6 +22,7 @@ mod secrecy;
 mod tenants;
 mod tokens;
 mod waiting;
+mod workspaces;
 
 /// Runs a test on SQLite and on PostgreSQL.
 macro_rules! on_both {

@@ -32,6 +32,7 @@ mod token;
 mod tristate;
 mod verify;
 mod warning;
+mod workspace;
 
 pub use actor::Actor;
 pub use audit::{
@@ -65,3 +66,4 @@ pub use set::{PublishedHead, Set};
 pub use token::{CreateToken, CreatedToken, RotateToken, Token, TokenKind, TokenState};
 pub use verify::{Verdict, VerifiedKey, VerifyKey};
 pub use warning::Warning;
+pub use workspace::{CreateWorkspace, CreatedWorkspace, UpdateWorkspace, Workspace};

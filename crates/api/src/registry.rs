@@ -97,6 +97,9 @@ registry! {
     /// The edge was removed.
     EdgeRemoved = "edge_removed", 409, "The edge is removed, for ever",
         "Add another with `nightlatch edge add`.";
+    /// Another workspace has the brand.
+    BrandTaken = "brand_taken", 409, "The brand is taken",
+        "Choose another brand: each workspace of a deployment has its own, and those of the product's tokens are none's.";
     /// Keys of this kind of principal come and go by another call.
     NotRevocableHere = "not_revocable_here", 409, "Keys of this kind come and go by another call",
         "Use the call named in `call`.";
