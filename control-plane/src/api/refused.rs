@@ -108,6 +108,12 @@ impl From<Refusal> for Refused {
             Refusal::PredecessorInUse { last_used_at } => {
                 refused.with("last_used_at", time::from_ms(last_used_at).to_string())
             }
+            Refusal::BeyondCeiling { scopes } => {
+                let words: Vec<_> = scopes.iter().map(domain::Scope::as_str).collect();
+                refused
+                    .with("scopes", words.clone())
+                    .field("scopes", format!("beyond the ceiling: {}", words.join(", ")))
+            }
             _ => refused,
         }
     }
@@ -132,13 +138,17 @@ pub(super) fn code_of(refusal: &Refusal) -> Code {
         Refusal::ReasonRequired => Code::ReasonRequired,
         Refusal::EdgeNotEnrolled => Code::EdgeNotEnrolled,
         Refusal::EdgeRemoved => Code::EdgeRemoved,
+        Refusal::PrincipalSuspended => Code::PrincipalSuspended,
+        Refusal::PrincipalRemoved => Code::PrincipalRemoved,
+        Refusal::DefaultPrincipal => Code::DefaultPrincipal,
+        Refusal::BeyondCeiling { .. } => Code::BeyondCeiling,
     }
 }
 
 /// What the value of a field must look like.
 pub(super) fn shape_of(field: &str) -> &'static str {
     match field {
-        "name" | "owner" | "reason" => {
+        "name" | "owner" | "reason" | "description" => {
             "must be 1 to 200 characters, without control characters and without blanks at either end"
         }
         "scopes" => "must be at most 64 texts of the shape [A-Za-z][A-Za-z0-9_:.-]{0,63}",
@@ -231,6 +241,10 @@ mod tests {
             Refusal::ReasonRequired,
             Refusal::EdgeNotEnrolled,
             Refusal::EdgeRemoved,
+            Refusal::PrincipalSuspended,
+            Refusal::PrincipalRemoved,
+            Refusal::DefaultPrincipal,
+            Refusal::BeyondCeiling { scopes: Vec::new() },
         ];
         for refusal in refusals {
             assert_eq!(code_of(&refusal).as_str(), refusal.code());

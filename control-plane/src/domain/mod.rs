@@ -14,6 +14,7 @@ pub mod import;
 mod key;
 #[cfg(test)]
 mod model;
+mod principal;
 pub mod receipt;
 mod refusal;
 pub mod rotate;
@@ -26,9 +27,10 @@ pub use edge::{EdgeClass, EdgeState};
 pub use ids::{EdgeId, KeyId, KeyRef, RotationId, SetId, TokenId, WorkspaceId};
 pub use key::{Cause, Causes, EdgeImage, Key, Stage, State};
 pub use nightlatch_keyset::{PrincipalKind, Status};
+pub use principal::{DEFAULT_SUBJECT, Principal, PrincipalPatch, PrincipalState};
 pub use refusal::{Refusal, Warning};
 pub use rotation::Rotation;
-pub use text::{Labels, Name, Owner, Reason, Scope, Scopes, Tier};
+pub use text::{Description, Labels, Name, Owner, Reason, Scope, Scopes, Tier};
 
 /// How long a change may take to be in force everywhere: the largest validity signed plus the skew, over all sets of the
 /// workspace.

@@ -65,6 +65,21 @@ pub enum Refusal {
     /// The edge was removed: final.
     #[error("the edge is removed")]
     EdgeRemoved,
+    /// The principal is suspended: it gets no keys.
+    #[error("the principal is suspended")]
+    PrincipalSuspended,
+    /// The principal was removed: final.
+    #[error("the principal is removed")]
+    PrincipalRemoved,
+    /// The principal that keys act for where none is named cannot go.
+    #[error("the default principal cannot be removed")]
+    DefaultPrincipal,
+    /// The principal's keys may not carry these scopes.
+    #[error("the principal's keys may not carry these scopes")]
+    BeyondCeiling {
+        /// Those beyond its ceiling.
+        scopes: Vec<Scope>,
+    },
 }
 
 impl Refusal {
@@ -87,6 +102,10 @@ impl Refusal {
             Self::ReasonRequired => "reason_required",
             Self::EdgeNotEnrolled => "edge_not_enrolled",
             Self::EdgeRemoved => "edge_removed",
+            Self::PrincipalSuspended => "principal_suspended",
+            Self::PrincipalRemoved => "principal_removed",
+            Self::DefaultPrincipal => "default_principal",
+            Self::BeyondCeiling { .. } => "beyond_ceiling",
         }
     }
 }

@@ -101,6 +101,23 @@ pub(super) async fn changed(
     tx: &mut Tx,
     context: &Context,
     before: &Key,
+    after: Key,
+    entries: &[Entry<'_>],
+    now: i64,
+) -> Result<Key, Error> {
+    let after = changed_untold(tx, context, before, after, entries, now).await?;
+    let image = after.edge_image();
+    if image != before.edge_image() {
+        publish(tx, &after, &image, false, now).await?;
+    }
+    Ok(after)
+}
+
+/// As [`changed`], where edges learn of it by other means: for all keys of a member at once.
+pub(super) async fn changed_untold(
+    tx: &mut Tx,
+    context: &Context,
+    before: &Key,
     mut after: Key,
     entries: &[Entry<'_>],
     now: i64,
@@ -140,10 +157,6 @@ pub(super) async fn changed(
     }
     if let (Stage::Revoked { at, .. }, false) = (&after.stage, matches!(before.stage, Stage::Revoked { .. })) {
         receipts::open(tx, &after, *at).await?;
-    }
-    let image = after.edge_image();
-    if image != before.edge_image() {
-        publish(tx, &after, &image, false, now).await?;
     }
     for entry in entries {
         audit_of(tx, context, Some(before), &after, entry, now).await?;

@@ -8,8 +8,7 @@ use super::tx::sql;
 use super::{Error, Random, Read, Tx};
 use crate::domain::{Bound, PrincipalKind, SetId, WorkspaceId};
 
-/// The principal that keys act for where none is named.
-pub const DEFAULT_SUBJECT: u32 = 1;
+pub use crate::domain::DEFAULT_SUBJECT;
 
 macro_rules! set_columns {
     () => {
@@ -247,6 +246,14 @@ pub(super) async fn next_numbers(tx: &mut Tx, workspace: &WorkspaceId, count: u3
         return Err(Error::NumbersExhausted);
     }
     unsigned(next - i64::from(count))
+}
+
+/// Takes the next subject.
+pub(super) async fn next_subject(tx: &mut Tx, workspace: &WorkspaceId) -> Result<u32, Error> {
+    let sql = "UPDATE workspaces SET next_subject = next_subject + 1 WHERE id = $1 RETURNING next_subject";
+    let row = sql!(tx, sql, workspace.as_str() => optional (i64,))?;
+    let (next,) = row.ok_or(Error::NotFound("workspace"))?;
+    unsigned(next - 1)
 }
 
 /// The advisory lock of the first start: two processes must not both create a workspace.

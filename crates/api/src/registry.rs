@@ -91,6 +91,15 @@ registry! {
     /// The edge was removed.
     EdgeRemoved = "edge_removed", 409, "The edge is removed, for ever",
         "Add another with `nightlatch edge add`.";
+    /// The principal is suspended.
+    PrincipalSuspended = "principal_suspended", 409, "The principal is suspended",
+        "Resume it first.";
+    /// The principal was removed.
+    PrincipalRemoved = "principal_removed", 409, "The principal is removed, for ever",
+        "Make another.";
+    /// The principal that is always there.
+    DefaultPrincipal = "default_principal", 409, "The default principal cannot be removed",
+        "Suspend it, or revoke its keys.";
     /// The predecessor was used within the last 120 seconds.
     PredecessorInUse = "predecessor_in_use", 409, "The predecessor is still in use",
         "Find who still uses it, wait, and try again; or send `force: true` with a `reason`.";
@@ -124,6 +133,9 @@ registry! {
     /// No such principal in the workspace.
     PrincipalUnknown = "principal_unknown", 422, "There is no such principal",
         "Leave `principal` out to use the default service account.";
+    /// A key of this principal may not carry these scopes.
+    BeyondCeiling = "beyond_ceiling", 422, "The principal's keys may not carry these scopes",
+        "Leave out the scopes listed in `scopes`, or widen the principal's ceiling first.";
     /// The expiry has to lie in the future.
     ExpiryInPast = "expiry_in_past", 422, "The expiry has passed",
         "Send an `expires_at` in the future, or leave it out.";
