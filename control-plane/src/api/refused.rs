@@ -141,6 +141,10 @@ pub(super) fn code_of(refusal: &Refusal) -> Code {
         Refusal::PrincipalSuspended => Code::PrincipalSuspended,
         Refusal::PrincipalRemoved => Code::PrincipalRemoved,
         Refusal::DefaultPrincipal => Code::DefaultPrincipal,
+        Refusal::PairingCodeUnusable => Code::PairingCodeInvalid,
+        Refusal::LinkCodeUnusable => Code::LinkCodeInvalid,
+        Refusal::LinkNotActive => Code::LinkNotActive,
+        Refusal::LinkExists => Code::LinkExists,
         Refusal::BeyondCeiling { .. } => Code::BeyondCeiling,
     }
 }
@@ -244,6 +248,10 @@ mod tests {
             Refusal::PrincipalSuspended,
             Refusal::PrincipalRemoved,
             Refusal::DefaultPrincipal,
+            Refusal::PairingCodeUnusable,
+            Refusal::LinkCodeUnusable,
+            Refusal::LinkNotActive,
+            Refusal::LinkExists,
             Refusal::BeyondCeiling { scopes: Vec::new() },
         ];
         for refusal in refusals {

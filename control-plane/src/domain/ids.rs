@@ -85,6 +85,11 @@ id!(
     "edge_"
 );
 id!(
+    /// A link between a partner and a client workspace.
+    LinkId,
+    "lnk_"
+);
+id!(
     /// A key: `key_` and the 10 characters of the id within its text.
     KeyId,
     "key_"
@@ -95,6 +100,7 @@ generated!(SetId, 12);
 generated!(RotationId, GENERATED_LEN);
 generated!(TokenId, GENERATED_LEN);
 generated!(EdgeId, GENERATED_LEN);
+generated!(LinkId, GENERATED_LEN);
 
 impl KeyId {
     /// The API id of a key whose text carries this 10-character id.

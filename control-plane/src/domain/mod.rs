@@ -9,11 +9,13 @@
 mod actor;
 mod change;
 mod edge;
+pub mod gateway;
 pub mod ids;
 pub mod import;
 mod key;
 #[cfg(test)]
 mod model;
+pub mod partner;
 mod principal;
 pub mod receipt;
 mod refusal;
@@ -24,7 +26,7 @@ mod text;
 pub use actor::{Actor, ActorType};
 pub use change::{Birth, Issue, KeyPatch, Patched, Revoked, disable, enable, issue, patch, revoke};
 pub use edge::{EdgeClass, EdgeState};
-pub use ids::{EdgeId, KeyId, KeyRef, RotationId, SetId, TokenId, WorkspaceId};
+pub use ids::{EdgeId, KeyId, KeyRef, LinkId, RotationId, SetId, TokenId, WorkspaceId};
 pub use key::{Cause, Causes, EdgeImage, Key, Stage, State};
 pub use nightlatch_keyset::{PrincipalKind, Status};
 pub use principal::{DEFAULT_SUBJECT, Principal, PrincipalPatch, PrincipalState};

@@ -74,6 +74,18 @@ pub enum Refusal {
     /// The principal that keys act for where none is named cannot go.
     #[error("the default principal cannot be removed")]
     DefaultPrincipal,
+    /// A gateway's code is unknown, used or expired.
+    #[error("the pairing code cannot be used")]
+    PairingCodeUnusable,
+    /// A link's code is unknown, used or expired.
+    #[error("the link's code cannot be used")]
+    LinkCodeUnusable,
+    /// The link is not accepted yet, or has ended.
+    #[error("the link is not active")]
+    LinkNotActive,
+    /// The client is linked to this partner already.
+    #[error("the workspace is linked to this partner already")]
+    LinkExists,
     /// The principal's keys may not carry these scopes.
     #[error("the principal's keys may not carry these scopes")]
     BeyondCeiling {
@@ -105,6 +117,10 @@ impl Refusal {
             Self::PrincipalSuspended => "principal_suspended",
             Self::PrincipalRemoved => "principal_removed",
             Self::DefaultPrincipal => "default_principal",
+            Self::PairingCodeUnusable => "pairing_code_invalid",
+            Self::LinkCodeUnusable => "link_code_invalid",
+            Self::LinkNotActive => "link_not_active",
+            Self::LinkExists => "link_exists",
             Self::BeyondCeiling { .. } => "beyond_ceiling",
         }
     }

@@ -12,9 +12,9 @@ use super::audit::{self, Draft, Target};
 use super::rows::labels_text;
 use super::select::RowArguments;
 use super::tx::{Conn, sql};
-use super::{Context, Error, Random, Read, Tx, catalogue, dialect, ended, workspaces};
+use super::{Context, Error, Random, Read, Tx, catalogue, dialect, ended, principals, workspaces};
 use crate::domain::import::ImportLine;
-use crate::domain::{KeyId, PrincipalKind, Refusal, Scope, Tier, WorkspaceId};
+use crate::domain::{KeyId, Principal, PrincipalKind, Refusal, Scope, Tier, WorkspaceId};
 
 /// Rows in one statement: the statement's text is parsed once and stays far below the databases' limit on arguments.
 const CHUNK: usize = 250;
@@ -100,7 +100,7 @@ struct Ground {
 }
 
 async fn sort_out(
-    read: &mut Read,
+    tx: &mut Tx,
     workspace: &WorkspaceId,
     lines: Vec<(u32, ImportLine)>,
     mut errors: Vec<(u32, Refusal)>,
@@ -110,29 +110,33 @@ async fn sort_out(
     let mut fresh = Vec::with_capacity(lines.len());
     let mut existing = 0;
     let ended: Vec<_> = lines.iter().map(|(_, line)| line.digest).collect();
-    let ended = ended::among(read, workspace, &ended, peppers, now.div_euclid(1000)).await?;
+    let ended = ended::among(tx, workspace, &ended, peppers, now.div_euclid(1000)).await?;
     let mut digests = HashSet::with_capacity(lines.len());
-    let mut principals: BTreeMap<u32, Option<PrincipalKind>> = BTreeMap::new();
+    let mut known: BTreeMap<u32, Option<Principal>> =
+        lines.iter().map(|(_, line)| (line.subject.unwrap_or(workspaces::DEFAULT_SUBJECT), None)).collect();
+    for (subject, principal) in &mut known {
+        *principal = match principals::share(tx, workspace, *subject, None).await {
+            Err(Error::Refused(Refusal::PrincipalUnknown)) => None,
+            other => Some(other?),
+        };
+    }
     for (place, line) in lines {
         let subject = line.subject.unwrap_or(workspaces::DEFAULT_SUBJECT);
-        let kind = match principals.get(&subject) {
-            Some(kind) => *kind,
-            None => {
-                let kind = workspaces::principal(read, workspace, subject).await?.map(|principal| principal.kind);
-                principals.insert(subject, kind);
-                kind
-            }
-        };
-        match (line.check_times(now), kind) {
-            (Err(refusal), _) => errors.push((place, refusal)),
-            (Ok(()), None) => errors.push((place, Refusal::PrincipalUnknown)),
-            (Ok(()), Some(_)) if ended.contains(line.digest.as_bytes()) => errors.push((place, Refusal::KeyRevoked)),
-            (Ok(()), Some(_)) if !digests.insert(*line.digest.as_bytes()) => existing += 1,
-            (Ok(()), Some(kind)) => fresh.push((line, Ground { subject, kind })),
+        let principal = known.get(&subject).and_then(Option::as_ref).ok_or(Refusal::PrincipalUnknown);
+        let ground = principal.and_then(|principal| {
+            line.check_times(now)?;
+            principal.admits(&line.scopes)?;
+            Ok(Ground { subject, kind: principal.kind })
+        });
+        match ground {
+            Err(refusal) => errors.push((place, refusal)),
+            Ok(_) if ended.contains(line.digest.as_bytes()) => errors.push((place, Refusal::KeyRevoked)),
+            Ok(_) if !digests.insert(*line.digest.as_bytes()) => existing += 1,
+            Ok(ground) => fresh.push((line, ground)),
         }
     }
     errors.sort_by_key(|(place, _)| *place);
-    existing += drop_known(read, workspace, &mut fresh).await?;
+    existing += drop_known(tx, workspace, &mut fresh).await?;
     Ok(Sorted { fresh, existing, errors })
 }
 

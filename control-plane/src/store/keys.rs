@@ -6,7 +6,7 @@ pub use super::key_list::{KeyFilter, list};
 use super::record::{self, Entry};
 use super::rows::{KeyRow, key_columns};
 use super::tx::sql;
-use super::{Context, Error, Random, Read, Tx, catalogue, dialect, rotations, workspaces};
+use super::{Context, Error, Random, Read, Tx, catalogue, dialect, principals, rotations, workspaces};
 use crate::domain::{
     self, Birth, Bound, Cause, Issue, Key, KeyId, KeyPatch, KeyRef, Patched, PrincipalKind, Reason, Refusal, Revoked,
     Rotation, Warning, WorkspaceId,
@@ -61,6 +61,19 @@ pub struct Changed {
 /// # Errors
 /// A refusal; [`Error::NoFreeId`], [`Error::NumbersExhausted`].
 pub async fn issue(tx: &mut Tx, context: &Context, issue: Issue, random: Random<'_>) -> Result<Issued, Error> {
+    issue_allowed(tx, context, issue, random).await
+}
+
+/// As [`issue`], where it is known that this may be: gateways get their keys by pairing.
+pub(super) async fn issue_allowed(
+    tx: &mut Tx,
+    context: &Context,
+    issue: Issue,
+    random: Random<'_>,
+) -> Result<Issued, Error> {
+    let subject = issue.subject.unwrap_or(workspaces::DEFAULT_SUBJECT);
+    let principal = principals::share(tx, &context.workspace, subject, issue.link.as_ref()).await?;
+    principal.admits(&issue.scopes)?;
     let ground = ground(tx, &context.workspace, issue.subject).await?;
     let now = tx.now().await?;
     catalogue::enter(tx, &context.workspace, issue.scopes.iter(), issue.tier.as_ref(), now).await?;

@@ -1,28 +1,37 @@
-//! All keys of a principal at once: what happens to them when something happens to it.
+//! All keys of a principal or of a link at once: what happens to them when something happens to it.
 //!
-//! Keys are taken by number, as everywhere, some hundreds at a time. Whoever calls this holds the principal, so that no key
-//! is added meanwhile.
+//! Keys are taken by number, as everywhere, some hundreds at a time. Whoever calls this holds the principal or the link, so
+//! that no key is added meanwhile.
 
 use super::record::{self, Entry};
 use super::rows::{KeyRow, key_columns};
-use super::tx::sql;
+use super::select::Select;
 use super::{Context, Error, Tx, dialect, rotations};
-use crate::domain::{self, Cause, Key, PrincipalKind, Reason};
+use crate::domain::{self, Cause, Key, LinkId, PrincipalKind, Reason};
 
 /// Keys taken in one go.
 const CHUNK: i64 = 500;
+
+/// Whose keys.
+#[derive(Clone, Copy)]
+pub(super) enum Whose<'w> {
+    /// A principal's.
+    Principal(u32),
+    /// Those bound to a link.
+    Link(&'w LinkId),
+}
 
 /// Revokes every key that is not revoked, and completes the rotations they are predecessors of. Returns how many.
 pub(super) async fn revoke(
     tx: &mut Tx,
     context: &Context,
-    subject: u32,
+    whose: Whose<'_>,
     reason: Option<&Reason>,
 ) -> Result<u64, Error> {
     let text = reason.map(Reason::as_str);
     let (mut after, mut count) = (0, 0);
     loop {
-        let Some((keys, last)) = hold(tx, context, subject, after).await? else { return Ok(count) };
+        let Some((keys, last)) = hold(tx, context, whose, after).await? else { return Ok(count) };
         after = last;
         let now = tx.now().await?;
         let mut open = rotations::recorded_open_of(tx, keys.iter()).await?;
@@ -54,7 +63,7 @@ pub(super) async fn set_suspended(
     let entries = [Entry::new(action, reason.map(Reason::as_str))];
     let (mut after, mut count) = (0, 0);
     loop {
-        let Some((keys, last)) = hold(tx, context, subject, after).await? else { return Ok(count) };
+        let Some((keys, last)) = hold(tx, context, Whose::Principal(subject), after).await? else { return Ok(count) };
         after = last;
         let now = tx.now().await?;
         for key in keys {
@@ -69,23 +78,31 @@ pub(super) async fn set_suspended(
 }
 
 /// The next keys that are not revoked, held for change, and the number the walk has come to; `None` at its end.
-async fn hold(tx: &mut Tx, context: &Context, subject: u32, after: i64) -> Result<Option<(Vec<Key>, i64)>, Error> {
-    let workspace = context.workspace.as_str();
-    let sql = "SELECT number FROM keys WHERE workspace_id = $1 AND subject = $2 AND number > $3 AND state <> 'revoked' \
-               ORDER BY number LIMIT $4";
-    let numbers = sql!(tx, sql, workspace, i64::from(subject), after, CHUNK => all (i64,))?;
+async fn hold(tx: &mut Tx, context: &Context, whose: Whose<'_>, after: i64) -> Result<Option<(Vec<Key>, i64)>, Error> {
+    let mut select = Select::new("SELECT k.number FROM keys k WHERE k.state <> 'revoked' AND k.workspace_id = ");
+    narrow(select.value(context.workspace.as_str()), whose).push(" AND k.number > ").value(after);
+    select.push(" ORDER BY k.number LIMIT ").value(CHUNK);
+    let numbers: Vec<(i64,)> = select.fetch(tx).await?;
     let numbers: Vec<_> = numbers.into_iter().map(|(number,)| number).collect();
     let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else { return Ok(None) };
-    dialect::lock_numbers(tx, workspace, &numbers).await?;
+    dialect::lock_numbers(tx, context.workspace.as_str(), &numbers).await?;
     // Read again, now that they stand still.
-    let sql = concat!(
+    let mut select = Select::new(concat!(
         "SELECT ",
         key_columns!(),
-        " FROM keys k WHERE k.workspace_id = $1 AND k.subject = $2 AND k.number BETWEEN $3 AND $4 \
-         AND k.state <> 'revoked' ORDER BY k.number"
-    );
-    let rows = sql!(tx, sql, workspace, i64::from(subject), *first, *last => all KeyRow)?;
+        " FROM keys k WHERE k.state <> 'revoked' AND k.workspace_id = "
+    ));
+    narrow(select.value(context.workspace.as_str()), whose).push(" AND k.number BETWEEN ").value(*first);
+    select.push(" AND ").value(*last).push(" ORDER BY k.number");
+    let rows: Vec<KeyRow> = select.fetch(tx).await?;
     Ok(Some((rows.into_iter().map(Key::try_from).collect::<Result<_, _>>()?, *last)))
+}
+
+fn narrow<'s>(select: &'s mut Select, whose: Whose<'_>) -> &'s mut Select {
+    match whose {
+        Whose::Principal(subject) => select.push(" AND k.subject = ").value(i64::from(subject)),
+        Whose::Link(link) => select.push(" AND k.link_id = ").value(link.as_str()),
+    }
 }
 
 /// Keys of members reach the edge with their member, in one change; all others each by its own.

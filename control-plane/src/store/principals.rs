@@ -7,13 +7,15 @@ use serde_json::{Map, Value, json};
 use sqlx::FromRow;
 
 use super::audit::{self, Draft, Target};
+use super::keys_of::{self, Whose};
 use super::rows::unsigned;
 use super::select::{Direction, Select};
 use super::tx::sql;
-use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, dialect, keys_of, workspaces};
+use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, dialect, links, workspaces};
 use crate::domain::ids::principal_id;
 use crate::domain::{
-    Description, Name, Principal, PrincipalKind, PrincipalPatch, PrincipalState, Reason, Scopes, WorkspaceId,
+    Description, LinkId, Name, Principal, PrincipalKind, PrincipalPatch, PrincipalState, Reason, Refusal, Scopes,
+    WorkspaceId,
 };
 
 /// Selects [`Row`]s. Usable keys are counted to a thousand: nobody reads further, and a page stays cheap.
@@ -142,7 +144,7 @@ pub async fn list(
 /// Changes a principal's record. `revision` is what the caller read (`If-Match`).
 ///
 /// # Errors
-/// [`crate::domain::Refusal::PrincipalRemoved`]; [`Error::Stale`] where it has changed since; [`Error::NotFound`].
+/// [`Refusal::PrincipalRemoved`]; [`Error::Stale`] where it has changed since; [`Error::NotFound`].
 pub async fn patch(
     tx: &mut Tx,
     context: &Context,
@@ -167,7 +169,7 @@ pub async fn patch(
 /// Suspends a principal: every key it has is disabled in this transaction. Repeating it changes nothing.
 ///
 /// # Errors
-/// [`crate::domain::Refusal::PrincipalRemoved`]; [`Error::NotFound`].
+/// [`Refusal::PrincipalRemoved`]; [`Error::NotFound`].
 pub async fn suspend(tx: &mut Tx, context: &Context, subject: u32) -> Result<Changed, Error> {
     suspend_because(tx, context, subject, None).await
 }
@@ -193,7 +195,7 @@ pub async fn suspend_because(
 /// Resumes a principal: its keys lose the cause that it was suspended, and only that. Repeating it changes nothing.
 ///
 /// # Errors
-/// [`crate::domain::Refusal::PrincipalRemoved`]; [`Error::NotFound`].
+/// [`Refusal::PrincipalRemoved`]; [`Error::NotFound`].
 pub async fn resume(tx: &mut Tx, context: &Context, subject: u32) -> Result<Changed, Error> {
     resume_because(tx, context, subject, None).await
 }
@@ -219,7 +221,7 @@ pub async fn resume_because(
 /// Repeating it changes nothing.
 ///
 /// # Errors
-/// [`crate::domain::Refusal::DefaultPrincipal`]; [`Error::NotFound`].
+/// [`Refusal::DefaultPrincipal`]; [`Error::NotFound`].
 pub async fn remove(tx: &mut Tx, context: &Context, subject: u32) -> Result<Changed, Error> {
     remove_because(tx, context, subject, None).await
 }
@@ -238,8 +240,31 @@ pub async fn remove_because(
     let now = tx.now().await?;
     let Some(after) = before.remove(now)? else { return Ok(Changed { principal: before, keys: 0 }) };
     let principal = write(tx, context, &before, after, Happened::Removed, reason).await?;
-    let keys = keys_of::revoke(tx, context, subject, reason).await?;
+    let mut keys = 0;
+    if principal.kind == PrincipalKind::Partner {
+        keys += links::end_all(tx, context, subject, reason).await?;
+    }
+    keys += keys_of::revoke(tx, context, Whose::Principal(subject), reason).await?;
     Ok(Changed { principal, keys })
+}
+
+/// The principal that is to get a key, and the link that key is bound to: both stand still until this mutation ends. To
+/// be called before any key is held.
+///
+/// # Errors
+/// [`Refusal::PrincipalUnknown`], [`Refusal::LinkNotActive`]; [`Error::NotFound`] where it is not the principal's link.
+pub(super) async fn share(
+    tx: &mut Tx,
+    workspace: &WorkspaceId,
+    subject: u32,
+    link: Option<&LinkId>,
+) -> Result<Principal, Error> {
+    dialect::share_principal(tx, workspace.as_str(), i64::from(subject)).await?;
+    let principal = find(tx, workspace, subject).await?.ok_or(Refusal::PrincipalUnknown)?;
+    if let Some(link) = link {
+        links::share(tx, workspace, subject, link).await?;
+    }
+    Ok(principal)
 }
 
 /// Locks and reads a principal.

@@ -52,6 +52,9 @@ registry! {
     /// The one-time code of an edge is malformed, unknown, used or expired, or its edge was removed.
     EdgeCodeInvalid = "edge_code_invalid", 401, "The edge's code is not valid",
         "Codes work once and for an hour. Make another with `nightlatch edge add`.";
+    /// The pairing code of a gateway is malformed, unknown, used or expired.
+    PairingCodeInvalid = "pairing_code_invalid", 401, "The pairing code is not valid",
+        "Codes work once and for an hour. Make another with `nightlatch gateways code`.";
     /// The token may not make this call.
     Forbidden = "forbidden", 403, "The token may not do this",
         "Use a management token for administration and the set's edge token for its files and reports.";
@@ -100,6 +103,12 @@ registry! {
     /// The principal that is always there.
     DefaultPrincipal = "default_principal", 409, "The default principal cannot be removed",
         "Suspend it, or revoke its keys.";
+    /// The link is not accepted yet, or has ended.
+    LinkNotActive = "link_not_active", 409, "The link is not active",
+        "Have the client accept it first; where it has ended, make another link.";
+    /// The client is linked to this partner already.
+    LinkExists = "link_exists", 409, "The workspace is linked to this partner already",
+        "Change that link's permissions, or end it first.";
     /// The predecessor was used within the last 120 seconds.
     PredecessorInUse = "predecessor_in_use", 409, "The predecessor is still in use",
         "Find who still uses it, wait, and try again; or send `force: true` with a `reason`.";
@@ -133,6 +142,9 @@ registry! {
     /// No such principal in the workspace.
     PrincipalUnknown = "principal_unknown", 422, "There is no such principal",
         "Leave `principal` out to use the default service account.";
+    /// The code of a link is malformed, unknown, used or expired.
+    LinkCodeInvalid = "link_code_invalid", 422, "The link's code is not valid",
+        "Codes work once and for seven days. Ask the partner for another.";
     /// A key of this principal may not carry these scopes.
     BeyondCeiling = "beyond_ceiling", 422, "The principal's keys may not carry these scopes",
         "Leave out the scopes listed in `scopes`, or widen the principal's ceiling first.";
