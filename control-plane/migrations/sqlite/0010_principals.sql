@@ -50,5 +50,3 @@ CREATE UNIQUE INDEX partner_links_active ON partner_links (workspace_id, partner
 -- The link a partner's key is bound to: ending the link revokes the key.
 ALTER TABLE keys ADD COLUMN link_id TEXT REFERENCES partner_links (id);
 CREATE INDEX keys_by_link ON keys (link_id, number) WHERE link_id IS NOT NULL;
-
-CREATE INDEX principals_by_creation ON principals (workspace_id, kind, created_at, subject);

@@ -114,6 +114,14 @@ impl From<Refusal> for Refused {
                     .with("scopes", words.clone())
                     .field("scopes", format!("beyond the ceiling: {}", words.join(", ")))
             }
+            Refusal::Forbidden { action } => refused.with("action", action.as_str()),
+            Refusal::BeyondOwnScopes { scopes } | Refusal::SensitiveUnacknowledged { scopes } => {
+                let names: Vec<_> = scopes.iter().map(domain::Scope::as_str).collect();
+                refused.with("scopes", names)
+            }
+            Refusal::NotRevocableHere { call } => refused.with("call", call),
+            Refusal::MemberExists => refused.field("email", "belongs to another member"),
+            Refusal::RoleUnfit => refused.field("role", "does not fit"),
             _ => refused,
         }
     }
@@ -138,14 +146,23 @@ pub(super) fn code_of(refusal: &Refusal) -> Code {
         Refusal::ReasonRequired => Code::ReasonRequired,
         Refusal::EdgeNotEnrolled => Code::EdgeNotEnrolled,
         Refusal::EdgeRemoved => Code::EdgeRemoved,
-        Refusal::PrincipalSuspended => Code::PrincipalSuspended,
-        Refusal::PrincipalRemoved => Code::PrincipalRemoved,
         Refusal::DefaultPrincipal => Code::DefaultPrincipal,
         Refusal::PairingCodeUnusable => Code::PairingCodeInvalid,
         Refusal::LinkCodeUnusable => Code::LinkCodeInvalid,
         Refusal::LinkNotActive => Code::LinkNotActive,
         Refusal::LinkExists => Code::LinkExists,
         Refusal::BeyondCeiling { .. } => Code::BeyondCeiling,
+        Refusal::Forbidden { .. } => Code::Forbidden,
+        Refusal::StepUpRequired => Code::StepUpRequired,
+        Refusal::BeyondOwnScopes { .. } => Code::BeyondOwnScopes,
+        Refusal::SensitiveUnacknowledged { .. } => Code::SensitiveUnacknowledged,
+        Refusal::NotRevocableHere { .. } => Code::NotRevocableHere,
+        Refusal::LastOwner => Code::LastOwner,
+        Refusal::PrincipalSuspended => Code::PrincipalSuspended,
+        Refusal::PrincipalRemoved => Code::PrincipalRemoved,
+        Refusal::MemberExists => Code::MemberExists,
+        Refusal::InviteAccepted => Code::InviteAccepted,
+        Refusal::RoleUnfit => Code::RoleUnfit,
     }
 }
 
@@ -245,14 +262,23 @@ mod tests {
             Refusal::ReasonRequired,
             Refusal::EdgeNotEnrolled,
             Refusal::EdgeRemoved,
-            Refusal::PrincipalSuspended,
-            Refusal::PrincipalRemoved,
             Refusal::DefaultPrincipal,
             Refusal::PairingCodeUnusable,
             Refusal::LinkCodeUnusable,
             Refusal::LinkNotActive,
             Refusal::LinkExists,
             Refusal::BeyondCeiling { scopes: Vec::new() },
+            Refusal::Forbidden { action: domain::Action::KeysIssue },
+            Refusal::StepUpRequired,
+            Refusal::BeyondOwnScopes { scopes: Vec::new() },
+            Refusal::SensitiveUnacknowledged { scopes: Vec::new() },
+            Refusal::NotRevocableHere { call: "POST /v1/gateways/{id}/unpair".to_owned() },
+            Refusal::LastOwner,
+            Refusal::PrincipalSuspended,
+            Refusal::PrincipalRemoved,
+            Refusal::MemberExists,
+            Refusal::InviteAccepted,
+            Refusal::RoleUnfit,
         ];
         for refusal in refusals {
             assert_eq!(code_of(&refusal).as_str(), refusal.code());

@@ -4,8 +4,9 @@
 
 use nightlatch_key::Environment;
 
+use super::ids::principal_id;
 use super::rotation::Order;
-use super::{KeyId, Refusal};
+use super::{Action, KeyId, Refusal};
 
 /// How long a pairing code works, milliseconds.
 pub const CODE_LIFETIME_MS: i64 = 60 * 60 * 1000;
@@ -72,6 +73,15 @@ pub enum Pairing {
         /// Whether it goes at once.
         order: Order,
     },
+}
+
+/// The call that does to a gateway's keys what cannot be done to them as keys.
+pub fn call_instead(action: Action, subject: u32) -> String {
+    let id = principal_id(subject);
+    match action {
+        Action::KeysIssue | Action::KeysRotate => format!("POST /v1/gateways/{id}/pairing-code"),
+        _ => format!("POST /v1/gateways/{id}/unpair"),
+    }
 }
 
 impl Gateway {

@@ -90,6 +90,11 @@ id!(
     "lnk_"
 );
 id!(
+    /// A member of a workspace.
+    MemberId,
+    "mem_"
+);
+id!(
     /// A key: `key_` and the 10 characters of the id within its text.
     KeyId,
     "key_"
@@ -101,6 +106,19 @@ generated!(RotationId, GENERATED_LEN);
 generated!(TokenId, GENERATED_LEN);
 generated!(EdgeId, GENERATED_LEN);
 generated!(LinkId, GENERATED_LEN);
+generated!(MemberId, GENERATED_LEN);
+
+impl WorkspaceId {
+    /// The workspace whose keys are the management tokens of all others.
+    pub fn reserved() -> Self {
+        Self("ws_management".to_owned())
+    }
+
+    /// Whether this is that workspace.
+    pub fn is_reserved(&self) -> bool {
+        *self == Self::reserved()
+    }
+}
 
 impl KeyId {
     /// The API id of a key whose text carries this 10-character id.

@@ -74,6 +74,24 @@ pub(super) async fn lock_edge(tx: &mut Tx, id: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Makes other mutations of this member wait until this one ends.
+pub(super) async fn lock_member(tx: &mut Tx, id: &str) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        sqlx::query("SELECT 1 FROM members WHERE id = $1 FOR NO KEY UPDATE").bind(id).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Makes others that change the owners of this workspace wait until this one ends.
+pub(super) async fn lock_owners(tx: &mut Tx, workspace: &str) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        let sql = "SELECT 1 FROM members WHERE workspace_id = $1 AND role IN ('owner', 'partner_owner') \
+                   AND state = 'active' ORDER BY id FOR NO KEY UPDATE";
+        sqlx::query(sql).bind(workspace).execute(conn).await?;
+    }
+    Ok(())
+}
+
 /// Makes other transactions that ask for this set's lease wait until this one ends.
 pub(super) async fn lock_lease(tx: &mut Tx, set: &str) -> Result<(), Error> {
     if let Conn::Postgres(conn) = tx.conn() {

@@ -13,12 +13,13 @@ use super::rows::unsigned;
 use super::select::{Direction, Select};
 use super::tx::sql;
 use super::{Context, Cursor, Error, Page, PageRequest, Random, Read, Tx, keys, rotations, workspaces};
+use crate::domain::authority;
 use crate::domain::gateway::{Gateway, Offer, Pairing};
 use crate::domain::ids::principal_id;
 use crate::domain::rotation::{Order, Start};
 use crate::domain::{
-    Actor, ActorType, Bound, Issue, Key, KeyId, Labels, Name, Principal, PrincipalKind, Reason, Refusal, Scopes,
-    WorkspaceId,
+    Action, Actor, ActorType, Bound, Issue, Key, KeyId, Labels, Name, Principal, PrincipalKind, Reason, Refusal,
+    Scopes, WorkspaceId,
 };
 
 /// Selects [`Row`]s.
@@ -96,6 +97,8 @@ pub struct Unpaired {
     pub view: GatewayView,
     /// Keys that ended with it.
     pub keys: u64,
+    /// Whether anything changed; repeating it is no error.
+    pub changed: bool,
 }
 
 /// Makes a gateway that waits to be paired.
@@ -165,6 +168,7 @@ pub async fn offer(
     order: Order,
     code: &Digest,
 ) -> Result<GatewayView, Error> {
+    require(context)?;
     let (principal, before) = hold(tx, &context.workspace, subject).await?;
     principal.admits(&Scopes::default())?;
     let now = tx.now().await?;
@@ -208,8 +212,8 @@ pub async fn pair(tx: &mut Tx, pair: &Pair, random: Random<'_>) -> Result<Paired
     let context = Context {
         actor: Actor::new(ActorType::Gateway, principal_id(subject)),
         source: pair.source.clone(),
-        workspace,
-        request_id: pair.request_id.clone(),
+        // The code is the proof.
+        ..Context::system(workspace, pair.request_id.clone())
     };
     let got = match pairing {
         Pairing::First => first(tx, &context, &principal, before.environment, scopes, random).await?,
@@ -229,15 +233,22 @@ pub async fn pair(tx: &mut Tx, pair: &Pair, random: Random<'_>) -> Result<Paired
 /// # Errors
 /// [`Error::NotFound`].
 pub async fn unpair(tx: &mut Tx, context: &Context, subject: u32, reason: &Reason) -> Result<Unpaired, Error> {
+    require(context)?;
     let (_, before) = hold(tx, &context.workspace, subject).await?;
     let now = tx.now().await?;
-    let mut keys = 0;
-    if let Some(after) = before.unpaired(now) {
+    let after = before.unpaired(now);
+    let (mut keys, changed) = (0, after.is_some());
+    if let Some(after) = after {
         keys = keys_of::revoke(tx, context, Whose::Principal(subject), Some(reason)).await?;
         write(tx, &context.workspace, &before, after, None).await?;
         append(tx, context, "gateway.unpaired", subject, json!({ "keys": keys }), Some(reason), now).await?;
     }
-    Ok(Unpaired { view: get(tx, &context.workspace, subject).await?, keys })
+    Ok(Unpaired { view: get(tx, &context.workspace, subject).await?, keys, changed })
+}
+
+/// Refuses who may not pair and unpair gateways.
+fn require(context: &Context) -> Result<(), Refusal> {
+    context.authority.require(Action::GatewaysPair, &authority::Target::None)
 }
 
 /// A key that a pairing has made.
@@ -268,7 +279,7 @@ async fn first(
         rotate_by: None,
         link: None,
     };
-    let keys::Issued { key, secret, bound, .. } = keys::issue_allowed(tx, context, issue, random).await?;
+    let keys::Issued { key, secret, bound, .. } = keys::issue(tx, context, issue, random).await?;
     Ok(Got { key, secret, old_ends_by: None, bound })
 }
 
@@ -291,7 +302,7 @@ async fn replace(
     };
     let reason = Reason::new("paired again")?;
     let start = Start { order, overlap_seconds, reason, name: None, scopes: Some(scopes) };
-    let started = rotations::start_allowed(tx, context, &key.clone().into(), start, random).await?;
+    let started = rotations::start(tx, context, &key.clone().into(), start, random).await?;
     let old_ends_by = started.rotation.deadline;
     Ok(Got { key: started.successor, secret: started.secret, old_ends_by, bound: started.bound })
 }

@@ -13,8 +13,9 @@ use super::rows::labels_text;
 use super::select::RowArguments;
 use super::tx::{Conn, sql};
 use super::{Context, Error, Random, Read, Tx, catalogue, dialect, ended, principals, workspaces};
+use crate::domain::authority;
 use crate::domain::import::ImportLine;
-use crate::domain::{KeyId, Principal, PrincipalKind, Refusal, Scope, Tier, WorkspaceId};
+use crate::domain::{Action, KeyId, Principal, PrincipalKind, Refusal, Scope, Tier, WorkspaceId};
 
 /// Rows in one statement: the statement's text is parsed once and stays far below the databases' limit on arguments.
 const CHUNK: usize = 250;
@@ -54,8 +55,7 @@ pub struct Imported {
 pub async fn run(tx: &mut Tx, context: &Context, import: Import, random: Random<'_>) -> Result<Imported, Error> {
     let Import { lines, rejected, strict, dry_run, body_hash, peppers } = import;
     let now = tx.now().await?;
-    let Sorted { mut fresh, mut existing, errors } =
-        sort_out(tx, &context.workspace, lines, rejected, &peppers, now).await?;
+    let Sorted { mut fresh, mut existing, errors } = sort_out(tx, context, lines, rejected, &peppers, now).await?;
     if strict && !errors.is_empty() {
         return Ok(Imported { created: 0, existing, errors });
     }
@@ -99,21 +99,32 @@ struct Ground {
     kind: PrincipalKind,
 }
 
+/// Whom a line's key will act for, where this caller may make it.
+fn ground(context: &Context, principal: &Principal, line: &ImportLine, now: i64) -> Result<Ground, Refusal> {
+    let Principal { subject, kind, .. } = *principal;
+    line.check_times(now)?;
+    context.authority.require(Action::KeysIssue, &authority::Target::Key { kind, subject })?;
+    context.authority.require_grant(&line.scopes)?;
+    principal.admits(&line.scopes)?;
+    Ok(Ground { subject, kind })
+}
+
 async fn sort_out(
     tx: &mut Tx,
-    workspace: &WorkspaceId,
+    context: &Context,
     lines: Vec<(u32, ImportLine)>,
     mut errors: Vec<(u32, Refusal)>,
     peppers: &[Pepper],
     now: i64,
 ) -> Result<Sorted, Error> {
+    let workspace = &context.workspace;
     let mut fresh = Vec::with_capacity(lines.len());
     let mut existing = 0;
     let ended: Vec<_> = lines.iter().map(|(_, line)| line.digest).collect();
     let ended = ended::among(tx, workspace, &ended, peppers, now.div_euclid(1000)).await?;
     let mut digests = HashSet::with_capacity(lines.len());
-    let mut known: BTreeMap<u32, Option<Principal>> =
-        lines.iter().map(|(_, line)| (line.subject.unwrap_or(workspaces::DEFAULT_SUBJECT), None)).collect();
+    let subject_of = |line: &ImportLine| line.subject.unwrap_or(workspaces::DEFAULT_SUBJECT);
+    let mut known: BTreeMap<u32, Option<Principal>> = lines.iter().map(|(_, line)| (subject_of(line), None)).collect();
     for (subject, principal) in &mut known {
         *principal = match principals::share(tx, workspace, *subject, None).await {
             Err(Error::Refused(Refusal::PrincipalUnknown)) => None,
@@ -121,13 +132,8 @@ async fn sort_out(
         };
     }
     for (place, line) in lines {
-        let subject = line.subject.unwrap_or(workspaces::DEFAULT_SUBJECT);
-        let principal = known.get(&subject).and_then(Option::as_ref).ok_or(Refusal::PrincipalUnknown);
-        let ground = principal.and_then(|principal| {
-            line.check_times(now)?;
-            principal.admits(&line.scopes)?;
-            Ok(Ground { subject, kind: principal.kind })
-        });
+        let principal = known.get(&subject_of(&line)).and_then(Option::as_ref).ok_or(Refusal::PrincipalUnknown);
+        let ground = principal.and_then(|principal| ground(context, principal, &line, now));
         match ground {
             Err(refusal) => errors.push((place, refusal)),
             Ok(_) if ended.contains(line.digest.as_bytes()) => errors.push((place, Refusal::KeyRevoked)),

@@ -14,9 +14,10 @@ use super::rows::unsigned;
 use super::select::{Direction, Select};
 use super::tx::sql;
 use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, dialect, principals};
+use crate::domain::authority;
 use crate::domain::ids::principal_id;
 use crate::domain::partner::{LINK_CODE_LIFETIME_MS, Link, LinkEnd, Side};
-use crate::domain::{Actor, ActorType, LinkId, Name, PrincipalKind, Reason, Refusal, Scopes, WorkspaceId};
+use crate::domain::{Action, Actor, ActorType, LinkId, Name, PrincipalKind, Reason, Refusal, Scopes, WorkspaceId};
 
 /// Selects [`Row`]s.
 macro_rules! select_links {
@@ -53,6 +54,8 @@ pub struct Ended {
     pub view: LinkView,
     /// Keys that were bound to it and ended with it.
     pub keys: u64,
+    /// Whether anything changed; repeating it is no error.
+    pub changed: bool,
 }
 
 /// A link to be made. The caller minted the code.
@@ -73,10 +76,12 @@ pub struct NewLink {
 /// # Errors
 /// [`Refusal::PrincipalSuspended`], [`Refusal::PrincipalRemoved`]; [`Error::NotFound`] where there is no such partner.
 pub async fn create(tx: &mut Tx, context: &Context, new: &NewLink) -> Result<LinkView, Error> {
-    let partner = principals::hold(tx, &context.workspace, new.partner).await?;
-    if partner.kind != PrincipalKind::Partner {
-        return Err(Error::NotFound("partner"));
-    }
+    require_partner(context, new.partner)?;
+    let partner = match principals::hold(tx, &context.workspace, new.partner).await {
+        Ok(partner) if partner.kind == PrincipalKind::Partner => partner,
+        Ok(_) | Err(Error::NotFound(_)) => return Err(Error::NotFound("partner")),
+        Err(error) => return Err(error),
+    };
     partner.admits(&Scopes::default())?;
     let now = tx.now().await?;
     sql!(
@@ -167,6 +172,8 @@ async fn fetch(read: &mut Read, mut select: Select, page: &PageRequest) -> Resul
 /// # Errors
 /// [`Refusal::LinkCodeUnusable`], whatever is wrong with the code; [`Refusal::LinkExists`].
 pub async fn accept(tx: &mut Tx, context: &Context, code: &Digest, permissions: Scopes) -> Result<LinkView, Error> {
+    require_client(context)?;
+    context.authority.require_grant(&permissions)?;
     let sql = "SELECT workspace_id, partner, id FROM partner_links WHERE code_digest = $1";
     let row = sql!(tx, sql, code.as_bytes().as_slice() => optional (String, i64, String))?;
     let (workspace, partner, id) = row.ok_or(Refusal::LinkCodeUnusable)?;
@@ -201,6 +208,8 @@ pub async fn permit(
     revision: Option<i64>,
     permissions: Scopes,
 ) -> Result<LinkView, Error> {
+    require_client(context)?;
+    context.authority.require_grant(&permissions)?;
     of_client(tx, &context.workspace, id).await?;
     let before = hold(tx, id).await?;
     if revision.is_some_and(|revision| revision != before.revision) {
@@ -225,9 +234,11 @@ pub async fn end_as_partner(
     id: &LinkId,
     reason: &Reason,
 ) -> Result<Ended, Error> {
+    require_partner(context, partner)?;
     of_partner(tx, &context.workspace, partner, id).await?;
     let keys = end(tx, context, Side::Partner, id, Some(reason)).await?;
-    Ok(Ended { view: of_partner(tx, &context.workspace, partner, id).await?, keys })
+    let view = of_partner(tx, &context.workspace, partner, id).await?;
+    Ok(Ended { view, keys: keys.unwrap_or_default(), changed: keys.is_some() })
 }
 
 /// The client ends a link: the keys bound to it are revoked in this transaction. Repeating it changes nothing.
@@ -235,9 +246,11 @@ pub async fn end_as_partner(
 /// # Errors
 /// [`Error::NotFound`].
 pub async fn end_as_client(tx: &mut Tx, context: &Context, id: &LinkId, reason: &Reason) -> Result<Ended, Error> {
+    require_client(context)?;
     of_client(tx, &context.workspace, id).await?;
     let keys = end(tx, context, Side::Client, id, Some(reason)).await?;
-    Ok(Ended { view: of_client(tx, &context.workspace, id).await?, keys })
+    let view = of_client(tx, &context.workspace, id).await?;
+    Ok(Ended { view, keys: keys.unwrap_or_default(), changed: keys.is_some() })
 }
 
 /// Ends all links of a partner that is being removed, and the keys bound to them. Returns how many keys. The partner is
@@ -251,7 +264,7 @@ pub(super) async fn end_all(
     let mut keys = 0;
     let sql = "SELECT id FROM partner_links WHERE workspace_id = $1 AND partner = $2 AND state <> 'ended' ORDER BY id";
     for (id,) in sql!(tx, sql, context.workspace.as_str(), i64::from(partner) => all (String,))? {
-        keys += end(tx, context, Side::Partner, &LinkId::from_stored(id), reason).await?;
+        keys += end(tx, context, Side::Partner, &LinkId::from_stored(id), reason).await?.unwrap_or_default();
     }
     Ok(keys)
 }
@@ -265,10 +278,17 @@ pub(super) async fn share(tx: &mut Tx, workspace: &WorkspaceId, partner: u32, id
     Ok(of_partner(tx, workspace, partner, id).await?.link.require_active()?)
 }
 
-async fn end(tx: &mut Tx, context: &Context, by: Side, id: &LinkId, reason: Option<&Reason>) -> Result<u64, Error> {
+/// Ends a link and the keys bound to it; returns how many, or nothing where it has ended before.
+async fn end(
+    tx: &mut Tx,
+    context: &Context,
+    by: Side,
+    id: &LinkId,
+    reason: Option<&Reason>,
+) -> Result<Option<u64>, Error> {
     let before = hold(tx, id).await?;
     let now = tx.now().await?;
-    let Some(after) = before.ended(by, reason, now) else { return Ok(0) };
+    let Some(after) = before.ended(by, reason, now) else { return Ok(None) };
     sql!(tx, "UPDATE partner_links SET code_digest = NULL WHERE id = $1", id.as_str() => execute)?;
     let after = write(tx, &before, after).await?;
     tell_both(tx, context, by, &after, "partner_link.ended", reason, now).await?;
@@ -277,7 +297,20 @@ async fn end(tx: &mut Tx, context: &Context, by: Side, id: &LinkId, reason: Opti
         Side::Partner => context.clone(),
         Side::Client => across(context, by, &after, after.workspace.clone()),
     };
-    keys_of::revoke(tx, &context, Whose::Link(id), reason).await
+    keys_of::revoke(tx, &context, Whose::Link(id), reason).await.map(Some)
+}
+
+/// Refuses who may not manage a partner's links. A partner whose people do not see it is unknown to them.
+fn require_partner(context: &Context, partner: u32) -> Result<(), Error> {
+    if !context.authority.sees(partner) {
+        return Err(Error::NotFound("partner"));
+    }
+    Ok(context.authority.require(Action::LinksManage, &authority::Target::Principal { subject: partner })?)
+}
+
+/// Refuses who may not speak for the workspace as a client.
+fn require_client(context: &Context) -> Result<(), Refusal> {
+    context.authority.require(Action::LinksAccept, &authority::Target::None)
 }
 
 /// Locks and reads a link.
@@ -340,7 +373,7 @@ fn across(context: &Context, by: Side, link: &Link, other: WorkspaceId) -> Conte
         Side::Partner => Actor::new(ActorType::Partner, principal_id(link.partner)),
         Side::Client => Actor::new(ActorType::Client, context.workspace.as_str()),
     };
-    Context { workspace: other, actor, request_id: link.id.as_str().to_owned(), source: None }
+    Context { actor, ..Context::system(other, link.id.as_str()) }
 }
 
 async fn tell(

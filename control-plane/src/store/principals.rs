@@ -1,7 +1,7 @@
 //! Principals: their records, and what happens to their keys when something happens to them.
 //!
-//! Nothing here asks who may: members, service accounts, partners and gateways each have their own rules, and come here
-//! once those are met.
+//! Whoever changes a service account, a partner or a gateway is asked for the right to it here. Members have rules of
+//! their own, and come here once those are met.
 
 use serde_json::{Map, Value, json};
 use sqlx::FromRow;
@@ -12,10 +12,11 @@ use super::rows::unsigned;
 use super::select::{Direction, Select};
 use super::tx::sql;
 use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, dialect, links, workspaces};
+use crate::domain::authority;
 use crate::domain::ids::principal_id;
 use crate::domain::{
-    Description, LinkId, Name, Principal, PrincipalKind, PrincipalPatch, PrincipalState, Reason, Refusal, Scopes,
-    WorkspaceId,
+    Action, Description, LinkId, Name, Principal, PrincipalKind, PrincipalPatch, PrincipalState, Reason, Refusal,
+    Scopes, WorkspaceId,
 };
 
 /// Selects [`Row`]s. Usable keys are counted to a thousand: nobody reads further, and a page stays cheap.
@@ -48,6 +49,14 @@ pub struct Changed {
     pub principal: Principal,
     /// Keys that changed with it.
     pub keys: u64,
+    /// Whether anything changed; repeating a change is no error.
+    pub changed: bool,
+}
+
+impl Changed {
+    fn none(principal: Principal) -> Self {
+        Self { principal, keys: 0, changed: false }
+    }
 }
 
 /// A principal to be made.
@@ -68,6 +77,11 @@ pub struct NewPrincipal {
 /// # Errors
 /// [`Error::Database`].
 pub async fn create(tx: &mut Tx, context: &Context, new: &NewPrincipal) -> Result<Principal, Error> {
+    require(context, new.kind)?;
+    // A ceiling is what others may grant: it is granted with it.
+    if let Some(ceiling) = &new.ceiling {
+        context.authority.require_grant(ceiling)?;
+    }
     let subject = workspaces::next_subject(tx, &context.workspace).await?;
     let now = tx.now().await?;
     let principal = Principal {
@@ -154,8 +168,14 @@ pub async fn patch(
     patch: PrincipalPatch,
 ) -> Result<Principal, Error> {
     let before = hold(tx, &context.workspace, subject).await?;
-    if before.kind != kind {
+    if before.kind != kind || !context.authority.sees(subject) {
         return Err(Error::NotFound(what(kind)));
+    }
+    require(context, kind)?;
+    match &patch.ceiling {
+        Some(Some(ceiling)) => context.authority.require_grant(ceiling)?,
+        Some(None) => context.authority.require_everything()?,
+        None => {}
     }
     if revision.is_some_and(|revision| revision != before.revision) {
         return Err(Error::Stale(before.revision));
@@ -170,14 +190,6 @@ pub async fn patch(
 ///
 /// # Errors
 /// [`Refusal::PrincipalRemoved`]; [`Error::NotFound`].
-pub async fn suspend(tx: &mut Tx, context: &Context, subject: u32) -> Result<Changed, Error> {
-    suspend_because(tx, context, subject, None).await
-}
-
-/// As [`suspend`], saying why.
-///
-/// # Errors
-/// As [`suspend`].
 pub async fn suspend_because(
     tx: &mut Tx,
     context: &Context,
@@ -185,25 +197,18 @@ pub async fn suspend_because(
     reason: Option<&Reason>,
 ) -> Result<Changed, Error> {
     let before = hold(tx, &context.workspace, subject).await?;
+    require(context, before.kind)?;
     let now = tx.now().await?;
-    let Some(after) = before.suspend(now)? else { return Ok(Changed { principal: before, keys: 0 }) };
+    let Some(after) = before.suspend(now)? else { return Ok(Changed::none(before)) };
     let principal = write(tx, context, &before, after, Happened::Suspended, reason).await?;
     let keys = keys_of::set_suspended(tx, context, subject, true, reason).await?;
-    Ok(Changed { principal, keys })
+    Ok(Changed { principal, keys, changed: true })
 }
 
 /// Resumes a principal: its keys lose the cause that it was suspended, and only that. Repeating it changes nothing.
 ///
 /// # Errors
 /// [`Refusal::PrincipalRemoved`]; [`Error::NotFound`].
-pub async fn resume(tx: &mut Tx, context: &Context, subject: u32) -> Result<Changed, Error> {
-    resume_because(tx, context, subject, None).await
-}
-
-/// As [`resume`], saying why.
-///
-/// # Errors
-/// As [`resume`].
 pub async fn resume_because(
     tx: &mut Tx,
     context: &Context,
@@ -211,10 +216,11 @@ pub async fn resume_because(
     reason: Option<&Reason>,
 ) -> Result<Changed, Error> {
     let before = hold(tx, &context.workspace, subject).await?;
-    let Some(after) = before.resume()? else { return Ok(Changed { principal: before, keys: 0 }) };
+    require(context, before.kind)?;
+    let Some(after) = before.resume()? else { return Ok(Changed::none(before)) };
     let principal = write(tx, context, &before, after, Happened::Resumed, reason).await?;
     let keys = keys_of::set_suspended(tx, context, subject, false, reason).await?;
-    Ok(Changed { principal, keys })
+    Ok(Changed { principal, keys, changed: true })
 }
 
 /// Removes a principal, finally: every key it has is revoked and every open rotation of them ended in this transaction.
@@ -222,14 +228,6 @@ pub async fn resume_because(
 ///
 /// # Errors
 /// [`Refusal::DefaultPrincipal`]; [`Error::NotFound`].
-pub async fn remove(tx: &mut Tx, context: &Context, subject: u32) -> Result<Changed, Error> {
-    remove_because(tx, context, subject, None).await
-}
-
-/// As [`remove`], saying why.
-///
-/// # Errors
-/// As [`remove`].
 pub async fn remove_because(
     tx: &mut Tx,
     context: &Context,
@@ -237,15 +235,16 @@ pub async fn remove_because(
     reason: Option<&Reason>,
 ) -> Result<Changed, Error> {
     let before = hold(tx, &context.workspace, subject).await?;
+    require(context, before.kind)?;
     let now = tx.now().await?;
-    let Some(after) = before.remove(now)? else { return Ok(Changed { principal: before, keys: 0 }) };
+    let Some(after) = before.remove(now)? else { return Ok(Changed::none(before)) };
     let principal = write(tx, context, &before, after, Happened::Removed, reason).await?;
     let mut keys = 0;
     if principal.kind == PrincipalKind::Partner {
         keys += links::end_all(tx, context, subject, reason).await?;
     }
     keys += keys_of::revoke(tx, context, Whose::Principal(subject), reason).await?;
-    Ok(Changed { principal, keys })
+    Ok(Changed { principal, keys, changed: true })
 }
 
 /// The principal that is to get a key, and the link that key is bound to: both stand still until this mutation ends. To
@@ -279,6 +278,17 @@ pub(super) async fn find(read: &mut Read, workspace: &WorkspaceId, subject: u32)
                CAST(0 AS BIGINT) AS usable_keys FROM principals WHERE workspace_id = $1 AND subject = $2";
     let row = sql!(read, sql, workspace.as_str(), i64::from(subject) => optional Row)?;
     row.map(|row| PrincipalView::try_from(row).map(|view| view.principal)).transpose()
+}
+
+/// Refuses who may not manage principals of that kind.
+fn require(context: &Context, kind: PrincipalKind) -> Result<(), Refusal> {
+    let action = match kind {
+        PrincipalKind::User => return Ok(()),
+        PrincipalKind::ServiceAccount => Action::ServiceAccountsManage,
+        PrincipalKind::Partner => Action::PartnersManage,
+        PrincipalKind::Gateway => Action::GatewaysPair,
+    };
+    context.authority.require(action, &authority::Target::None)
 }
 
 /// Writes a changed principal, and returns it with its new revision. It is held.

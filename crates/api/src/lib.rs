@@ -21,6 +21,7 @@ mod import;
 mod key;
 mod key_requests;
 mod links;
+mod member;
 mod page;
 mod principals;
 mod problem;
@@ -54,6 +55,10 @@ pub use key_requests::{DisableKey, EnableKey, IssueKey, IssuedKey, KeyFilter, Re
 pub use links::{
     AcceptLink, ClientLink, CreateLink, CreatedLink, EndedPartnerLink, LinkSide, LinkState, PartnerLink, UpdateLink,
 };
+pub use member::{
+    InviteMember, InvitedMember, Member, MemberFilter, MemberState, MoveMember, ReplaceRole, Role, RoleScopes,
+    UpdateMember,
+};
 pub use page::{Page, PageQuery};
 pub use principals::{
     ChangedPrincipal, CreatePrincipal, EndPrincipal, Principal, PrincipalFilter, PrincipalState, TurnPrincipal,
@@ -69,6 +74,6 @@ pub use rotation::{
 pub use route::{CacheRule, PreflightRule, RouteDocument, RouteRule, Routes, SetQuery};
 pub use secret::Secret;
 pub use set::{PublishedHead, Set};
-pub use token::{CreateToken, CreatedToken, Token, TokenKind, TokenState};
+pub use token::{CreateToken, CreatedToken, RotateToken, Token, TokenKind, TokenState};
 pub use verify::{Verdict, VerifiedKey, VerifyKey};
 pub use warning::Warning;
