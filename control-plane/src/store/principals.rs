@@ -131,7 +131,7 @@ pub async fn get(
     row.ok_or(Error::NotFound(what(kind)))?.try_into()
 }
 
-/// Principals of the workspace of one kind, newest first.
+/// Principals of the workspace of one kind, newest first; `only` this one where the caller sees no other.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -140,6 +140,7 @@ pub async fn list(
     workspace: &WorkspaceId,
     kind: PrincipalKind,
     state: Option<PrincipalState>,
+    only: Option<u32>,
     page: &PageRequest,
 ) -> Result<Page<PrincipalView>, Error> {
     let second = read.now().await?.div_euclid(1000);
@@ -147,6 +148,9 @@ pub async fn list(
     select.bind(second).bind(workspace.as_str()).bind(kind.as_str());
     if let Some(state) = state {
         select.push(" AND p.state = ").value(state.as_str());
+    }
+    if let Some(subject) = only {
+        select.push(" AND p.subject = ").value(i64::from(subject));
     }
     select.page_by_number("p.created_at", "p.subject", Direction::Descending, page);
     let rows: Vec<Row> = select.fetch(read).await?;

@@ -62,7 +62,7 @@ pub use member::{
 pub use page::{Page, PageQuery};
 pub use principals::{
     ChangedPrincipal, CreatePrincipal, EndPrincipal, Principal, PrincipalFilter, PrincipalState, TurnPrincipal,
-    UpdatePrincipal,
+    UpdatePrincipal, UpdateStaff,
 };
 pub use problem::{FieldError, PROBLEM_CONTENT_TYPE, Problem};
 pub use receipt::{ConnectionRoute, EdgeClock, EdgeProof, OpenRoute, Receipt, ReceiptEdge, ReceiptState};

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{PrincipalKind, tristate};
+use crate::{PrincipalKind, Role, tristate};
 
 /// Where a principal stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +125,19 @@ pub struct ChangedPrincipal {
     pub keys: u64,
     /// From this time on every edge has heard of it, whatever is partitioned or stalled.
     pub in_force_by: Timestamp,
+}
+
+/// Changes one of a partner's staff. Absent fields stay.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UpdateStaff {
+    /// Another name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Another role: `partner_owner`, `partner_admin` or `partner_staff`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
 }
 
 /// Which principals to list, newest first.
