@@ -11,6 +11,7 @@ mod keys;
 mod lists;
 mod openapi;
 mod operations;
+mod principals;
 mod problems;
 mod receipts;
 mod rotations;

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::app::TestApp;
 use crate::on_both;
+use crate::principals::Whole;
 
 /// Things of another workspace.
 pub(crate) struct Foreign {
@@ -15,6 +16,7 @@ pub(crate) struct Foreign {
     pub(crate) set: String,
     pub(crate) edge: String,
     pub(crate) member: String,
+    pub(crate) whole: Whole,
 }
 
 /// Makes another workspace with a key, a rotation, a token and a set.
@@ -27,7 +29,7 @@ pub(crate) async fn foreign(app: &TestApp) -> Foreign {
     };
     app.sql(&format!(
         "INSERT INTO workspaces (id, name, brand, next_key_number, next_subject, created_at)
-         VALUES ('{workspace}', 'foreign', 'nl', 1, 2, 0)"
+         VALUES ('{workspace}', 'foreign', 'nl', 1, 1000, 0)"
     ))
     .await;
     app.sql(&format!(
@@ -57,7 +59,9 @@ pub(crate) async fn foreign(app: &TestApp) -> Foreign {
         app.post("/v1/edges", json!({ "name": "foreign", "class": "durable" })).token(&token).send().await.json();
     let body = json!({ "email": "foreign@example.org", "role": "viewer" });
     let invited = app.post("/v1/members", body).token(&token).send().await.json();
+    let whole = Whole::make(app, &token).await;
     Foreign {
+        whole,
         member: invited["member"]["id"].as_str().unwrap().to_owned(),
         edge: edge["edge"]["id"].as_str().unwrap().to_owned(),
         token,
