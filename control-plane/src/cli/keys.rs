@@ -351,9 +351,10 @@ async fn revoke(client: &Client, json: bool, id: &str, request: &RevokeKey, yes:
     }
 }
 
-fn confirmed(question: &str) -> Result<bool, Failure> {
+/// Asks on the terminal.
+pub(super) fn confirmed(question: &str) -> Result<bool, Failure> {
     if !stdin().is_terminal() || !stderr().is_terminal() {
-        return Err(Failure::usage("there is no terminal to ask on; give --yes to revoke without asking"));
+        return Err(Failure::usage("there is no terminal to ask on; give --yes to do it without asking"));
     }
     eprint!("{question}");
     let mut answer = String::new();

@@ -171,10 +171,11 @@ pub async fn patch(
     revision: Option<i64>,
     patch: PrincipalPatch,
 ) -> Result<Principal, Error> {
-    let before = hold(tx, &context.workspace, subject).await?;
-    if before.kind != kind || !context.authority.sees(subject) {
-        return Err(Error::NotFound(what(kind)));
-    }
+    let before = match hold(tx, &context.workspace, subject).await {
+        Ok(before) if before.kind == kind && context.authority.sees(subject) => before,
+        Ok(_) | Err(Error::NotFound(_)) => return Err(Error::NotFound(what(kind))),
+        Err(error) => return Err(error),
+    };
     require(context, kind)?;
     match &patch.ceiling {
         Some(Some(ceiling)) => context.authority.require_grant(ceiling)?,

@@ -5,8 +5,8 @@ use axum::http::Extensions;
 use axum::response::Response;
 use nightlatch_api as api;
 use nightlatch_api::{
-    Code, CreateGateway, GatewayState, OfferPairing, OfferedPairing, Page, PageQuery, PairGateway, PairedGateway,
-    Problem, UnpairGateway, UnpairedGateway,
+    CreateGateway, GatewayState, OfferPairing, OfferedPairing, Page, PageQuery, PairGateway, PairedGateway, Problem,
+    UnpairGateway, UnpairedGateway,
 };
 use nightlatch_key::{Digest, KeyText};
 use serde_json::json;
@@ -26,7 +26,7 @@ use crate::api::tokens::mint_reserved;
 use crate::domain::gateway;
 use crate::domain::ids::principal_id;
 use crate::domain::rotation::Order;
-use crate::domain::{Name, Reason, Scopes};
+use crate::domain::{Name, Reason, Refusal, Scopes};
 use crate::store::gateways::{self, GatewayView, NewGateway, Pair};
 use crate::store::{Error, os_random, workspaces};
 
@@ -177,11 +177,11 @@ pub(in crate::api) async fn pair(
     // Shape and checksum first: junk costs neither a hash nor a look into the database.
     let parsed = nightlatch_key::parse(text).ok().filter(|parsed| parsed.brand().as_str() == CODE_BRAND);
     if parsed.is_none() {
-        return Err(Code::PairingCodeInvalid.into());
+        return Err(Refusal::PairingCodeUnusable.into());
     }
     let pair = Pair { code: Digest::of(text), request_id: request_id(&extensions), source: source(&extensions) };
     if !gateways::awaits(&mut app.store().read().await?, &pair.code).await? {
-        return Err(Code::PairingCodeInvalid.into());
+        return Err(Refusal::PairingCodeUnusable.into());
     }
     let paired = app
         .store()

@@ -5,7 +5,7 @@ use axum::http::header::ETAG;
 use axum::response::{IntoResponse as _, Response};
 use nightlatch_api as api;
 use nightlatch_api::{
-    AcceptLink, ClientLink, Code, CreateLink, CreatedLink, EndPrincipal, EndedPartnerLink, LinkSide, LinkState, Page,
+    AcceptLink, ClientLink, CreateLink, CreatedLink, EndPrincipal, EndedPartnerLink, LinkSide, LinkState, Page,
     PageQuery, PartnerLink, Problem, UpdateLink,
 };
 use nightlatch_key::{Digest, KeyText};
@@ -24,7 +24,7 @@ use crate::api::time::{from_ms, in_force, surely_in_force};
 use crate::api::tokens::mint_reserved;
 use crate::domain::ids::principal_id;
 use crate::domain::partner::{self, Side};
-use crate::domain::{Action, LinkId, Name, PrincipalKind, Reason, Scopes, Target};
+use crate::domain::{Action, LinkId, Name, PrincipalKind, Reason, Refusal, Scopes, Target};
 use crate::store::links::{self, LinkView, NewLink};
 use crate::store::{Error, os_random, principals, workspaces};
 
@@ -165,7 +165,7 @@ pub(in crate::api) async fn accept(
     // Shape and checksum first: junk costs neither a hash nor a look into the database.
     let parsed = nightlatch_key::parse(text).ok().filter(|parsed| parsed.brand().as_str() == CODE_BRAND);
     if parsed.is_none() {
-        return Err(Code::LinkCodeInvalid.into());
+        return Err(Refusal::LinkCodeUnusable.into());
     }
     let (context, code) = (caller.context(), Digest::of(text));
     let view = app

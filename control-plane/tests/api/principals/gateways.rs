@@ -176,7 +176,7 @@ async fn s1_19_keys_of_gateways_are_not_managed_as_keys(app: TestApp) {
     let patch = app.call(Method::PATCH, &key).header("if-match", "*");
     let answer = patch.json(&json!({ "expires_at": "2100-01-01T00:00:00Z" })).send().await;
     assert_eq!(answer.is_problem(409, "not_revocable_here")["call"], unpair.as_str());
-    let line = json!({ "digest": "ab".repeat(32), "name": "old", "environment": "live", "principal": gate });
+    let line = json!({ "digest": "ab".repeat(32), "name": "old", "environment": "live", "entropy_bits": 256, "principal": gate });
     let import = app.call(Method::POST, "/v1/keys/import").body("application/x-ndjson", line.to_string());
     assert_eq!(import.send().await.json()["errors"][0]["code"], "not_revocable_here");
     assert_eq!(app.number("SELECT COUNT(*) FROM changes").await, before, "nothing was changed");

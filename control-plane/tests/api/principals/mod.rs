@@ -86,10 +86,10 @@ impl TestApp {
     /// The id of the workspace that the management token is for.
     pub(crate) async fn workspace(&self) -> String {
         let store = self.store().await;
-        let (workspace, _) =
-            nightlatch::store::workspaces::first(&mut store.read().await.unwrap()).await.unwrap().unwrap();
+        let sets = nightlatch::store::workspaces::all_sets(&mut store.read().await.unwrap()).await.unwrap();
+        let own = sets.into_iter().find(|set| set.id.as_str() == self.set.id).unwrap();
         store.close().await;
-        workspace.id.to_string()
+        own.workspace.to_string()
     }
 
     /// A call that has to succeed, with the management token.

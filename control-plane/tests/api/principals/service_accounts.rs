@@ -74,7 +74,7 @@ on_both!(
 );
 async fn s1_05_a_narrower_successor_is_refused_where_the_old_key_was_not(app: TestApp) {
     let account = id(&app.done("/v1/service-accounts", json!({ "name": "alerts" })).await);
-    let routes = json!({ "routes": [{ "methods": ["GET"], "path": "/logs", "scopes": ["logs:read"] }] });
+    let routes = json!({ "routes": [{ "method": "GET", "path": "/logs", "scopes": ["logs:read"] }] });
     app.call(Method::PUT, "/v1/routes").header("if-match", "*").json(&routes).send().await;
     let old = app.issue_for(&app.token, &account, &["logs:read", "metrics:read"]).await.json();
     let body = json!({ "overlap_seconds": 600, "reason": "scheduled", "scopes": ["metrics:read"] });
@@ -84,8 +84,8 @@ async fn s1_05_a_narrower_successor_is_refused_where_the_old_key_was_not(app: Te
         let body = json!({ "key": secret, "method": "GET", "path": "/logs" });
         app.post("/v1/verify", body).send().await.json()["code"].clone()
     };
-    assert_eq!(verdict(&started["secret"]).await, "scope_missing");
-    assert_ne!(verdict(&old["secret"]).await, "scope_missing");
+    assert_eq!(verdict(&started["secret"]).await, "scope_insufficient");
+    assert_ne!(verdict(&old["secret"]).await, "scope_insufficient");
     app.stop().await;
 }
 
@@ -190,7 +190,7 @@ async fn removing_revokes_every_key_and_ends_its_rotations(app: TestApp) {
     assert_eq!(app.told("service_account.removed").await, 1);
     app.post(&format!("{path}/resume"), json!({})).send().await.is_problem(409, "principal_removed");
     app.issue_for(&app.token, &account, &[]).await.is_problem(409, "principal_removed");
-    let line = json!({ "digest": "ab".repeat(32), "name": "old", "environment": "live", "principal": account });
+    let line = json!({ "digest": "ab".repeat(32), "name": "old", "environment": "live", "entropy_bits": 256, "principal": account });
     let import = app.call(Method::POST, "/v1/keys/import").body("application/x-ndjson", line.to_string());
     let report = import.send().await.json();
     assert_eq!(
