@@ -201,6 +201,39 @@ async fn removing_revokes_every_key_and_ends_its_rotations(app: TestApp) {
     app.stop().await;
 }
 
+on_both!(of_keys_issued_while_their_account_is_removed_none_works);
+async fn of_keys_issued_while_their_account_is_removed_none_works(app: TestApp) {
+    let account = id(&app.done("/v1/service-accounts", json!({ "name": "exporter" })).await);
+    let first = app.issue_for(&app.token, &account, &[]).await.json();
+    let rotations = format!("/v1/keys/{}/rotations", id(&first["key"]));
+    let issue = async |number: usize| {
+        if number % 4 == 3 {
+            let rotate = json!({ "overlap_seconds": 600, "reason": "r" });
+            app.post(&rotations, rotate).send().await
+        } else {
+            app.issue_for(&app.token, &account, &[]).await
+        }
+    };
+    let issued = futures::future::join_all((0..24).map(issue));
+    let path = format!("/v1/service-accounts/{account}/remove");
+    let removed = app.post(&path, json!({ "reason": "gone" })).send();
+    let (issued, removed) = futures::future::join(issued, removed).await;
+    assert_eq!(removed.status, 200, "{removed:?}");
+    for answer in issued.iter().filter(|answer| answer.status == 201) {
+        assert_eq!(app.refused(&answer.json()["secret"]).await.as_deref(), Some("key_revoked"));
+    }
+    for answer in issued.iter().filter(|answer| answer.status != 201) {
+        assert_eq!(answer.status, 409, "{answer:?}");
+    }
+    let subject = account.strip_prefix("prn_").unwrap();
+    let open = "SELECT COUNT(*) FROM rotations WHERE state = 'open'";
+    let live = format!(
+        "SELECT COUNT(*) FROM keys WHERE kind = 'service_account' AND subject = {subject} AND state <> 'revoked'"
+    );
+    assert_eq!((app.number(open).await, app.number(&live).await), (0, 0));
+    app.stop().await;
+}
+
 on_both!(the_default_principal_can_be_suspended_and_not_removed);
 async fn the_default_principal_can_be_suspended_and_not_removed(app: TestApp) {
     let key = app.issue("k", &[]).await;
