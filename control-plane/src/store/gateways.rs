@@ -354,7 +354,8 @@ async fn append(
     let id = principal_id(subject);
     let target = Target::Other("gateway", &id);
     let reason = reason.map(Reason::as_str);
-    audit::append(tx, context, &Draft { action, target, before: None, after: Some(after), reason }, now).await
+    let draft = Draft { action, target, before: None, after: Some(after), reason, personal: &[], about: None };
+    audit::append(tx, context, &draft, now).await
 }
 
 #[derive(Debug, FromRow)]

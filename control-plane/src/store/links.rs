@@ -391,7 +391,8 @@ async fn tell(
     });
     let target = Target::Other("partner_link", link.id.as_str());
     let reason = reason.map(Reason::as_str);
-    audit::append(tx, context, &Draft { action, target, before: None, after: Some(after), reason }, now).await
+    let draft = Draft { action, target, before: None, after: Some(after), reason, personal: &[], about: None };
+    audit::append(tx, context, &draft, now).await
 }
 
 #[derive(Debug, FromRow)]

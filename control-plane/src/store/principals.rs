@@ -382,6 +382,8 @@ async fn append(
         before: before.filter(|fields| !fields.is_empty()).map(Value::Object),
         after: Some(Value::Object(after_view)),
         reason: reason.map(Reason::as_str),
+        personal: &[],
+        about: None,
     };
     audit::append(tx, context, &draft, now).await
 }

@@ -172,6 +172,9 @@ registry! {
     /// A key of this principal may not carry these scopes.
     BeyondCeiling = "beyond_ceiling", 422, "The principal's keys may not carry these scopes",
         "Leave out the scopes listed in `scopes`, or widen the principal's ceiling first.";
+    /// Scopes or a tier for a key of a member, which has the member's.
+    ScopesInherited = "scopes_inherited", 422, "A user's key has the scopes and the tier of its member",
+        "Leave `scopes` and `tier` out; change the member's, or its role's.";
     /// The expiry has to lie in the future.
     ExpiryInPast = "expiry_in_past", 422, "The expiry has passed",
         "Send an `expires_at` in the future, or leave it out.";
