@@ -25,6 +25,7 @@ mod keys;
 mod members;
 mod openapi;
 mod params;
+mod principals;
 mod receipts;
 mod refused;
 mod request_id;

@@ -109,6 +109,12 @@ impl From<Refusal> for Refused {
             Refusal::PredecessorInUse { last_used_at } => {
                 refused.with("last_used_at", time::from_ms(last_used_at).to_string())
             }
+            Refusal::BeyondCeiling { scopes } => {
+                let words: Vec<_> = scopes.iter().map(domain::Scope::as_str).collect();
+                refused
+                    .with("scopes", words.clone())
+                    .field("scopes", format!("beyond the ceiling: {}", words.join(", ")))
+            }
             Refusal::Forbidden { action } => refused.with("action", action.as_str()),
             Refusal::BeyondOwnScopes { scopes } | Refusal::SensitiveUnacknowledged { scopes } => {
                 let names: Vec<_> = scopes.iter().map(domain::Scope::as_str).collect();
@@ -143,6 +149,12 @@ pub(super) fn code_of(refusal: &Refusal) -> Code {
         Refusal::EdgeNotEnrolled => Code::EdgeNotEnrolled,
         Refusal::EdgeRemoved => Code::EdgeRemoved,
         Refusal::BrandTaken => Code::BrandTaken,
+        Refusal::DefaultPrincipal => Code::DefaultPrincipal,
+        Refusal::PairingCodeUnusable => Code::PairingCodeInvalid,
+        Refusal::LinkCodeUnusable => Code::LinkCodeInvalid,
+        Refusal::LinkNotActive => Code::LinkNotActive,
+        Refusal::LinkExists => Code::LinkExists,
+        Refusal::BeyondCeiling { .. } => Code::BeyondCeiling,
         Refusal::Forbidden { .. } => Code::Forbidden,
         Refusal::StepUpRequired => Code::StepUpRequired,
         Refusal::BeyondOwnScopes { .. } => Code::BeyondOwnScopes,
@@ -160,7 +172,7 @@ pub(super) fn code_of(refusal: &Refusal) -> Code {
 /// What the value of a field must look like.
 pub(super) fn shape_of(field: &str) -> &'static str {
     match field {
-        "name" | "owner" | "reason" => {
+        "name" | "owner" | "reason" | "description" => {
             "must be 1 to 200 characters, without control characters and without blanks at either end"
         }
         "scopes" => "must be at most 64 texts of the shape [A-Za-z][A-Za-z0-9_:.-]{0,63}",
@@ -256,6 +268,12 @@ mod tests {
             Refusal::EdgeNotEnrolled,
             Refusal::EdgeRemoved,
             Refusal::BrandTaken,
+            Refusal::DefaultPrincipal,
+            Refusal::PairingCodeUnusable,
+            Refusal::LinkCodeUnusable,
+            Refusal::LinkNotActive,
+            Refusal::LinkExists,
+            Refusal::BeyondCeiling { scopes: Vec::new() },
             Refusal::Forbidden { action: domain::Action::KeysIssue },
             Refusal::StepUpRequired,
             Refusal::BeyondOwnScopes { scopes: Vec::new() },

@@ -117,6 +117,9 @@ struct Issue {
     /// Whom it acts for.
     #[arg(long, value_name = "PRN_ID")]
     principal: Option<String>,
+    /// Of a partner's key: the link to a client that it ends with.
+    #[arg(long, value_name = "LINK_ID")]
+    link: Option<String>,
     /// Whoever looks after it.
     #[arg(long)]
     owner: Option<String>,
@@ -235,6 +238,7 @@ impl Issue {
         let environment = if self.test { Environment::Test } else { Environment::Live };
         let request = IssueKey {
             principal: self.principal,
+            link: self.link,
             scopes: self.scopes,
             tier: self.tier,
             owner: self.owner,
@@ -351,9 +355,10 @@ async fn revoke(client: &Client, json: bool, id: &str, request: &RevokeKey, yes:
     }
 }
 
-fn confirmed(question: &str) -> Result<bool, Failure> {
+/// Asks on the terminal.
+pub(super) fn confirmed(question: &str) -> Result<bool, Failure> {
     if !stdin().is_terminal() || !stderr().is_terminal() {
-        return Err(Failure::usage("there is no terminal to ask on; give --yes to revoke without asking"));
+        return Err(Failure::usage("there is no terminal to ask on; give --yes to do it without asking"));
     }
     eprint!("{question}");
     let mut answer = String::new();

@@ -8,11 +8,15 @@ mod emergency_deny;
 mod enrol;
 mod enrolment_token;
 mod exit;
+mod gateways;
 mod home;
 mod import;
 mod keys;
+mod links;
 mod output;
+mod partners;
 mod pepper;
+mod principals;
 mod progress;
 mod receipt;
 mod recover;
@@ -88,6 +92,14 @@ enum Command {
     Keys(keys::Keys),
     /// Replace keys by others while both work.
     Rotations(rotations::Rotations),
+    /// Make, suspend and remove service accounts, which keys act for.
+    ServiceAccounts(principals::ServiceAccounts),
+    /// Make, suspend and remove partners; manage their staff and their links to clients.
+    Partners(partners::Partners),
+    /// Accept, change and end links to partners of other workspaces.
+    Links(links::Links),
+    /// Pair devices with their keys, and unpair them.
+    Gateways(gateways::Gateways),
     /// Make and revoke management and edge tokens.
     Tokens(tokens::Tokens),
     /// Show and replace the routes edges let through.
@@ -144,6 +156,10 @@ impl Command {
             Self::EnrolmentToken(command) => command.run().await,
             Self::Keys(command) => command.run().await,
             Self::Rotations(command) => command.run().await,
+            Self::ServiceAccounts(command) => command.run().await,
+            Self::Partners(command) => command.run().await,
+            Self::Links(command) => command.run().await,
+            Self::Gateways(command) => command.run().await,
             Self::Tokens(command) => command.run().await,
             Self::Routes(command) => command.run().await,
             Self::Set(command) => command.run().await,

@@ -14,8 +14,8 @@ use super::{
     workspaces,
 };
 use crate::domain::{
-    Actor, Member, MemberId, MemberPatch, MemberState, Name, PrincipalKind, Reason, Refusal, Role, Scopes, Standing,
-    Tier, WorkspaceId,
+    Actor, Member, MemberId, MemberPatch, MemberState, Name, PrincipalKind, PrincipalState, Reason, Refusal, Role,
+    Scopes, Standing, Tier, WorkspaceId,
 };
 use nightlatch_key::Digest;
 
@@ -423,6 +423,13 @@ async fn require_another_owner(tx: &mut Tx, member: &Member) -> Result<(), Error
     let counts = matches!(member.role, Role::Owner | Role::PartnerOwner) && member.state == MemberState::Active;
     if !counts {
         return Ok(());
+    }
+    if let Some(partner) = member.partner {
+        // An organisation that does not work needs nobody.
+        let principal = principals::find(tx, &member.workspace, partner).await?;
+        if principal.is_none_or(|principal| principal.state == PrincipalState::Removed) {
+            return Ok(());
+        }
     }
     dialect::lock_owners(tx, member.workspace.as_str()).await?;
     let sql = "SELECT COUNT(*) FROM members WHERE workspace_id = $1 AND role = $2 AND state = 'active' AND id <> $3 \

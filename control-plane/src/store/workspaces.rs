@@ -8,8 +8,7 @@ use super::tx::sql;
 use super::{Error, Random, Read, Tx};
 use crate::domain::{Bound, PrincipalKind, Refusal, SetId, WorkspaceId};
 
-/// The principal that keys act for where none is named.
-pub const DEFAULT_SUBJECT: u32 = 1;
+pub use crate::domain::DEFAULT_SUBJECT;
 
 macro_rules! set_columns {
     () => {

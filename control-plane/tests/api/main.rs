@@ -14,6 +14,7 @@ mod keys;
 mod lists;
 mod openapi;
 mod operations;
+mod principals;
 mod problems;
 mod receipts;
 mod rotations;

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::app::TestApp;
 use crate::on_both;
+use crate::principals::Whole;
 
 /// Things of another workspace.
 pub(crate) struct Foreign {
@@ -15,6 +16,7 @@ pub(crate) struct Foreign {
     pub(crate) set: String,
     pub(crate) edge: String,
     pub(crate) member: String,
+    pub(crate) whole: Whole,
 }
 
 /// Makes another workspace with a key, a rotation, a token and a set.
@@ -22,6 +24,9 @@ pub(crate) async fn foreign(app: &TestApp) -> Foreign {
     let made = app.post("/v1/workspaces", json!({ "name": "foreign", "brand": "stranger" })).send().await;
     assert_eq!(made.status, 201, "{made:?}");
     let made = made.json();
+    // Other numbers than the own workspace's, so that a foreign principal's is none of its own.
+    let id = made["workspace"]["id"].as_str().unwrap();
+    app.sql(&format!("UPDATE workspaces SET next_subject = 1000 WHERE id = '{id}'")).await;
     let enrolled = app.post("/v1/enrol", json!({ "token": made["enrolment_token"] })).without_token().send().await;
     assert_eq!(enrolled.status, 201, "{enrolled:?}");
     let token = enrolled.json()["secret"].as_str().unwrap().to_owned();
@@ -33,8 +38,10 @@ pub(crate) async fn foreign(app: &TestApp) -> Foreign {
         app.post("/v1/edges", json!({ "name": "foreign", "class": "durable" })).token(&token).send().await.json();
     let body = json!({ "email": "foreign@example.org", "role": "viewer" });
     let invited = app.post("/v1/members", body).token(&token).send().await.json();
+    let whole = Whole::make(app, &token).await;
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
     Foreign {
+        whole,
         workspace: text(&made["workspace"]["id"]),
         member: text(&invited["member"]["id"]),
         edge: text(&edge["edge"]["id"]),

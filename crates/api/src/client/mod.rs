@@ -14,7 +14,9 @@
 mod calls;
 mod error;
 mod pages;
+mod principals;
 mod request;
 
 pub use error::ClientError;
+pub use principals::Principals;
 pub use request::{Client, Tagged};

@@ -67,7 +67,7 @@ enum Place {
     End,
 }
 
-fn walk<T, F, P>(page: F) -> impl Stream<Item = Result<T, ClientError>>
+pub(super) fn walk<T, F, P>(page: F) -> impl Stream<Item = Result<T, ClientError>>
 where
     F: Fn(Option<String>) -> P,
     P: Future<Output = Result<Page<T>, ClientError>>,
