@@ -81,6 +81,7 @@ impl Operation {
             "suspendMember" | "resumeMember" | "removeMember" | "reinviteMember" => json!({}),
             "replaceRole" => json!({ "scopes": [] }),
             "rotateToken" => json!({ "overlap_seconds": 60, "reason": "r" }),
+            "eraseAudit" => json!({ "about": "mem_1" }),
             "createToken" => json!({ "name": "n", "kind": "management" }),
             "createEdge" => json!({ "name": "n", "class": "durable" }),
             "enrolEdge" => json!({ "code": "nlc_live_x", "runtime": "r", "version": "v" }),
