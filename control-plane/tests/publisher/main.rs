@@ -12,6 +12,7 @@ mod interleaving;
 mod leadership;
 mod log;
 mod losing;
+mod members;
 mod numbering;
 mod reader;
 mod rebuilding;
