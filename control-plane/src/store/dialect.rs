@@ -119,6 +119,17 @@ pub(super) async fn lock_audit_chain(tx: &mut Tx, workspace: &str) -> Result<(),
     Ok(())
 }
 
+/// The same, where nobody holds it: `false` where somebody does. Whoever publishes keys does not wait for those who erase.
+pub(super) async fn try_lock_audit_chain(tx: &mut Tx, workspace: &str) -> Result<bool, Error> {
+    match tx.conn() {
+        Conn::Sqlite(_) => Ok(true),
+        Conn::Postgres(conn) => {
+            let sql = "SELECT 1 FROM audit_chains WHERE workspace_id = $1 FOR NO KEY UPDATE SKIP LOCKED";
+            Ok(sqlx::query(sql).bind(workspace).fetch_optional(conn).await?.is_some())
+        }
+    }
+}
+
 /// Makes another mutation with the same slot wait until this one ends, so that it finds the answer.
 pub(super) async fn lock_slot(tx: &mut Tx, slot: i64) -> Result<(), Error> {
     if let Conn::Postgres(conn) = tx.conn() {

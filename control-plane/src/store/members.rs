@@ -559,12 +559,12 @@ async fn note(
 
 /// What an entry keeps of a member that can be erased: its address and its name, where they are new or change.
 fn personal(before: Option<&Member>, after: &Member) -> Vec<(&'static str, String)> {
-    let was = |field: fn(&Member) -> &Option<String>| before.and_then(|before| field(before).as_ref());
-    let fields: [(_, _, fn(&Member) -> &Option<String>); 2] =
-        [("email", "email.before", |member| &member.email), ("name", "name.before", |member| &member.name)];
+    let fields = [
+        ("email", "email.before", before.and_then(|before| before.email.as_ref()), after.email.as_ref()),
+        ("name", "name.before", before.and_then(|before| before.name.as_ref()), after.name.as_ref()),
+    ];
     let mut personal = Vec::new();
-    for (now, before, field) in fields {
-        let (old, new) = (was(field), field(after).as_ref());
+    for (now, before, old, new) in fields {
         if old != new {
             personal.extend(old.map(|old| (before, old.clone())));
             personal.extend(new.map(|new| (now, new.clone())));

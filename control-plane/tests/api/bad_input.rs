@@ -105,6 +105,7 @@ impl Operation {
             "createGateway" => json!({ "name": "n", "environment": "live" }),
             "pairGateway" => json!({ "code": "nlp_live_x" }),
             "unpairGateway" => json!({ "reason": "r" }),
+            "eraseAudit" => json!({ "about": "mem_1" }),
             "createToken" => json!({ "name": "n", "kind": "management" }),
             "createEdge" => json!({ "name": "n", "class": "durable" }),
             "enrolEdge" => json!({ "code": "nlc_live_x", "runtime": "r", "version": "v" }),
