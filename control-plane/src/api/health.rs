@@ -57,7 +57,8 @@ pub(super) struct SetCounts {
 /// One thing that has to hold.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Check {
-    /// What: `database`, `publisher` or `schema`.
+    /// What: `database`, `publisher`, `schema` or `audit`. The last is told and takes nothing out of service: whether the audit
+    /// logs in the database are still those that were signed.
     name: &'static str,
     /// Whether it holds.
     ok: bool,
@@ -94,9 +95,11 @@ pub(super) async fn readyz(State(app): State<App>) -> Response {
         Err(_) => (SetCounts::default(), Err("cannot be judged without the database".to_owned())),
     };
     let schema = app.outdated().map_or(Ok(()), Err);
-    let checks =
+    let mut checks =
         vec![Check::new("database", now.map(drop)), Check::new("publisher", publisher), Check::new("schema", schema)];
     let ready = checks.iter().all(|check| check.ok);
+    let broken = app.publishers().all().into_iter().find_map(|(_, one)| one.watch().borrow().audit_broken.clone());
+    checks.push(Check::new("audit", broken.map_or(Ok(()), Err)));
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let founding = app.publishers().of(app.founding()).map(|published| published.watch().borrow().clone());
     let PublisherStatus { role, term, .. } = founding.unwrap_or_default();
@@ -169,6 +172,7 @@ async fn observe_sets(app: &App) {
             delta_bytes: status.delta_bytes,
             build: status.build.map_or((0, 0), |build| (build.rows, build.expected)),
             deny_unreadable: status.deny_unreadable.is_some(),
+            audit_broken: status.audit_broken.is_some(),
         });
     }
 }
