@@ -1,6 +1,7 @@
 //! `/v1/workspaces`: the tenants of the deployment.
 //!
-//! A caller sees its own workspace. The founding one's see all others too, by id and name and no more, and make new ones.
+//! A caller sees its own workspace. The founding one's owners see all others too, by id and name and no more, and make new
+//! ones.
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use super::members;
 use super::params::{Id, Named as _, Query, missing};
 use super::refused::{Refused, shape_of};
 use super::time::from_ms;
-use crate::domain::{Name, WorkspaceId};
+use crate::domain::{Action, Name, Refusal, WorkspaceId};
 use crate::store::tenancy::{self, Made, NewWorkspace};
 use crate::store::workspaces::{self, Workspace};
 use crate::store::{Error, Read, os_random};
@@ -30,7 +31,7 @@ use crate::store::{Error, Read, os_random};
 /// How long the first owner has to enrol.
 const ENROLMENT_LIFETIME: Duration = Duration::from_secs(3600);
 
-/// Makes a workspace with its default principal and set, and the one-time token of its first owner. For callers of the
+/// Makes a workspace with its default principal and set, and the one-time token of its first owner. For owners of the
 /// founding workspace.
 #[utoipa::path(
     post, path = "/v1/workspaces", tag = "workspaces", operation_id = "createWorkspace",
@@ -99,7 +100,7 @@ fn created(made: &Made, text: &KeyText) -> Created {
     .with_secret(text.expose())
 }
 
-/// Lists the workspaces that the caller may see, newest first: its own; for callers of the founding one all, by id and name.
+/// Lists the workspaces that the caller may see, newest first: its own; for owners of the founding one all, by id and name.
 #[utoipa::path(
     get, path = "/v1/workspaces", tag = "workspaces", operation_id = "listWorkspaces",
     params(PageQuery),
@@ -117,7 +118,7 @@ pub(super) async fn list(
     let list = List::new("workspaces", caller.workspace(), &());
     let page = app.cursors().page(&list, query.limit, query.cursor.as_deref())?;
     let mut read = app.store().read().await?;
-    let only = if founds(&mut read, &caller).await? { None } else { Some(caller.workspace()) };
+    let only = if oversees(&mut read, &caller).await? { None } else { Some(caller.workspace()) };
     let found = tenancy::list(&mut read, only, &page).await?;
     let own = workspaces::get(&mut read, caller.workspace()).await?;
     let view = |(id, name)| if id == own.id { show(&own) } else { glimpse(&id, name) };
@@ -136,7 +137,7 @@ pub(super) async fn list(
 )]
 pub(super) async fn read(State(app): State<App>, caller: Caller, Id(id): Id<WorkspaceId>) -> Result<Response, Refused> {
     let mut read = app.store().read().await?;
-    if id != *caller.workspace() && !founds(&mut read, &caller).await? {
+    if id != *caller.workspace() && !oversees(&mut read, &caller).await? {
         return Err(missing(WorkspaceId::WHAT));
     }
     let found = workspaces::tenant(&mut read, &id).await?;
@@ -191,6 +192,12 @@ pub(super) async fn update(
 async fn founds(read: &mut Read, caller: &Caller) -> Result<bool, Refused> {
     let first = workspaces::first(read).await?;
     Ok(first.is_some_and(|(founding, _)| founding.id == *caller.workspace()))
+}
+
+/// Whether the caller is one who makes workspaces, and so sees that others exist.
+async fn oversees(read: &mut Read, caller: &Caller) -> Result<bool, Refused> {
+    let may = caller.authority.may_ever(Action::WorkspacesCreate);
+    Ok(!matches!(may, Err(Refusal::Forbidden { .. })) && founds(read, caller).await?)
 }
 
 fn tagged(workspace: &Workspace) -> Response {

@@ -67,8 +67,9 @@ pub enum Error {
         "the published set is made with pepper {0}, which this process does not hold. Restore it: the file secrets/pepper-{0} \
          (secrets/pepper where it was the first) of the control plane's data directory, or, where secrets are sealed under a \
          master key, the row of the table shared_secrets with the kind pepper and the name {0} from a later copy of the \
-         database. Without a master key, the text `{0}:…` that edges have in NIGHTLATCH_PEPPERS, put into \
-         secrets/pepper-{0} with the mode 0600, does as well"
+         database. Without a master key, the text `{0}:…` that edges of the first workspace have in \
+         NIGHTLATCH_PEPPERS, put into secrets/pepper-{0} with the mode 0600, does as well: those of others are derived from \
+         it and secrets/server.key"
     )]
     Pepper(String),
     /// None of the keys that may sign is held.

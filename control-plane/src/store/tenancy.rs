@@ -139,11 +139,6 @@ async fn append(
     now: i64,
 ) -> Result<(), Error> {
     let target = Target::Other("workspace", workspace.as_str());
-    audit::append(
-        tx,
-        context,
-        &Draft { action, target, before, after: Some(after), reason: None, personal: &[], about: None },
-        now,
-    )
-    .await
+    let draft = Draft { action, target, before, after: Some(after), reason: None, personal: &[], about: None };
+    audit::append(tx, context, &draft, now).await
 }

@@ -88,6 +88,12 @@ async fn g10_a_caller_sees_its_own_workspace_and_the_founders_the_names_of_all(a
     let theirs = list(&other.token).await.json();
     assert_eq!(theirs["items"].as_array().unwrap().len(), 1);
     assert_eq!(theirs["items"][0]["brand"], "stranger");
+    // Who may not make workspaces does not see others either.
+    let narrow = json!({ "name": "narrow", "kind": "management", "scopes": ["workspaces:read"] });
+    let narrow = app.post("/v1/tokens", narrow).send().await.json()["secret"].as_str().unwrap().to_owned();
+    assert_eq!(list(&narrow).await.json()["items"].as_array().unwrap().len(), 1);
+    let theirs_by_id = app.get(&format!("/v1/workspaces/{}", other.workspace));
+    theirs_by_id.token(&narrow).send().await.is_problem(404, "not_found");
     let page = app.get("/v1/workspaces?limit=1").send().await.json();
     let next = format!("/v1/workspaces?limit=1&cursor={}", page["next_cursor"].as_str().unwrap());
     assert_eq!(app.get(&next).send().await.json()["items"][0], ours[1]);
