@@ -95,7 +95,7 @@ pub(super) async fn readyz(State(app): State<App>) -> Response {
         Err(_) => (SetCounts::default(), Err("cannot be judged without the database".to_owned())),
     };
     let schema = app.outdated().map_or(Ok(()), Err);
-    let mut checks =
+    let checks =
         vec![Check::new("database", now.map(drop)), Check::new("publisher", publisher), Check::new("schema", schema)];
     let ready = checks.iter().all(|check| check.ok);
     let mut checks = checks;

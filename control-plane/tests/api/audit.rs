@@ -194,7 +194,8 @@ async fn g7_a_broken_log_is_told_of() {
     let ready = app.get("/readyz").send().await.json();
     assert_eq!(ready["checks"][2], json!({ "name": "audit", "ok": true }));
     app.sql("DELETE FROM audit WHERE seq = (SELECT MAX(seq) FROM audit)").await;
-    let broken = app.server.publisher().wait(|status| status.audit_broken.is_some());
+    let publisher = app.server.publisher();
+    let broken = publisher.wait(|status| status.audit_broken.is_some());
     tokio::time::timeout(Duration::from_secs(30), broken).await.unwrap().unwrap();
     let ready = app.get("/readyz").send().await;
     assert_eq!((ready.status.as_u16(), ready.json()["ready"].as_bool()), (200, Some(true)));
