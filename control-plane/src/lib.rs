@@ -10,6 +10,7 @@ pub mod push;
 pub mod recover;
 pub mod secrets;
 pub mod serve;
+pub mod signin;
 pub mod store;
 pub mod sync_job;
 pub mod telemetry;

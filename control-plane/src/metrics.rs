@@ -111,6 +111,7 @@ pub struct Metrics {
     edge_data_age: Family<OfEdge, Gauge<f64, AtomicU64>>,
     edge_clock_offset: Family<OfEdge, Gauge<f64, AtomicU64>>,
     edges: Family<InState, Gauge>,
+    passwords_verified: Counter,
 }
 
 impl Default for Metrics {
@@ -142,6 +143,7 @@ impl Metrics {
             edge_data_age: Family::default(),
             edge_clock_offset: Family::default(),
             edges: Family::default(),
+            passwords_verified: Counter::default(),
             registry: Registry::default(),
         };
         registry.register("http_requests", "Calls answered", metrics.requests.clone());
@@ -204,7 +206,17 @@ impl Metrics {
             metrics.edge_clock_offset.clone(),
         );
         registry.register("edges", "Edges by state", metrics.edges.clone());
+        registry.register(
+            "password_verifications",
+            "Passwords compared with a hash, one where there is no account among them",
+            metrics.passwords_verified.clone(),
+        );
         Self { registry, ..metrics }
+    }
+
+    /// Counts a password that is compared with a hash.
+    pub fn password_verified(&self) {
+        self.passwords_verified.inc();
     }
 
     /// Counts an answered call. `route` is a pattern such as `/v1/keys/{id}`, never a path.

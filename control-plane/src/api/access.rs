@@ -2,6 +2,7 @@
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::Method;
+use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use nightlatch_api::Code;
@@ -9,6 +10,7 @@ use nightlatch_api::Code;
 use super::App;
 use super::caller::Caller;
 use super::refused::Refused;
+use super::session::Holder;
 use crate::store::tokens::TokenKind;
 
 /// Who may call a route.
@@ -22,23 +24,38 @@ pub(super) enum Who {
     Edge,
     /// Holders of either.
     Either,
+    /// Holders of a session.
+    Session,
 }
 
 impl Who {
     fn admits(self, kind: TokenKind) -> bool {
         match self {
             Self::Anyone | Self::Either => true,
+            Self::Session => false,
             Self::Management => kind == TokenKind::Management,
             Self::Edge => kind == TokenKind::Edge,
         }
     }
 }
 
-use Who::{Anyone, Edge, Either, Management};
+use Who::{Anyone, Edge, Either, Management, Session};
 
 /// Method, path and who may. Only the edge token of a set may read or report about that set; its handlers see to it.
 pub(super) const TABLE: &[(&str, &str, Who)] = &[
     ("POST", "/v1/enrol", Anyone),
+    ("POST", "/v1/invites/accept", Anyone),
+    ("POST", "/v1/session", Anyone),
+    ("GET", "/v1/session", Session),
+    ("DELETE", "/v1/session", Session),
+    ("POST", "/v1/session/step-up", Session),
+    ("POST", "/v1/session/workspace", Session),
+    ("POST", "/v1/session/password", Session),
+    ("POST", "/v1/session/totp", Session),
+    ("POST", "/v1/session/totp/confirm", Session),
+    ("POST", "/v1/session/totp/remove", Session),
+    ("GET", "/v1/sessions", Session),
+    ("POST", "/v1/sessions/{id}/end", Session),
     ("POST", "/v1/keys", Management),
     ("GET", "/v1/keys", Management),
     ("POST", "/v1/keys/import", Management),
@@ -103,6 +120,19 @@ async fn admit(app: &App, request: &mut Request) -> Result<(), Refused> {
     };
     if who == Anyone {
         return Ok(());
+    }
+    if let Some(holder) = Holder::identify(app, request.method(), request.headers(), request.extensions()).await? {
+        if request.headers().contains_key(AUTHORIZATION) {
+            return Err(Refused::invalid("Authorization", "a session or a token makes the call, not both"));
+        }
+        if who != Session {
+            return Err(Code::Forbidden.into());
+        }
+        request.extensions_mut().insert(holder);
+        return Ok(());
+    }
+    if who == Session {
+        return Err(Code::SessionInvalid.into());
     }
     let caller = Caller::identify(app, request.headers(), request.extensions()).await?;
     if !who.admits(caller.token.kind) {

@@ -19,6 +19,7 @@ use crate::domain::SetId;
 use crate::metrics::Metrics;
 use crate::publisher::{KeySource, PublisherStatus};
 use crate::secrets::Secrets;
+use crate::signin::Hashing;
 use crate::store::Store;
 use crate::store::workspaces::Set;
 
@@ -54,6 +55,7 @@ struct Inner {
     replays: Replays,
     verify_limit: VerifyLimit,
     heads: Heads,
+    hashing: Hashing,
     /// Counts what edges said that may change a receipt.
     heard: watch::Sender<u64>,
 }
@@ -70,7 +72,8 @@ impl App {
         let key = parts.secrets.server_key();
         let (cursors, replays) = (Cursors::new(key), Replays::new(Arc::clone(&parts.secrets)));
         let (verify_limit, heads, heard) = (VerifyLimit::new(), Heads::default(), watch::Sender::new(0));
-        Self(Arc::new(Inner { parts, cursors, replays, verify_limit, heads, heard }))
+        let hashing = Hashing::default();
+        Self(Arc::new(Inner { parts, cursors, replays, verify_limit, heads, hashing, heard }))
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -117,6 +120,15 @@ impl App {
 
     pub(super) fn published_set(&self) -> &SetId {
         &self.0.parts.published_set
+    }
+
+    pub(super) fn secrets(&self) -> &Secrets {
+        &self.0.parts.secrets
+    }
+
+    /// What verifies passwords.
+    pub(super) fn hashing(&self) -> &Hashing {
+        &self.0.hashing
     }
 
     pub(super) fn heads(&self) -> &Heads {

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::body::only_expectations;
 use super::refused::Refused;
-use crate::domain::{EdgeId, KeyRef, RotationId, SetId, TokenId};
+use crate::domain::{EdgeId, KeyRef, RotationId, SessionId, SetId, TokenId};
 use crate::store::PageRequest;
 
 /// The largest page.
@@ -86,6 +86,14 @@ impl Named for TokenId {
 
 impl Named for EdgeId {
     const WHAT: &'static str = "edge";
+
+    fn of(text: &str) -> Option<Self> {
+        Self::parse(text)
+    }
+}
+
+impl Named for SessionId {
+    const WHAT: &'static str = "session";
 
     fn of(text: &str) -> Option<Self> {
         Self::parse(text)

@@ -85,6 +85,21 @@ id!(
     "edge_"
 );
 id!(
+    /// A person's account, in however many workspaces.
+    AccountId,
+    "acc_"
+);
+id!(
+    /// A member of a workspace.
+    MemberId,
+    "mem_"
+);
+id!(
+    /// A sign-in.
+    SessionId,
+    "ses_"
+);
+id!(
     /// A key: `key_` and the 10 characters of the id within its text.
     KeyId,
     "key_"
@@ -95,6 +110,8 @@ generated!(SetId, 12);
 generated!(RotationId, GENERATED_LEN);
 generated!(TokenId, GENERATED_LEN);
 generated!(EdgeId, GENERATED_LEN);
+generated!(AccountId, GENERATED_LEN);
+generated!(SessionId, GENERATED_LEN);
 
 impl KeyId {
     /// The API id of a key whose text carries this 10-character id.

@@ -23,7 +23,7 @@ mod text;
 pub use actor::{Actor, ActorType};
 pub use change::{Birth, Issue, KeyPatch, Patched, Revoked, disable, enable, issue, patch, revoke};
 pub use edge::{EdgeClass, EdgeState};
-pub use ids::{EdgeId, KeyId, KeyRef, RotationId, SetId, TokenId, WorkspaceId};
+pub use ids::{AccountId, EdgeId, KeyId, KeyRef, MemberId, RotationId, SessionId, SetId, TokenId, WorkspaceId};
 pub use key::{Cause, Causes, EdgeImage, Key, Stage, State};
 pub use nightlatch_keyset::{PrincipalKind, Status};
 pub use refusal::{Refusal, Warning};

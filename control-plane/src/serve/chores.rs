@@ -1,4 +1,5 @@
-//! What has to be done now and then: erasing kept secrets, closing lapsed rotations, noting publishes.
+//! What has to be done now and then: erasing kept secrets, closing lapsed rotations, forgetting old sessions, noting
+//! publishes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::publisher::PublisherStatus;
-use crate::store::{Error, Store, edges, idempotency, receipts, rotations};
+use crate::store::{Error, Store, edges, idempotency, oidc_flows, receipts, rotations, sessions, sign_in_guesses};
 
 /// How often to tidy. Secrets are kept for 15 minutes, give or take this.
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -52,6 +53,12 @@ async fn tidy(store: Store, stop: CancellationToken) {
         report("closing lapsed rotations", settled);
         let forgotten = store.write::<_, Error, _>(|tx| Box::pin(edges::forget_silent(tx))).await;
         report("forgetting silent edges", forgotten);
+        let ended = store.write::<_, Error, _>(|tx| Box::pin(sessions::sweep(tx))).await;
+        report("forgetting old sessions", ended);
+        let guesses = store.write::<_, Error, _>(|tx| Box::pin(sign_in_guesses::sweep(tx))).await;
+        report("forgetting old sign-in tries", guesses);
+        let flows = store.write::<_, Error, _>(|tx| Box::pin(oidc_flows::sweep(tx))).await;
+        report("forgetting abandoned sign-ins", flows);
         report("noting revocations", note_revocations(&store).await);
     }
 }

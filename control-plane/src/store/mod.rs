@@ -16,6 +16,7 @@
 //! Whatever changes a key goes through one private step (`record`) that writes the row, its audit entry and, where edges
 //! would see a difference, the change rows, in the same transaction.
 
+pub mod accounts;
 pub mod audit;
 pub mod catalogue;
 mod dialect;
@@ -28,6 +29,8 @@ pub mod import;
 mod key_list;
 pub mod keys;
 pub(crate) mod lease;
+pub mod members;
+pub mod oidc_flows;
 mod page;
 pub mod peppers;
 pub(crate) mod publication;
@@ -39,7 +42,9 @@ pub mod rotations;
 pub mod routes;
 mod rows;
 mod select;
+pub mod sessions;
 pub mod shared_secrets;
+pub mod sign_in_guesses;
 pub mod tokens;
 pub mod trust;
 pub(crate) mod tx;

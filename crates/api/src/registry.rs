@@ -52,6 +52,24 @@ registry! {
     /// The one-time code of an edge is malformed, unknown, used or expired, or its edge was removed.
     EdgeCodeInvalid = "edge_code_invalid", 401, "The edge's code is not valid",
         "Codes work once and for an hour. Make another with `nightlatch edge add`.";
+    /// The e-mail address, the password or the second factor is wrong, or there is no active member.
+    SignInFailed = "sign_in_failed", 401, "Signing in failed",
+        "Check the e-mail address, the password and the code of the authenticator; if they are right, ask an administrator whether you are an active member.";
+    /// The session is unknown, has ended or has run out.
+    SessionInvalid = "session_invalid", 401, "There is no such session",
+        "Sign in.";
+    /// The invitation's code is malformed, unknown, used or expired.
+    InvitationInvalid = "invitation_invalid", 401, "The invitation is not valid",
+        "Codes work once and for a limited time. Ask for another invitation.";
+    /// The identity provider's answer cannot be used.
+    OidcFailed = "oidc_failed", 401, "Signing in through the identity provider failed",
+        "Start again at /v1/session/oidc/start; if it persists, look for the request id in the server's log.";
+    /// A call from a browser does not prove that it is meant.
+    CsrfInvalid = "csrf_invalid", 403, "The call does not come from this server's own pages",
+        "Send the session's `csrf` in `X-Nightlatch-CSRF`, from a page of this server.";
+    /// The call needs a fresh proof of who holds the session.
+    StepUpRequired = "step_up_required", 403, "The call needs a step-up",
+        "Call `POST /v1/session/step-up` with the password or a code, and send it again within ten minutes.";
     /// The token may not make this call.
     Forbidden = "forbidden", 403, "The token may not do this",
         "Use a management token for administration and the set's edge token for its files and reports.";
@@ -85,6 +103,9 @@ registry! {
     /// The moment is so near that some edge might not learn of the change in time.
     TooLate = "too_late", 409, "It is too late for that",
         "Rotate the successor, or issue a new key.";
+    /// There is no authenticator to confirm or remove.
+    TotpMissing = "totp_missing", 409, "There is no such authenticator",
+        "Begin with `POST /v1/session/totp`.";
     /// The edge's code has not been used yet.
     EdgeNotEnrolled = "edge_not_enrolled", 409, "The edge has not enrolled yet",
         "Enrol it first: `nightlatch edge enrol` with the code that `nightlatch edge add` printed.";

@@ -1,0 +1,22 @@
+CREATE TABLE members (
+    id                TEXT COLLATE "C" PRIMARY KEY,
+    workspace_id      TEXT COLLATE "C" NOT NULL REFERENCES workspaces (id),
+    subject           BIGINT NOT NULL,
+    role              TEXT NOT NULL,
+    partner           BIGINT,
+    email             TEXT,
+    name              TEXT NOT NULL,
+    state             TEXT NOT NULL,
+    scopes            TEXT NOT NULL,
+    tier              TEXT,
+    account_id        TEXT,
+    invite_digest     BYTEA UNIQUE,
+    invite_expires_at BIGINT,
+    invited_by_type   TEXT NOT NULL,
+    invited_by_id     TEXT NOT NULL,
+    created_at        BIGINT NOT NULL,
+    joined_at         BIGINT,
+    suspended_at      BIGINT,
+    removed_at        BIGINT,
+    revision          BIGINT NOT NULL
+);
