@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base64ct::Encoding as _;
 use nightlatch::config::{Config, Sources};
 use nightlatch::serve::Server;
 use nightlatch::store::Store;
@@ -41,6 +42,21 @@ impl TestApp {
         let set = [("HEARTBEAT", "1"), ("VALIDITY", "2"), ("SKEW", "1")];
         Self::start(set.map(|(name, seconds)| (format!("NIGHTLATCH_SET_{name}_SECONDS"), seconds.to_owned())).into())
             .await
+    }
+
+    /// On PostgreSQL, with secrets that replicas share.
+    pub(crate) async fn shared() -> Self {
+        let database = ScratchDatabase::create().await.unwrap();
+        let key = base64ct::Base64::encode_string(&[7; 32]);
+        let variables = [("DATABASE_URL", database.url()), ("NIGHTLATCH_MASTER_KEY", &key)];
+        Self::start(variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()).await
+    }
+
+    /// A replica beside one that was started as [`TestApp::shared`].
+    pub(crate) async fn replica(&self) -> Server {
+        let data = self.data.path().join("replica");
+        let config = Config { data_dir: data, sets_dir: Some(self.config.sets()), ..self.config.clone() };
+        Server::start(&config).await.unwrap()
     }
 
     async fn start(environment: Vec<(String, String)>) -> Self {
@@ -224,7 +240,7 @@ impl Answer {
         assert_eq!(problem["request_id"], self.header("x-request-id"), "{self:?}");
         assert_eq!(
             self.headers.contains_key("www-authenticate"),
-            status == 401 && !["enrolment_invalid", "edge_code_invalid"].contains(&code),
+            status == 401 && ["token_missing", "token_invalid"].contains(&code),
             "{self:?}"
         );
         problem

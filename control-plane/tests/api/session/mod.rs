@@ -1,0 +1,12 @@
+//! Signing in, and sessions as callers.
+
+mod browser;
+mod crossing;
+mod guessing;
+mod invitations;
+mod lifetimes;
+mod own;
+mod second_factor;
+mod signing_in;
+
+pub(crate) use browser::{Browser, PASSWORD, invite, join};
