@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::body::only_expectations;
 use super::refused::Refused;
-use crate::domain::{EdgeId, KeyRef, RotationId, SessionId, SetId, TokenId};
+use crate::domain::{EdgeId, KeyRef, MemberId, Role, RotationId, SessionId, SetId, TokenId};
 use crate::store::PageRequest;
 
 /// The largest page.
@@ -92,11 +92,27 @@ impl Named for EdgeId {
     }
 }
 
+impl Named for MemberId {
+    const WHAT: &'static str = "member";
+
+    fn of(text: &str) -> Option<Self> {
+        Self::parse(text)
+    }
+}
+
 impl Named for SessionId {
     const WHAT: &'static str = "session";
 
     fn of(text: &str) -> Option<Self> {
         Self::parse(text)
+    }
+}
+
+impl Named for Role {
+    const WHAT: &'static str = "role";
+
+    fn of(text: &str) -> Option<Self> {
+        Self::from_name(text)
     }
 }
 

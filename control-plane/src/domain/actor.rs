@@ -7,7 +7,7 @@ use std::fmt;
 pub enum ActorType {
     /// A management token; the id is the token's.
     Token,
-    /// A member who signed in; the id is the member's.
+    /// A member, in a session; the id is the member's.
     Member,
     /// An edge token that reported something.
     Edge,

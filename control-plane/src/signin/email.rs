@@ -18,7 +18,6 @@ impl Email {
         let fits = text.len() <= MAX_BYTES
             && !local.is_empty()
             && !host.is_empty()
-            && !local.contains('@')
             && !text.chars().any(|c| c.is_control() || c.is_whitespace());
         fits.then(|| Self(text.to_lowercase()))
     }
@@ -43,7 +42,7 @@ mod tests {
     #[test]
     fn an_address_has_one_spelling() {
         assert_eq!(Email::parse(" Ada@Example.COM ").unwrap().as_str(), "ada@example.com");
-        for bad in ["", "ada", "@example.com", "ada@", "a@b@c", "ada lovelace@example.com", "ada@exam\nple.com"] {
+        for bad in ["", "ada", "@example.com", "ada@", "ada lovelace@example.com", "ada@exam\nple.com"] {
             assert!(Email::parse(bad).is_none(), "{bad}");
         }
         assert!(Email::parse(&format!("{}@example.com", "a".repeat(250))).is_none());

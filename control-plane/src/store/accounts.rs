@@ -1,6 +1,5 @@
 //! Accounts: what people prove themselves with, in whichever workspaces they are members.
 
-use nightlatch_key::Digest;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::FromRow;
 
@@ -51,7 +50,7 @@ pub struct Membership {
     /// What people call the workspace.
     pub workspace_name: String,
     /// What people call the member.
-    pub name: String,
+    pub name: Option<String>,
     /// The role's name.
     pub role: String,
 }
@@ -216,7 +215,7 @@ pub async fn memberships(read: &mut Read, id: &str) -> Result<Vec<Membership>, E
     let sql = "SELECT m.id, m.workspace_id, w.name, m.name, m.role FROM members m \
                JOIN workspaces w ON w.id = m.workspace_id \
                WHERE m.account_id = $1 AND m.state = 'active' ORDER BY w.name, m.workspace_id";
-    let rows = sql!(read, sql, id => all (String, String, String, String, String))?;
+    let rows = sql!(read, sql, id => all (String, String, String, Option<String>, String))?;
     let membership = |(member, workspace, workspace_name, name, role)| Membership {
         member: MemberId::from_stored(member),
         workspace: WorkspaceId::from_stored(workspace),
@@ -225,17 +224,6 @@ pub async fn memberships(read: &mut Read, id: &str) -> Result<Vec<Membership>, E
         role,
     };
     Ok(rows.into_iter().map(membership).collect())
-}
-
-/// The address of the open invitation with this digest.
-///
-/// # Errors
-/// [`Error::Database`].
-pub async fn invitation(read: &mut Read, digest: &Digest) -> Result<Option<String>, Error> {
-    let now = read.now().await?;
-    let sql = "SELECT email FROM members WHERE invite_digest = $1 AND state = 'invited' AND invite_expires_at > $2";
-    let row = sql!(read, sql, digest.as_bytes().as_slice(), now => optional (Option<String>,))?;
-    Ok(row.and_then(|(email,)| email))
 }
 
 #[derive(FromRow)]

@@ -12,9 +12,10 @@ use super::audit::{self, Draft, Target};
 use super::rows::labels_text;
 use super::select::RowArguments;
 use super::tx::{Conn, sql};
-use super::{Context, Error, Random, Read, Tx, catalogue, dialect, ended, workspaces};
+use super::{Context, Error, Random, Read, Tx, catalogue, dialect, ended, keys, workspaces};
+use crate::domain::authority;
 use crate::domain::import::ImportLine;
-use crate::domain::{KeyId, PrincipalKind, Refusal, Scope, Tier, WorkspaceId};
+use crate::domain::{Action, KeyId, PrincipalKind, Refusal, Scope, Tier, WorkspaceId};
 
 /// Rows in one statement: the statement's text is parsed once and stays far below the databases' limit on arguments.
 const CHUNK: usize = 250;
@@ -54,8 +55,7 @@ pub struct Imported {
 pub async fn run(tx: &mut Tx, context: &Context, import: Import, random: Random<'_>) -> Result<Imported, Error> {
     let Import { lines, rejected, strict, dry_run, body_hash, peppers } = import;
     let now = tx.now().await?;
-    let Sorted { mut fresh, mut existing, errors } =
-        sort_out(tx, &context.workspace, lines, rejected, &peppers, now).await?;
+    let Sorted { mut fresh, mut existing, errors } = sort_out(tx, context, lines, rejected, &peppers, now).await?;
     if strict && !errors.is_empty() {
         return Ok(Imported { created: 0, existing, errors });
     }
@@ -99,36 +99,48 @@ struct Ground {
     kind: PrincipalKind,
 }
 
+/// The kind of a principal, where keys of it may be made by this caller.
+async fn principal(read: &mut Read, context: &Context, subject: u32) -> Result<Result<PrincipalKind, Refusal>, Error> {
+    let kind = match keys::kind_of(read, &context.workspace, subject).await {
+        Ok(kind) => kind,
+        Err(Error::Refused(refusal)) => return Ok(Err(refusal)),
+        Err(error) => return Err(error),
+    };
+    let target = authority::Target::Key { kind, subject };
+    Ok(context.authority.require(Action::KeysIssue, &target).map(|()| kind))
+}
+
 async fn sort_out(
     read: &mut Read,
-    workspace: &WorkspaceId,
+    context: &Context,
     lines: Vec<(u32, ImportLine)>,
     mut errors: Vec<(u32, Refusal)>,
     peppers: &[Pepper],
     now: i64,
 ) -> Result<Sorted, Error> {
+    let workspace = &context.workspace;
     let mut fresh = Vec::with_capacity(lines.len());
     let mut existing = 0;
     let ended: Vec<_> = lines.iter().map(|(_, line)| line.digest).collect();
     let ended = ended::among(read, workspace, &ended, peppers, now.div_euclid(1000)).await?;
     let mut digests = HashSet::with_capacity(lines.len());
-    let mut principals: BTreeMap<u32, Option<PrincipalKind>> = BTreeMap::new();
+    let mut principals: BTreeMap<u32, Result<PrincipalKind, Refusal>> = BTreeMap::new();
     for (place, line) in lines {
         let subject = line.subject.unwrap_or(workspaces::DEFAULT_SUBJECT);
         let kind = match principals.get(&subject) {
-            Some(kind) => *kind,
+            Some(kind) => kind.clone(),
             None => {
-                let kind = workspaces::principal(read, workspace, subject).await?.map(|principal| principal.kind);
-                principals.insert(subject, kind);
+                let kind = principal(read, context, subject).await?;
+                principals.insert(subject, kind.clone());
                 kind
             }
         };
-        match (line.check_times(now), kind) {
-            (Err(refusal), _) => errors.push((place, refusal)),
-            (Ok(()), None) => errors.push((place, Refusal::PrincipalUnknown)),
-            (Ok(()), Some(_)) if ended.contains(line.digest.as_bytes()) => errors.push((place, Refusal::KeyRevoked)),
-            (Ok(()), Some(_)) if !digests.insert(*line.digest.as_bytes()) => existing += 1,
-            (Ok(()), Some(kind)) => fresh.push((line, Ground { subject, kind })),
+        let granted = context.authority.require_grant(&line.scopes);
+        match (line.check_times(now).and(granted), kind) {
+            (Err(refusal), _) | (Ok(()), Err(refusal)) => errors.push((place, refusal)),
+            (Ok(()), Ok(_)) if ended.contains(line.digest.as_bytes()) => errors.push((place, Refusal::KeyRevoked)),
+            (Ok(()), Ok(_)) if !digests.insert(*line.digest.as_bytes()) => existing += 1,
+            (Ok(()), Ok(kind)) => fresh.push((line, Ground { subject, kind })),
         }
     }
     errors.sort_by_key(|(place, _)| *place);

@@ -5,11 +5,12 @@ use nightlatch_key::{Brand, Digest, KeyText, mint};
 pub use super::key_list::{KeyFilter, list};
 use super::record::{self, Entry};
 use super::rows::{KeyRow, key_columns};
+use super::tokens::Token;
 use super::tx::sql;
 use super::{Context, Error, Random, Read, Tx, catalogue, dialect, rotations, workspaces};
 use crate::domain::{
-    self, Birth, Bound, Cause, Issue, Key, KeyId, KeyPatch, KeyRef, Patched, PrincipalKind, Reason, Refusal, Revoked,
-    Rotation, Warning, WorkspaceId,
+    self, Action, Birth, Bound, Cause, Issue, Key, KeyId, KeyPatch, KeyRef, Patched, PrincipalKind, Reason, Refusal,
+    Revoked, Rotation, Scopes, Stage, Target, Warning, WorkspaceId,
 };
 
 /// How many ids are drawn before giving up: the ids of one second number 14 million.
@@ -61,7 +62,11 @@ pub struct Changed {
 /// # Errors
 /// A refusal; [`Error::NoFreeId`], [`Error::NumbersExhausted`].
 pub async fn issue(tx: &mut Tx, context: &Context, issue: Issue, random: Random<'_>) -> Result<Issued, Error> {
+    let subject = issue.subject.unwrap_or(workspaces::DEFAULT_SUBJECT);
+    dialect::share_principal(tx, context.workspace.as_str(), i64::from(subject)).await?;
     let ground = ground(tx, &context.workspace, issue.subject).await?;
+    context.authority.require(Action::KeysIssue, &ground.target())?;
+    context.authority.require_grant(&issue.scopes)?;
     let now = tx.now().await?;
     catalogue::enter(tx, &context.workspace, issue.scopes.iter(), issue.tier.as_ref(), now).await?;
     let number = workspaces::next_number(tx, &context.workspace).await?;
@@ -108,6 +113,7 @@ pub async fn patch(
     patch: KeyPatch,
 ) -> Result<Changed, Error> {
     let held = hold(tx, context, key).await?;
+    context.authority.require(Action::KeysUpdate, &held.key.target())?;
     if revision.is_some_and(|revision| revision != held.key.revision) {
         return Err(Error::Stale(held.key.revision));
     }
@@ -128,6 +134,7 @@ pub async fn patch(
 /// A refusal where it is revoked or expired; [`Error::NotFound`].
 pub async fn disable(tx: &mut Tx, context: &Context, key: &KeyRef, reason: Option<Reason>) -> Result<Changed, Error> {
     let held = hold(tx, context, key).await?;
+    context.authority.require(Action::KeysDisable, &held.key.target())?;
     let after = domain::disable(&held.key, Cause::Admin, held.now)?;
     let rotation = held.rotation.clone();
     let entries = [Entry::new("key.disabled", reason.as_ref().map(Reason::as_str))];
@@ -140,6 +147,7 @@ pub async fn disable(tx: &mut Tx, context: &Context, key: &KeyRef, reason: Optio
 /// A refusal where it is revoked or expired; [`Error::NotFound`].
 pub async fn enable(tx: &mut Tx, context: &Context, key: &KeyRef, reason: Option<Reason>) -> Result<Changed, Error> {
     let held = hold(tx, context, key).await?;
+    context.authority.require(Action::KeysDisable, &held.key.target())?;
     let after = domain::enable(&held.key, Cause::Admin, held.now)?;
     let rotation = held.rotation.clone();
     let entries = [Entry::new("key.enabled", reason.as_ref().map(Reason::as_str))];
@@ -152,6 +160,7 @@ pub async fn enable(tx: &mut Tx, context: &Context, key: &KeyRef, reason: Option
 /// [`Error::NotFound`].
 pub async fn revoke(tx: &mut Tx, context: &Context, key: &KeyRef, reason: Option<Reason>) -> Result<Changed, Error> {
     let held = hold(tx, context, key).await?;
+    context.authority.require(Action::KeysRevoke, &held.key.target())?;
     let as_successor = rotations::open_of_successor(tx, &held.key, held.now).await?;
     let text = reason.clone();
     let Revoked { key: after, completed, warnings } =
@@ -168,6 +177,52 @@ pub async fn revoke(tx: &mut Tx, context: &Context, key: &KeyRef, reason: Option
     held.change(tx, context, after, &entries, completed.clone(), warnings).await
 }
 
+/// Enters a key whose text has been in use before there was a row: nothing where it is there already.
+pub(super) async fn adopt(
+    tx: &mut Tx,
+    context: &Context,
+    id: KeyId,
+    token: &Token,
+    scopes: Scopes,
+    now: i64,
+) -> Result<(), Error> {
+    let ground = ground(tx, &context.workspace, None).await?;
+    let number = workspaces::next_number(tx, &context.workspace).await?;
+    let key = Key {
+        lineage: id.clone(),
+        id,
+        workspace: context.workspace.clone(),
+        number,
+        digest: token.digest,
+        prefix: token.prefix.clone(),
+        name: token.name.clone(),
+        stage: match token.revoked_at {
+            Some(at) => Stage::Revoked { at, reason: None },
+            None => Stage::Active,
+        },
+        disabled_by: domain::Causes::default(),
+        environment: nightlatch_key::Environment::Live,
+        subject: ground.subject,
+        kind: ground.kind,
+        scopes,
+        tier: None,
+        owner: None,
+        labels: domain::Labels::default(),
+        issued_by: token.created_by.clone(),
+        created_at: token.created_at,
+        expires_at: token.expires_at,
+        rotate_by: None,
+        last_used_at: token.last_used_at,
+        predecessor: None,
+        successor: None,
+        imported: false,
+        weak: false,
+        revision: 1,
+    };
+    record::created(tx, context, &key, Entry::new("key.imported", None), now).await?;
+    Ok(())
+}
+
 /// What issuing needs to know of the workspace.
 pub(super) struct Ground {
     brand: Brand,
@@ -177,6 +232,11 @@ pub(super) struct Ground {
 }
 
 impl Ground {
+    /// What issuing is done to.
+    pub(super) const fn target(&self) -> Target {
+        Target::Key { kind: self.kind, subject: self.subject }
+    }
+
     /// Mints a text, and what a new key is given beside what was asked for.
     pub(super) fn birth(
         &self,
@@ -207,18 +267,29 @@ impl Ground {
 /// Reads what issuing needs; the default principal where `subject` is omitted.
 pub(super) async fn ground(read: &mut Read, workspace: &WorkspaceId, subject: Option<u32>) -> Result<Ground, Error> {
     let subject = subject.unwrap_or(workspaces::DEFAULT_SUBJECT);
-    let sql = "SELECT w.brand, p.kind, CAST(COALESCE((SELECT MAX(s.largest_validity_ms + s.skew_ms) FROM sets s \
+    let sql = "SELECT w.brand, p.kind, p.state, CAST(COALESCE((SELECT MAX(s.largest_validity_ms + s.skew_ms) FROM sets s \
                WHERE s.workspace_id = w.id), 0) AS BIGINT) FROM workspaces w \
                LEFT JOIN principals p ON p.workspace_id = w.id AND p.subject = $2 WHERE w.id = $1";
-    let row = sql!(read, sql, workspace.as_str(), i64::from(subject) => optional (String, Option<String>, i64))?;
-    let (brand, kind, bound) = row.ok_or(Error::NotFound("workspace"))?;
+    let row = sql!(
+        read, sql, workspace.as_str(), i64::from(subject) => optional (String, Option<String>, Option<String>, i64)
+    )?;
+    let (brand, kind, state, bound) = row.ok_or(Error::NotFound("workspace"))?;
     let kind = kind.ok_or(Refusal::PrincipalUnknown)?;
+    workspaces::require_active(state.as_deref())?;
     Ok(Ground {
         brand: Brand::new(&brand).map_err(|_| Error::Corrupt("brand"))?,
         subject,
         kind: PrincipalKind::from_name(&kind).ok_or(Error::Corrupt("principal kind"))?,
         bound: Bound::from_ms(bound),
     })
+}
+
+/// The kind of a principal that keys can be made for.
+///
+/// # Errors
+/// A refusal where there is none of that number, or it is suspended or removed.
+pub(super) async fn kind_of(read: &mut Read, workspace: &WorkspaceId, subject: u32) -> Result<PrincipalKind, Error> {
+    Ok(ground(read, workspace, Some(subject)).await?.kind)
 }
 
 /// A key held for change: nobody else changes it until the transaction ends.
@@ -256,6 +327,9 @@ impl Held {
 pub(super) async fn hold(tx: &mut Tx, context: &Context, key: &KeyRef) -> Result<Held, Error> {
     let id = id_of(tx, &context.workspace, key).await?.ok_or(Error::NotFound("key"))?;
     let key = hold_one(tx, &context.workspace, &id).await?;
+    if !context.authority.sees(key.subject) {
+        return Err(Error::NotFound("key"));
+    }
     let bound = workspaces::bound(tx, &context.workspace).await?;
     let now = tx.now().await?;
     let rotation = rotations::recorded_open(tx, &key.id).await?.filter(|rotation| rotation.is_open(now));

@@ -33,10 +33,13 @@ pub mod members;
 pub mod oidc_flows;
 mod page;
 pub mod peppers;
+pub mod principals;
+mod profiles;
 pub(crate) mod publication;
 pub mod receipts;
 mod record;
 pub(crate) mod recovery;
+pub mod roles;
 mod rotation_list;
 pub mod rotations;
 pub mod routes;
@@ -67,7 +70,7 @@ pub use error::Error;
 pub use page::{Cursor, Page, PageRequest};
 pub use tx::{Read, Tx};
 
-use crate::domain::{Actor, WorkspaceId};
+use crate::domain::{Actor, Authority, WorkspaceId};
 use tx::Held;
 use writer::Writer;
 
@@ -100,10 +103,30 @@ pub struct Context {
     pub workspace: WorkspaceId,
     /// Who acts.
     pub actor: Actor,
+    /// On whose authority: what a mutation may do is decided inside it, once it knows what it is done to.
+    pub authority: Authority,
     /// The request's id.
     pub request_id: String,
     /// Where the request came from: an address.
     pub source: Option<String>,
+}
+
+impl Context {
+    /// The program itself. `request_id` says what made it act.
+    pub fn system(workspace: WorkspaceId, request_id: impl Into<String>) -> Self {
+        Self {
+            workspace,
+            actor: Actor::system(),
+            authority: Authority::System,
+            request_id: request_id.into(),
+            source: None,
+        }
+    }
+
+    /// The same actor in the reserved workspace. What it may do there was decided in its own.
+    fn in_reserved(&self) -> Self {
+        Self { workspace: WorkspaceId::reserved(), authority: Authority::System, ..self.clone() }
+    }
 }
 
 /// The database. Cheap to clone.

@@ -8,11 +8,11 @@ use super::rotation_list::find;
 pub use super::rotation_list::{RotationFilter, get, list};
 pub(super) use super::rotation_list::{open_of_successor, recorded_open, recorded_open_of};
 use super::tx::sql;
-use super::{Context, Error, Random, Read, Tx, catalogue, workspaces};
+use super::{Context, Error, Random, Read, Tx, catalogue, dialect, workspaces};
 use crate::domain::rotate::{self, Ending, Turned};
 use crate::domain::rotation::{Start, SuccessorFate};
 use crate::domain::{
-    Actor, Bound, Key, KeyId, KeyRef, Reason, Rotation, RotationId, Scopes, Stage, Warning, WorkspaceId,
+    Action, Bound, Key, KeyId, KeyRef, Reason, Rotation, RotationId, Scopes, Stage, Warning, WorkspaceId,
 };
 
 /// A rotation that was just started.
@@ -84,7 +84,10 @@ pub async fn start(
     random: Random<'_>,
 ) -> Result<Started, Error> {
     let held = keys::hold(tx, context, predecessor).await?;
+    context.authority.require(Action::KeysRotate, &held.key.target())?;
+    context.authority.require_grant(start.scopes.as_ref().unwrap_or(&held.key.scopes))?;
     let (now, bound) = (held.now, held.bound);
+    dialect::share_principal(tx, context.workspace.as_str(), i64::from(held.key.subject)).await?;
     let ground = keys::ground(tx, &context.workspace, Some(held.key.subject)).await?;
     // A deadline that passed unrecorded still holds the place of the one open rotation.
     let recorded = recorded_open(tx, &held.key.id).await?;
@@ -150,6 +153,7 @@ pub async fn extend(
     reason: Option<Reason>,
 ) -> Result<Changed, Error> {
     let held = hold(tx, context, id).await?;
+    context.authority.require(Action::KeysRotate, &held.predecessor.target())?;
     let turned = rotate::extend(&held.rotation, &held.predecessor, overlap_seconds, held.bound, held.now)?;
     held.turn(tx, context, turned, "rotation.extended", reason).await
 }
@@ -166,6 +170,7 @@ pub async fn cancel(
     reason: Option<Reason>,
 ) -> Result<Changed, Error> {
     let held = hold(tx, context, id).await?;
+    context.authority.require(Action::KeysRotate, &held.predecessor.target())?;
     let open = recorded_open(tx, &held.successor.id).await?.filter(|rotation| rotation.is_open(held.now));
     let ending = Ending { by: &context.actor, reason: reason.clone(), now: held.now };
     let Held { rotation, predecessor, successor: key, bound, .. } = &held;
@@ -185,6 +190,8 @@ pub async fn complete(
     reason: Option<Reason>,
 ) -> Result<Changed, Error> {
     let held = hold(tx, context, id).await?;
+    let action = if force { Action::KeysForce } else { Action::KeysRotate };
+    context.authority.require(action, &held.predecessor.target())?;
     let ending = Ending { by: &context.actor, reason: reason.clone(), now: held.now };
     let turned = rotate::complete(&held.rotation, &held.predecessor, &held.successor, ending, force)?;
     held.turn(tx, context, turned, "rotation.completed", reason).await
@@ -274,6 +281,9 @@ impl Held {
 async fn hold(tx: &mut Tx, context: &Context, id: &RotationId) -> Result<Held, Error> {
     let seen = find(tx, &context.workspace, id).await?;
     let predecessor = keys::hold_one(tx, &context.workspace, &seen.predecessor).await?;
+    if !context.authority.sees(predecessor.subject) {
+        return Err(Error::NotFound("rotation"));
+    }
     let successor = keys::hold_one(tx, &context.workspace, &seen.successor).await?;
     // Whoever changes a rotation holds its predecessor: from here on it stands still.
     let rotation = find(tx, &context.workspace, id).await?;
@@ -285,12 +295,7 @@ async fn hold(tx: &mut Tx, context: &Context, id: &RotationId) -> Result<Held, E
 /// Records that a deadline has passed.
 async fn close_lapsed(tx: &mut Tx, predecessor: &Key, lapsed: &Rotation, now: i64) -> Result<(), Error> {
     update(tx, lapsed).await?;
-    let context = Context {
-        workspace: lapsed.workspace.clone(),
-        actor: Actor::system(),
-        request_id: lapsed.id.as_str().to_owned(),
-        source: None,
-    };
+    let context = Context::system(lapsed.workspace.clone(), lapsed.id.as_str());
     let entry = Entry::of_rotation("rotation.completed", None, lapsed);
     record::noted(tx, &context, predecessor, &entry, now).await
 }

@@ -305,7 +305,7 @@ struct Row {
     ended_at: Option<i64>,
     end_reason: Option<String>,
     workspace_name: String,
-    member_name: String,
+    member_name: Option<String>,
     role: String,
     state: String,
     holder: Option<String>,

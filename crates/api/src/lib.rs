@@ -19,6 +19,7 @@ mod enrol;
 mod import;
 mod key;
 mod key_requests;
+mod member;
 mod page;
 mod problem;
 mod receipt;
@@ -45,6 +46,10 @@ pub use enrol::{Enrol, Enrolled};
 pub use import::{ImportLine, ImportOptions, ImportReport, LineError};
 pub use key::{Environment, Key, KeyState, PrincipalKind};
 pub use key_requests::{DisableKey, EnableKey, IssueKey, IssuedKey, KeyFilter, RevokeKey, RevokedKey, UpdateKey};
+pub use member::{
+    InviteMember, InvitedMember, Member, MemberFilter, MemberState, MoveMember, ReplaceRole, Role, RoleScopes,
+    UpdateMember,
+};
 pub use page::{Page, PageQuery};
 pub use problem::{FieldError, PROBLEM_CONTENT_TYPE, Problem};
 pub use receipt::{ConnectionRoute, EdgeClock, EdgeProof, OpenRoute, Receipt, ReceiptEdge, ReceiptState};
@@ -61,6 +66,6 @@ pub use session::{
     SwitchWorkspace,
 };
 pub use set::{PublishedHead, Set};
-pub use token::{CreateToken, CreatedToken, Token, TokenKind, TokenState};
+pub use token::{CreateToken, CreatedToken, RotateToken, Token, TokenKind, TokenState};
 pub use verify::{Verdict, VerifiedKey, VerifyKey};
 pub use warning::Warning;

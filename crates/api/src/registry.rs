@@ -67,12 +67,15 @@ registry! {
     /// A call from a browser does not prove that it is meant.
     CsrfInvalid = "csrf_invalid", 403, "The call does not come from this server's own pages",
         "Send the session's `csrf` in `X-Nightlatch-CSRF`, from a page of this server.";
-    /// The call needs a fresh proof of who holds the session.
-    StepUpRequired = "step_up_required", 403, "The call needs a step-up",
-        "Call `POST /v1/session/step-up` with the password or a code, and send it again within ten minutes.";
     /// The token may not make this call.
     Forbidden = "forbidden", 403, "The token may not do this",
-        "Use a management token for administration and the set's edge token for its files and reports.";
+        "Ask an owner or admin for the role or the token's scope named in `action`; edges read their set's files only.";
+    /// A session has to prove anew who it is.
+    StepUpRequired = "step_up_required", 403, "This needs a fresh proof of who you are",
+        "Call `POST /v1/session/step-up` with your password or a code, then send the request again.";
+    /// Nobody grants scopes beyond their own.
+    BeyondOwnScopes = "beyond_own_scopes", 403, "Scopes beyond your own cannot be granted",
+        "Leave out the scopes listed under `scopes`, or ask somebody who has them.";
     /// Nothing of that id or path, or it belongs to someone else.
     NotFound = "not_found", 404, "There is no such thing",
         "Check the id and the path.";
@@ -112,6 +115,24 @@ registry! {
     /// The edge was removed.
     EdgeRemoved = "edge_removed", 409, "The edge is removed, for ever",
         "Add another with `nightlatch edge add`.";
+    /// Keys of this kind of principal come and go by another call.
+    NotRevocableHere = "not_revocable_here", 409, "Keys of this kind come and go by another call",
+        "Use the call named in `call`.";
+    /// The workspace would be without an owner.
+    LastOwner = "last_owner", 409, "The last owner cannot go",
+        "Make another member an owner first.";
+    /// The principal is suspended.
+    PrincipalSuspended = "principal_suspended", 409, "The principal is suspended",
+        "Resume it first.";
+    /// The principal is removed, which is final.
+    PrincipalRemoved = "principal_removed", 409, "The principal is removed, for ever",
+        "Make another one.";
+    /// Another member has the address.
+    MemberExists = "member_exists", 409, "A member with this address is there already",
+        "Change the present member, or remove it before inviting it anew.";
+    /// The invitation was accepted already.
+    InviteAccepted = "invite_accepted", 409, "The invitation was accepted already",
+        "Nothing is left to do: the member is active.";
     /// The predecessor was used within the last 120 seconds.
     PredecessorInUse = "predecessor_in_use", 409, "The predecessor is still in use",
         "Find who still uses it, wait, and try again; or send `force: true` with a `reason`.";
@@ -136,6 +157,12 @@ registry! {
     /// A field is well formed and its value cannot be used.
     ValueInvalid = "value_invalid", 422, "A value cannot be used",
         "Correct the parts listed under `errors` and send it again.";
+    /// A sensitive scope was to be granted without saying so.
+    SensitiveUnacknowledged = "sensitive_unacknowledged", 422, "Sensitive scopes are granted only knowingly",
+        "Leave out the scopes listed under `scopes`, or send `acknowledge_sensitive: true`.";
+    /// Partner roles need an organisation, others must have none.
+    RoleUnfit = "role_unfit", 422, "The role does not fit",
+        "Invite partner staff at `/v1/partners/{id}/staff`, members of the workspace at `/v1/members`.";
     /// Forcing without saying why.
     ReasonRequired = "reason_required", 422, "Forcing needs a reason",
         "Send `reason` along with `force`.";

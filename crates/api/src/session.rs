@@ -96,7 +96,7 @@ pub struct SessionMember {
     /// `mem_…`.
     pub id: String,
     /// What people call them.
-    pub name: String,
+    pub name: Option<String>,
     /// Their role, as it is now.
     pub role: String,
 }

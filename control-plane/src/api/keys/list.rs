@@ -36,7 +36,11 @@ pub(in crate::api) async fn list(
     let filters = KeyFilter { limit: None, cursor: None, ..query.clone() };
     let list = List::new("keys", caller.workspace(), &filters);
     let page = app.cursors().page(&list, query.limit, query.cursor.as_deref())?;
-    let Some(filter) = filter(filters)? else {
+    let narrowed = filter(filters)?.and_then(|filter| match (filter.subject, caller.authority.sees_only()) {
+        (Some(asked), Some(only)) if asked != only => None,
+        (asked, only) => Some(keys::KeyFilter { subject: only.or(asked), ..filter }),
+    });
+    let Some(filter) = narrowed else {
         return Ok(axum::Json(Page { items: Vec::new(), next_cursor: None }));
     };
     let mut read = app.store().read().await?;
@@ -62,7 +66,7 @@ pub(in crate::api) async fn read(
     Id(id): Id<KeyRef>,
 ) -> Result<Response, Refused> {
     let mut read = app.store().read().await?;
-    let found = keys::get(&mut read, caller.workspace(), &id).await?;
+    let found = caller.key(&mut read, &id).await?;
     let bound = workspaces::bound(&mut read, caller.workspace()).await?;
     let key = view::key(&found.key, found.rotation.as_ref().map(|r| &r.id), bound, found.now);
     Ok(([(ETAG, etag::header(found.key.revision))], axum::Json(key)).into_response())

@@ -9,7 +9,7 @@ use crate::api::refused::Refused;
 use crate::signin::SessionSecret;
 
 /// The session's.
-pub(in crate::api) const SESSION: &str = "__Host-nightlatch";
+pub(super) const SESSION: &str = "__Host-nightlatch";
 
 /// A cookie that holds a secret for so many milliseconds.
 pub(super) fn set(name: &'static str, secret: &SessionSecret, lifetime_ms: i64) -> HeaderValue {
@@ -32,7 +32,7 @@ fn header(cookie: cookie::CookieBuilder<'_>) -> HeaderValue {
 ///
 /// # Errors
 /// Where it sent two of the name: a `__Host-` cookie exists once.
-pub(in crate::api) fn value(headers: &HeaderMap, name: &str) -> Result<Option<String>, Refused> {
+pub(super) fn value(headers: &HeaderMap, name: &str) -> Result<Option<String>, Refused> {
     let texts = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut found = texts
         .flat_map(Cookie::split_parse)
@@ -44,6 +44,14 @@ pub(in crate::api) fn value(headers: &HeaderMap, name: &str) -> Result<Option<St
         Some(_) => Err(Refused::invalid("Cookie", format!("{name} must be sent once"))),
         None => Ok(first),
     }
+}
+
+/// Whether the browser sent a session's cookie.
+///
+/// # Errors
+/// Where it sent two.
+pub(in crate::api) fn is_sent(headers: &HeaderMap) -> Result<bool, Refused> {
+    Ok(value(headers, SESSION)?.is_some())
 }
 
 #[cfg(test)]

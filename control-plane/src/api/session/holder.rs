@@ -12,13 +12,14 @@ use zeroize::Zeroizing;
 
 use super::{cookie, origin};
 use crate::api::App;
-use crate::api::caller::{request_id, source};
+use crate::api::caller::{Caller, Who, request_id, source};
 use crate::api::refused::Refused;
-use crate::domain::{Actor, ActorType};
+use crate::domain::{Actor, ActorType, Authority, Standing};
 use crate::signin::SessionSecret;
 use crate::signin::lifetime::ABSOLUTE_MS;
+use crate::store::accounts::Membership;
 use crate::store::sessions::{self, Session};
-use crate::store::{Context, Error};
+use crate::store::{Context, Error, members};
 
 /// The header that carries the session's CSRF token.
 const CSRF: &str = "x-nightlatch-csrf";
@@ -43,34 +44,32 @@ impl Holder {
         method: &Method,
         headers: &HeaderMap,
         extensions: &Extensions,
-    ) -> Result<Option<Self>, Refused> {
+    ) -> Result<Option<(Self, Authority)>, Refused> {
         let Some(value) = cookie::value(headers, cookie::SESSION)?.map(Zeroizing::new) else { return Ok(None) };
         let secret = SessionSecret::parse(&value).ok_or(Code::SessionInvalid)?;
-        let found = sessions::by_digest(&mut app.store().read().await?, &secret.digest()).await?;
+        let mut read = app.store().read().await?;
+        let found = sessions::by_digest(&mut read, &secret.digest()).await?;
         let (session, now) = found.filter(|(session, now)| session.is_live(*now)).ok_or(Code::SessionInvalid)?;
-        let holder = Self {
-            session,
-            now,
-            secret: Arc::new(secret),
-            request_id: request_id(extensions),
-            source: source(extensions),
-        };
+        // What the member may do at this moment, whatever that was when the session began.
+        let membership = &session.membership;
+        let standing = members::standing(&mut read, &membership.workspace, &membership.member).await?;
+        drop(read);
+        let standing = standing.ok_or(Code::SessionInvalid)?;
+        let authority = Authority::of(Standing { elevated: session.times.is_elevated(now), ..standing });
+        let (request_id, source) = (request_id(extensions), source(extensions));
+        let holder = Self { session, now, secret: Arc::new(secret), request_id, source };
         if !origin::is_safe(method) {
             origin::require_own(headers)?;
             holder.require_csrf(app, headers)?;
         }
         holder.touch(app);
-        Ok(Some(holder))
+        Ok(Some((holder, authority)))
     }
 
-    /// On whose behalf a mutation happens.
-    pub(in crate::api) fn context(&self) -> Context {
-        Context {
-            workspace: self.session.membership.workspace.clone(),
-            actor: Actor::new(ActorType::Member, self.session.membership.member.as_str()),
-            request_id: self.request_id.clone(),
-            source: self.source.clone(),
-        }
+    /// On whose behalf somebody changes what is their own: their account and their sessions.
+    pub(super) fn context(&self) -> Context {
+        let membership = &self.session.membership;
+        context(membership, self.request_id.clone(), self.source.clone())
     }
 
     /// What the cookie holds.
@@ -111,12 +110,24 @@ impl Holder {
     }
 }
 
+/// As a member: what is their own needs no right of the table's.
+pub(super) fn context(membership: &Membership, request_id: String, source: Option<String>) -> Context {
+    Context {
+        actor: Actor::new(ActorType::Member, membership.member.as_str()),
+        source,
+        ..Context::system(membership.workspace.clone(), request_id)
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Holder {
     type Rejection = Refused;
 
     /// The holder whom the access check identified. A token is no session.
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refused> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| Code::SessionInvalid.into())
+        match parts.extensions.get::<Caller>().map(|caller| &caller.who) {
+            Some(Who::Session(holder)) => Ok(Self::clone(holder)),
+            _ => Err(Code::SessionInvalid.into()),
+        }
     }
 }
 

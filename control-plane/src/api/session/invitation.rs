@@ -1,15 +1,14 @@
 //! `POST /v1/invites/accept`: from an invitation to a member with an account.
 
 use axum::extract::State;
-use axum::http::{Extensions, HeaderMap, Method};
+use axum::http::{Extensions, HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use nightlatch_api as api;
 use nightlatch_api::{AcceptInvitation, AcceptedInvitation, Code, Problem};
 use nightlatch_key::Digest;
 use secrecy::SecretString;
 
 use super::second_factor::{self, Proof};
-use super::{Holder, check, guesses, origin};
+use super::{Holder, check, guesses, origin, view};
 use crate::api::App;
 use crate::api::body::Json;
 use crate::api::caller::{request_id, source};
@@ -44,11 +43,16 @@ pub(in crate::api) async fn accept(
     let asked = body.value;
     let name = asked.name.map(Name::new).transpose()?;
     let digest = Digest::of(asked.code.expose().trim().as_bytes());
-    let (invited, account, now) = {
+    let (invited, workspace, account, now) = {
         let mut read = app.store().read().await?;
-        let invited = accounts::invitation(&mut read, &digest).await?.ok_or(Code::InvitationInvalid)?;
-        let email = Email::parse(&invited).ok_or(Code::InvitationInvalid)?;
-        (email.clone(), accounts::by_email(&mut read, &email).await?, read.now().await?)
+        let member = match members::by_code(&mut read, &digest).await {
+            Err(Error::NotFound(_)) => return Err(Code::InvitationInvalid.into()),
+            found => found?,
+        };
+        // An invitation without an address was erased with its person.
+        let email = member.email.as_deref().and_then(Email::parse).ok_or(Code::InvitationInvalid)?;
+        let account = accounts::by_email(&mut read, &email).await?;
+        (email, member.workspace, account, read.now().await?)
     };
     let source = source(&extensions);
     let proven = match (account, &asked.password) {
@@ -71,14 +75,14 @@ pub(in crate::api) async fn accept(
         }
         (Some(account), None) => {
             let holder = Holder::identify(&app, &Method::POST, &headers, &extensions).await?;
-            if holder.is_none_or(|holder| holder.session.account != account.id) {
+            if holder.is_none_or(|(holder, _)| holder.session.account != account.id) {
                 let missing = "is missing: the address has an account; send its password, or sign in to it first";
                 return Err(Refused::value("password", missing));
             }
             Proven::Session(Box::new(account))
         }
     };
-    let (request_id, name) = (request_id(&extensions), name.map(Name::into_string));
+    let request_id = request_id(&extensions);
     let joined = app
         .store()
         .write::<_, Error, _>(move |tx| {
@@ -95,7 +99,10 @@ pub(in crate::api) async fn accept(
                         account.id
                     }
                 };
-                members::accept(tx, &digest, &account, name.as_deref(), &request_id, source.as_deref()).await.map(Some)
+                let account = account.as_str();
+                members::accept(tx, &digest, account, name, &request_id, source.as_deref()).await?;
+                let memberships = accounts::memberships(tx, account).await?;
+                Ok(memberships.into_iter().find(|one| one.workspace == workspace))
             })
         })
         .await;
@@ -104,9 +111,8 @@ pub(in crate::api) async fn accept(
         Err(Error::NotFound(_)) => return Err(Code::InvitationInvalid.into()),
         other => other?.ok_or(Code::SignInFailed)?,
     };
-    let member = api::SessionMember { id: joined.member.to_string(), name: joined.name, role: joined.role };
-    let workspace = api::SessionWorkspace { id: joined.workspace.to_string(), name: joined.workspace_name };
-    Ok((axum::http::StatusCode::CREATED, axum::Json(AcceptedInvitation { member, workspace })).into_response())
+    let accepted = AcceptedInvitation { member: view::member(&joined), workspace: view::workspace(&joined) };
+    Ok((StatusCode::CREATED, axum::Json(accepted)).into_response())
 }
 
 /// How somebody proved that the account is theirs.

@@ -19,6 +19,7 @@ mod totp;
 mod view;
 mod workspace;
 
+pub(super) use cookie::is_sent;
 pub(super) use holder::Holder;
 pub(super) use invitation::{__path_accept, accept};
 pub(super) use own::{__path_current, __path_end, __path_list, __path_sign_out, current, end, list, sign_out};

@@ -9,13 +9,14 @@ use axum::response::{IntoResponse as _, Response};
 use nightlatch_api::{Code, Problem, SessionNeed, SignIn, SignedIn};
 use nightlatch_key::Digest;
 
+use super::holder::context;
 use super::second_factor::{self, Proof};
 use super::{check, cookie, guesses, origin, view};
 use crate::api::App;
 use crate::api::body::Json;
 use crate::api::caller::{request_id, source};
 use crate::api::refused::Refused;
-use crate::domain::{Actor, ActorType, MemberId};
+use crate::domain::MemberId;
 use crate::signin::lifetime::ELEVATED_MS;
 use crate::signin::{Email, SessionSecret};
 use crate::store::accounts::{self, Account, Membership};
@@ -142,12 +143,7 @@ pub(super) async fn enter(
                 if let Some(counted) = &entry.counted {
                     sign_in_guesses::succeed(tx, counted).await?;
                 }
-                let context = Context {
-                    workspace: chosen.workspace.clone(),
-                    actor: Actor::new(ActorType::Member, chosen.member.as_str()),
-                    request_id: visit.request_id,
-                    source: visit.source,
-                };
+                let context = context(&chosen, visit.request_id, visit.source);
                 if let Some(replaced) = visit.replaces {
                     end_replaced(tx, &context, &account, &replaced).await?;
                 }

@@ -8,10 +8,9 @@ use super::{Holder, view};
 use crate::api::App;
 use crate::api::body::Json;
 use crate::api::refused::Refused;
-use crate::domain::{Actor, ActorType};
 use crate::signin::SessionSecret;
 use crate::store::sessions::{self, NewSession, Which};
-use crate::store::{Context, Error, accounts, os_random};
+use crate::store::{Error, accounts, os_random};
 
 /// Ends this session and starts one in another workspace of the account's, in another cookie. Its age is this one's.
 #[utoipa::path(
@@ -45,11 +44,7 @@ pub(in crate::api) async fn switch(
                 if ended.await? == 0 {
                     return Err(Error::NotFound("session"));
                 }
-                let context = Context {
-                    workspace: there.workspace,
-                    actor: Actor::new(ActorType::Member, there.member.as_str()),
-                    ..context
-                };
+                let context = super::holder::context(&there, context.request_id, context.source);
                 let new = NewSession {
                     account: account.id,
                     member: there.member,

@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use nightlatch_key::Digest;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -110,22 +109,14 @@ impl Browser {
 
 /// Invites somebody to the app's workspace and returns the code.
 pub(crate) async fn invite(app: &TestApp, email: &str, role: &str) -> String {
-    invite_to(app, "(SELECT id FROM workspaces WHERE id <> 'ws_foreign' LIMIT 1)", email, role).await
+    invite_as(app, &app.token, email, role).await
 }
 
-/// Invites somebody to a workspace, which SQL names.
-pub(crate) async fn invite_to(app: &TestApp, workspace: &str, email: &str, role: &str) -> String {
-    let number = app.number("SELECT COUNT(*) FROM members").await + 2;
-    let code = format!("invitation-{number}");
-    let digest: String = Digest::of(code.as_bytes()).as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    let blob = if app.config.database_url.is_some() { format!("'\\x{digest}'::bytea") } else { format!("x'{digest}'") };
-    app.sql(&format!(
-        "INSERT INTO members (id, workspace_id, subject, role, email, name, state, scopes, invite_digest, \
-         invite_expires_at, invited_by_type, invited_by_id, created_at, revision) VALUES ('mem_{number}', {workspace}, \
-         {number}, '{role}', '{email}', 'Somebody', 'invited', '', {blob}, 9000000000000, 'system', 'test', 0, 1)"
-    ))
-    .await;
-    code
+/// Invites somebody to the workspace of this token.
+pub(crate) async fn invite_as(app: &TestApp, token: &str, email: &str, role: &str) -> String {
+    let answer = app.post("/v1/members", json!({ "email": email, "role": role })).token(token).send().await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    answer.json()["code"].as_str().unwrap().to_owned()
 }
 
 /// Makes somebody a member with [`PASSWORD`].

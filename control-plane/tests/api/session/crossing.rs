@@ -102,6 +102,10 @@ on_both!(a_token_and_a_session_at_once_are_nobody);
 async fn a_token_and_a_session_at_once_are_nobody(app: TestApp) {
     join(&app, "ada@example.com", "owner").await;
     let mut browser = Browser::new(&app).signed_in("ada@example.com").await;
+    // Administration too.
+    let invite =
+        browser.request(Method::POST, "/v1/members").json(&json!({ "email": "x@example.com", "role": "viewer" }));
+    browser.send(invite).await.is_problem(403, "csrf_invalid");
     for path in ["/v1/session", "/v1/keys"] {
         let both = browser.request(Method::GET, path).bearer_auth(&app.token);
         browser.send(both).await.is_problem(400, "invalid_request");

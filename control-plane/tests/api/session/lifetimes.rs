@@ -101,16 +101,56 @@ async fn a_step_up_counts_for_ten_minutes(app: TestApp) {
     app.stop().await;
 }
 
-on_both!(a_session_ends_with_its_member_and_has_the_role_of_the_moment);
-async fn a_session_ends_with_its_member_and_has_the_role_of_the_moment(app: TestApp) {
-    join(&app, "ada@example.com", "owner").await;
-    let mut browser = Browser::new(&app).signed_in("ada@example.com").await;
-    app.sql("UPDATE members SET role = 'viewer'").await;
-    assert_eq!(browser.get("/v1/session").await.json()["member"]["role"], "viewer");
-    for state in ["suspended", "removed"] {
-        app.sql(&format!("UPDATE members SET state = '{state}'")).await;
-        assert!(!browser.is_signed_in().await, "{state}");
-        app.sql("UPDATE members SET state = 'active'").await;
+on_both!(a_session_ends_with_its_member);
+async fn a_session_ends_with_its_member(app: TestApp) {
+    join(&app, "ada@example.com", "admin").await;
+    let found = app.get("/v1/members?email=ada@example.com").send().await.json();
+    let path = |call: &str| format!("/v1/members/{}/{call}", found["items"][0]["id"].as_str().unwrap());
+    for call in ["suspend", "remove"] {
+        let mut browser = Browser::new(&app).signed_in("ada@example.com").await;
+        assert_eq!(app.post(&path(call), json!({})).send().await.status, 200);
+        assert!(!browser.is_signed_in().await, "{call}");
+        if call == "suspend" {
+            assert_eq!(app.post(&path("resume"), json!({})).send().await.status, 200);
+            assert!(!browser.is_signed_in().await, "what has ended does not come back");
+        }
     }
+    let rows = app.get("/v1/audit?action=session.ended").send().await.json();
+    let reasons: Vec<_> = rows["items"].as_array().unwrap().iter().map(|row| row["reason"].clone()).collect();
+    assert_eq!(reasons, ["the member was removed", "the member was suspended"]);
+    app.stop().await;
+}
+
+on_both!(a_session_has_the_role_of_the_moment);
+async fn a_session_has_the_role_of_the_moment(app: TestApp) {
+    join(&app, "ada@example.com", "viewer").await;
+    let mut browser = Browser::new(&app).signed_in("ada@example.com").await;
+    let invitation = |name: &str| json!({ "email": format!("{name}@example.com"), "role": "viewer" });
+    browser.post("/v1/members", invitation("a")).await.is_problem(403, "forbidden");
+    assert_eq!(browser.get("/v1/keys").await.status, 200);
+    let found = app.get("/v1/members?email=ada@example.com").send().await;
+    let id = found.json()["items"][0]["id"].as_str().unwrap().to_owned();
+    let role = async |role: &str| {
+        let path = format!("/v1/members/{id}");
+        let tag = app.get(&path).send().await.header("etag").to_owned();
+        let patch = app.call(reqwest::Method::PATCH, &path).json(&json!({ "role": role })).header("if-match", &tag);
+        assert_eq!(patch.send().await.status, 200);
+    };
+    role("admin").await;
+    let invited = browser.post("/v1/members", invitation("b")).await;
+    assert_eq!(invited.status, 201, "{invited:?}");
+    assert_eq!(browser.get("/v1/session").await.json()["member"]["role"], "admin");
+    let rows = app.get("/v1/audit?action=member.invited").send().await.json();
+    assert_eq!((&rows["items"][0]["actor"]["type"], &rows["items"][0]["actor"]["id"]), (&json!("member"), &json!(id)));
+    // Administration needs a step-up, reading does not.
+    step(&app, 600).await;
+    browser.post("/v1/members", invitation("c")).await.is_problem(403, "step_up_required");
+    let key = json!({ "name": "k", "environment": "live" });
+    browser.post("/v1/keys", key.clone()).await.is_problem(403, "step_up_required");
+    assert_eq!(browser.get("/v1/members").await.status, 200);
+    assert_eq!(browser.post("/v1/session/step-up", json!({ "password": PASSWORD })).await.status, 200);
+    assert_eq!(browser.post("/v1/keys", key).await.status, 201);
+    role("viewer").await;
+    browser.post("/v1/members", invitation("c")).await.is_problem(403, "forbidden");
     app.stop().await;
 }

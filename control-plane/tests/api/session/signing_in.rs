@@ -110,9 +110,9 @@ async fn a_session_somebody_else_knew_is_worth_nothing(app: TestApp) {
 
 on_both!(members_of_several_workspaces_choose);
 async fn members_of_several_workspaces_choose(app: TestApp) {
-    crate::tenants::foreign(&app).await;
+    let foreign = crate::tenants::foreign(&app).await;
     join(&app, "ada@example.com", "owner").await;
-    let code = super::browser::invite_to(&app, "'ws_foreign'", "ada@example.com", "viewer").await;
+    let code = super::browser::invite_as(&app, &foreign.token, "ada@example.com", "viewer").await;
     let body = json!({ "code": code, "password": PASSWORD });
     assert_eq!(app.post("/v1/invites/accept", body).without_token().send().await.status, 201);
     let mut browser = Browser::new(&app);

@@ -19,7 +19,7 @@ use crate::{
 impl Client {
     /// Trades the enrolment token for a management token.
     pub async fn enrol(&self, token: Secret) -> Result<Enrolled, ClientError> {
-        self.post(&["v1", "enrol"], &Enrol { token }).await
+        self.post(&["v1", "enrol"], &Enrol { token, name: None, email: None }).await
     }
 
     /// Issues a key.
