@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod metrics;
+pub mod oidc;
 pub mod publisher;
 pub mod push;
 pub mod recover;

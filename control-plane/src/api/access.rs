@@ -38,6 +38,8 @@ pub(super) const TABLE: &[(&str, &str, Need)] = &[
     ("POST", "/v1/session", Anyone),
     ("GET", "/v1/session", Session),
     ("DELETE", "/v1/session", Session),
+    ("GET", "/v1/session/oidc/start", Anyone),
+    ("GET", "/v1/session/oidc/callback", Anyone),
     ("POST", "/v1/session/step-up", Session),
     ("POST", "/v1/session/workspace", Session),
     ("POST", "/v1/session/password", Session),

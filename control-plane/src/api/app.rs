@@ -17,6 +17,7 @@ use super::refused::Refused;
 use super::verify::VerifyLimit;
 use crate::domain::SetId;
 use crate::metrics::Metrics;
+use crate::oidc::Provider;
 use crate::publisher::{KeySource, PublisherStatus};
 use crate::secrets::Secrets;
 use crate::signin::Hashing;
@@ -41,6 +42,8 @@ pub struct Parts {
     pub published_set: SetId,
     /// The keys of that set.
     pub keys: KeySource,
+    /// The identity provider that members may sign in through.
+    pub oidc: Option<Provider>,
     /// Cancelled when the server stops: callers that wait are answered at once.
     pub stopping: CancellationToken,
 }
@@ -124,6 +127,11 @@ impl App {
 
     pub(super) fn secrets(&self) -> &Secrets {
         &self.0.parts.secrets
+    }
+
+    /// The identity provider, where there is one.
+    pub(super) fn oidc(&self) -> Option<&Provider> {
+        self.0.parts.oidc.as_ref()
     }
 
     /// What verifies passwords.

@@ -66,7 +66,7 @@ mod tests {
                 Need::May(action) | Need::EdgeOr(action) => {
                     assert_eq!(scopes, Some(vec![action.as_str().to_owned()]), "{method} {path}");
                 }
-                Need::Anyone | Need::Edge => {}
+                Need::Anyone | Need::Edge | Need::Session => {}
             }
         }
     }

@@ -19,6 +19,8 @@ pub(super) fn parts() -> (Router<App>, OpenApi) {
         .routes(routes!(enrol::enrol))
         .routes(routes!(session::accept))
         .routes(routes!(session::sign_in, session::current, session::sign_out))
+        .routes(routes!(session::start))
+        .routes(routes!(session::callback))
         .routes(routes!(session::step_up))
         .routes(routes!(session::switch))
         .routes(routes!(session::change))

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, App, Parts};
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::oidc::{OidcError, Provider};
 use crate::publisher::{KeySource, Limits, Publisher, PublisherConfig, SetDirectory};
 use crate::secrets::{Keyring, SecretsError};
 use crate::store::{self, Store};
@@ -45,6 +46,9 @@ pub enum ServeError {
     /// The list of head-signing keys.
     #[error(transparent)]
     Trust(#[from] crate::trust::Error),
+    /// The identity provider.
+    #[error("the identity provider cannot be used: {0}")]
+    Oidc(#[from] OidcError),
     /// The address.
     #[error("{address} cannot be listened on: {source}")]
     Listen {
@@ -90,6 +94,7 @@ impl Server {
         let data_dir = DataDir::open(&config.data_dir)?;
         let store = connect(config).await?;
         let first = first_start::run(&store, config, &data_dir).await?;
+        let oidc = config.oidc()?.map(Provider::new).transpose()?;
         let listener = TcpListener::bind(config.listen)
             .await
             .map_err(|source| ServeError::Listen { address: config.listen, source })?;
@@ -107,6 +112,7 @@ impl Server {
             publisher: publisher.status(),
             keys: key_source(&first),
             published_set: first.set.id.clone(),
+            oidc,
             stopping: stop.clone(),
         });
         let service = api::router(app).into_make_service_with_connect_info::<SocketAddr>();

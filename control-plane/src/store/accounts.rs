@@ -1,10 +1,11 @@
 //! Accounts: what people prove themselves with, in whichever workspaces they are members.
 
+use nightlatch_key::Digest;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::FromRow;
 
 use super::tx::sql;
-use super::{Error, Random, Read, Tx};
+use super::{Error, Random, Read, Tx, rows};
 use crate::domain::{AccountId, MemberId, WorkspaceId};
 use crate::signin::Email;
 
@@ -224,6 +225,19 @@ pub async fn memberships(read: &mut Read, id: &str) -> Result<Vec<Membership>, E
         role,
     };
     Ok(rows.into_iter().map(membership).collect())
+}
+
+/// The codes' digests of an address's open invitations, in all workspaces: of use to who has proved that the address is
+/// theirs.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn open_invitations(read: &mut Read, email: &Email) -> Result<Vec<Digest>, Error> {
+    let now = read.now().await?;
+    let sql = "SELECT invite_digest FROM members WHERE email = $1 AND state = 'invited' AND invite_expires_at > $2 \
+               AND invite_digest IS NOT NULL ORDER BY workspace_id, id";
+    let found = sql!(read, sql, email.as_str(), now => all (Vec<u8>,))?;
+    found.iter().map(|(bytes,)| rows::digest(bytes)).collect()
 }
 
 #[derive(FromRow)]

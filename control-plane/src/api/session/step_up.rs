@@ -11,7 +11,9 @@ use crate::api::body::Json;
 use crate::api::refused::Refused;
 use crate::signin::SessionSecret;
 use crate::signin::lifetime::ELEVATED_MS;
+use crate::store::accounts::Account;
 use crate::store::sessions::Session;
+use crate::store::sign_in_guesses::Counted;
 use crate::store::{Error, accounts, os_random, sessions, sign_in_guesses};
 
 /// Lets calls through, for ten minutes, that need more than a cookie. The session goes on in another cookie, with another
@@ -50,13 +52,36 @@ pub(in crate::api) async fn step_up(
         (None, None) => (None, "nothing"),
     };
     let proof = proof.ok_or(Code::SignInFailed)?;
+    let raised = raise(&app, &holder, Raise { account, proof, counted: Some(counted), how }).await?;
+    let (session, secret, now) = raised.ok_or(Code::SignInFailed)?;
+    Ok(view::with_cookie(&app, &session, &secret, now))
+}
+
+/// How somebody proved once more who they are.
+pub(super) struct Raise {
+    /// The account as it was when it proved itself.
+    pub(super) account: Account,
+    pub(super) proof: Proof,
+    pub(super) counted: Option<Counted>,
+    /// With what, for the log.
+    pub(super) how: &'static str,
+}
+
+/// Lets the session go on under another secret, stepped up. `None` where the account has changed since it proved itself, a
+/// code was taken by somebody else, or the session has ended.
+pub(super) async fn raise(
+    app: &App,
+    holder: &Holder,
+    by: Raise,
+) -> Result<Option<(Session, SessionSecret, i64)>, Refused> {
     let (context, session, old) = (holder.context(), holder.session.id.clone(), holder.secret().digest());
     let secret = SessionSecret::draw(&mut os_random);
     let new = secret.digest();
     let renewed = app
         .store()
-        .write::<Option<(Session, i64)>, Error, _>(move |tx| {
+        .write::<_, Error, _>(move |tx| {
             Box::pin(async move {
+                let Raise { account, proof, counted, how } = by;
                 let locked = accounts::lock(tx, &account.id).await?;
                 if !second_factor::is_unchanged(&account, &locked) || !proof.take(tx, &account.id).await? {
                     return Ok(None);
@@ -65,12 +90,13 @@ pub(in crate::api) async fn step_up(
                 if !sessions::renew(tx, &session, &old, &new, Some(until)).await? {
                     return Ok(None);
                 }
-                sign_in_guesses::succeed(tx, &counted).await?;
+                if let Some(counted) = &counted {
+                    sign_in_guesses::succeed(tx, counted).await?;
+                }
                 sessions::stepped_up(tx, &context, &session, how).await?;
                 sessions::by_digest(tx, &new).await
             })
         })
         .await?;
-    let (session, now) = renewed.ok_or(Code::SignInFailed)?;
-    Ok(view::with_cookie(&app, &session, &secret, now))
+    Ok(renewed.map(|(session, now)| (session, secret, now)))
 }
