@@ -25,7 +25,7 @@ use chores::Chores;
 use first_start::FirstStart;
 
 pub(crate) use data_dir::DataDir;
-pub(crate) use first_start::make_enrolment;
+pub(crate) use first_start::{make_enrolment, make_recovery};
 
 pub use data_dir::DataDirError;
 pub use signals::{Signals, SignalsError};

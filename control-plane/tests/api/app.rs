@@ -52,6 +52,11 @@ impl TestApp {
         Self::start(variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()).await
     }
 
+    /// With these settings, listening on a port that was chosen before.
+    pub(crate) async fn with(environment: Vec<(String, String)>, port: u16) -> Self {
+        Self::listening(environment, &format!("127.0.0.1:{port}")).await
+    }
+
     /// A replica beside one that was started as [`TestApp::shared`].
     pub(crate) async fn replica(&self) -> Server {
         let data = self.data.path().join("replica");
@@ -60,9 +65,13 @@ impl TestApp {
     }
 
     async fn start(environment: Vec<(String, String)>) -> Self {
+        Self::listening(environment, "127.0.0.1:0").await
+    }
+
+    async fn listening(environment: Vec<(String, String)>, address: &str) -> Self {
         let data = tempfile::tempdir().unwrap();
         let directory = data.path().join("data").display().to_string();
-        let flags = vec![("data_dir", directory), ("listen", "127.0.0.1:0".to_owned())];
+        let flags = vec![("data_dir", directory), ("listen", address.to_owned())];
         let config = Config::load(&Sources { flags, file: None, environment }).unwrap();
         let server = Server::start(&config).await.unwrap();
         let enrolment = server.enrolment().unwrap().fresh.as_ref().unwrap().expose().to_owned();

@@ -5,5 +5,6 @@ mod denying;
 mod edges;
 mod importing;
 mod program;
+mod recovering;
 mod serving;
 mod set;

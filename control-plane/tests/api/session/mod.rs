@@ -6,6 +6,7 @@ mod guessing;
 mod invitations;
 mod lifetimes;
 mod own;
+mod provider;
 mod second_factor;
 mod signing_in;
 
