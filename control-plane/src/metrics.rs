@@ -112,6 +112,7 @@ pub struct Metrics {
     edge_clock_offset: Family<OfEdge, Gauge<f64, AtomicU64>>,
     edges: Family<InState, Gauge>,
     passwords_verified: Counter,
+    attempts_not_noted: Counter,
 }
 
 impl Default for Metrics {
@@ -144,6 +145,7 @@ impl Metrics {
             edge_clock_offset: Family::default(),
             edges: Family::default(),
             passwords_verified: Counter::default(),
+            attempts_not_noted: Counter::default(),
             registry: Registry::default(),
         };
         registry.register("http_requests", "Calls answered", metrics.requests.clone());
@@ -211,6 +213,11 @@ impl Metrics {
             "Passwords compared with a hash, one where there is no account among them",
             metrics.passwords_verified.clone(),
         );
+        registry.register(
+            "refused_attempts_not_noted",
+            "Refused attempts beyond what the audit log takes of one caller",
+            metrics.attempts_not_noted.clone(),
+        );
         Self { registry, ..metrics }
     }
 
@@ -226,6 +233,11 @@ impl Metrics {
             .get_or_create(&CallKind { method: method.clone(), route: route.clone() })
             .observe(took.as_secs_f64());
         self.requests.get_or_create(&Call { method, route, status }).inc();
+    }
+
+    /// Counts a refused attempt that the audit log did not take.
+    pub fn attempt_not_noted(&self) {
+        self.attempts_not_noted.inc();
     }
 
     /// Notes how long a publish took: from numbering a version to its head in place.

@@ -10,6 +10,7 @@ use nightlatch_keyset::note::Signer;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::attempts::AttemptLimit;
 use super::cursor::Cursors;
 use super::head::Heads;
 use super::idempotency::Replays;
@@ -57,6 +58,7 @@ struct Inner {
     cursors: Cursors,
     replays: Replays,
     verify_limit: VerifyLimit,
+    attempt_limit: AttemptLimit,
     heads: Heads,
     hashing: Hashing,
     /// Counts what edges said that may change a receipt.
@@ -75,8 +77,8 @@ impl App {
         let key = parts.secrets.server_key();
         let (cursors, replays) = (Cursors::new(key), Replays::new(Arc::clone(&parts.secrets)));
         let (verify_limit, heads, heard) = (VerifyLimit::new(), Heads::default(), watch::Sender::new(0));
-        let hashing = Hashing::default();
-        Self(Arc::new(Inner { parts, cursors, replays, verify_limit, heads, hashing, heard }))
+        let (attempt_limit, hashing) = (AttemptLimit::new(), Hashing::default());
+        Self(Arc::new(Inner { parts, cursors, replays, verify_limit, attempt_limit, heads, hashing, heard }))
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -109,6 +111,10 @@ impl App {
 
     pub(super) fn verify_limit(&self) -> &VerifyLimit {
         &self.0.verify_limit
+    }
+
+    pub(super) fn attempt_limit(&self) -> &AttemptLimit {
+        &self.0.attempt_limit
     }
 
     /// Something of the publisher's state, without a copy of all of it.

@@ -17,6 +17,7 @@
 //! would see a difference, the change rows, in the same transaction.
 
 pub mod accounts;
+pub mod attempts;
 pub mod audit;
 pub mod catalogue;
 mod dialect;
