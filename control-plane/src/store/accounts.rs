@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::FromRow;
 
 use super::tx::sql;
-use super::{Error, Random, Read, Tx, rows};
+use super::{Error, Random, Read, Tx, dialect, rows};
 use crate::domain::{AccountId, MemberId, WorkspaceId};
 use crate::signin::Email;
 
@@ -88,8 +88,7 @@ pub async fn get(read: &mut Read, id: &AccountId) -> Result<Account, Error> {
 /// # Errors
 /// [`Error::NotFound`].
 pub async fn lock(tx: &mut Tx, id: &AccountId) -> Result<Account, Error> {
-    // A row that is written is locked, on both databases.
-    sql!(tx, "UPDATE accounts SET totp_last_step = totp_last_step WHERE id = $1", id.as_str() => execute)?;
+    dialect::lock_account(tx, id.as_str()).await?;
     get(tx, id).await
 }
 

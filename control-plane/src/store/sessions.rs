@@ -276,6 +276,17 @@ async fn append(
     audit::append(tx, context, &Draft { action, target, before: None, after: Some(after), reason }, now).await
 }
 
+/// Notes that somebody guessed at the password of a member of the workspace.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn note_refused(tx: &mut Tx, context: &Context, member: &MemberId) -> Result<(), Error> {
+    let now = tx.now().await?;
+    let target = Target::Other("member", member.as_str());
+    let draft = Draft { action: "session.refused", target, before: None, after: None, reason: None };
+    audit::append(tx, context, &draft, now).await
+}
+
 /// Notes what somebody did to their own account, in the log of the workspace they are in.
 ///
 /// # Errors

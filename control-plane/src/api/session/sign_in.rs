@@ -16,13 +16,12 @@ use crate::api::App;
 use crate::api::body::Json;
 use crate::api::caller::{request_id, source};
 use crate::api::refused::Refused;
-use crate::domain::MemberId;
 use crate::signin::lifetime::ELEVATED_MS;
 use crate::signin::{Email, SessionSecret};
 use crate::store::accounts::{self, Account, Membership};
 use crate::store::sessions::{self, Method, NewSession, Session, Which};
 use crate::store::sign_in_guesses::{self, Counted};
-use crate::store::{Context, Error, Tx, os_random};
+use crate::store::{Context, Error, Tx, members, os_random};
 
 /// Signs in with a password, and a second factor where the account has one. The session is in the cookie.
 ///
@@ -55,7 +54,11 @@ pub(in crate::api) async fn sign_in(
     let (account, memberships, now) = find(&app, &email).await?;
     let hash = account.as_ref().and_then(|account| account.password_hash.clone());
     let right = check::password(&app, &asked.password, hash).await?;
-    let Some(account) = account.filter(|_| right && !memberships.is_empty()) else {
+    if !right {
+        note_refused(&app, &visit, memberships);
+        return Err(Code::SignInFailed.into());
+    }
+    let Some(account) = account.filter(|_| !memberships.is_empty()) else {
         return Err(Code::SignInFailed.into());
     };
     let proof = match (&account.totp, &asked.totp, &asked.recovery_code) {
@@ -135,7 +138,7 @@ pub(super) async fn enter(
             Box::pin(async move {
                 let account = accounts::lock(tx, &entry.account.id).await?;
                 if !second_factor::is_unchanged(&entry.account, &account)
-                    || !is_member(tx, &account, &chosen.member).await?
+                    || !is_member(tx, &account, &chosen).await?
                     || !entry.proof.take(tx, &account.id).await?
                 {
                     return Ok(None);
@@ -164,9 +167,35 @@ pub(super) async fn enter(
     Ok(started.map(|(session, now)| (session, secret, now)))
 }
 
-/// Whether the account is that member still.
-pub(super) async fn is_member(tx: &mut Tx, account: &Account, member: &MemberId) -> Result<bool, Error> {
-    Ok(accounts::memberships(tx, account.id.as_str()).await?.iter().any(|one| one.member == *member))
+/// Whether the account is that member still, and the member may do anything: its partner organisation may be suspended.
+async fn is_member(tx: &mut Tx, account: &Account, chosen: &Membership) -> Result<bool, Error> {
+    let memberships = accounts::memberships(tx, account.id.as_str()).await?;
+    let still = memberships.iter().any(|one| one.member == chosen.member);
+    Ok(still && members::standing(tx, &chosen.workspace, &chosen.member).await?.is_some())
+}
+
+/// Notes, where the account is a member, that somebody guessed at its password. Beside the request, so that it takes as
+/// long where there is nothing to note; how often that can be is limited as guesses are.
+fn note_refused(app: &App, visit: &Visit, memberships: Vec<Membership>) {
+    if memberships.is_empty() {
+        return;
+    }
+    let (store, request_id, source) = (app.store().clone(), visit.request_id.clone(), visit.source.clone());
+    tokio::spawn(async move {
+        let noted = store.write::<_, Error, _>(move |tx| {
+            Box::pin(async move {
+                for membership in memberships {
+                    let context =
+                        Context { source: source.clone(), ..Context::system(membership.workspace, request_id.clone()) };
+                    sessions::note_refused(tx, &context, &membership.member).await?;
+                }
+                Ok(())
+            })
+        });
+        if let Err(error) = noted.await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a refused sign-in was not noted");
+        }
+    });
 }
 
 /// Ends the session a browser had before, where it was the same person's.

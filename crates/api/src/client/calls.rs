@@ -6,12 +6,12 @@ use reqwest::{Method, Response, StatusCode};
 use super::request::{Tagged, bytes};
 use super::{Client, ClientError};
 use crate::{
-    AuditEntry, AuditFilter, CancelRotation, ChangedRotation, CompleteRotation, CreateEdge, CreateToken, CreatedEdge,
-    CreatedToken, DisableKey, Edge, EdgeReport, EdgeReportAccepted, EnableKey, Enrol, EnrolEdge, Enrolled,
-    EnrolledEdge, ExtendRotation, ImportOptions, ImportReport, IssueKey, IssuedKey, Key, KeyFilter, Page, PageQuery,
-    Receipt, RevokeKey, RevokedKey, RotateCredential, RotatedCredential, Rotation, RotationFilter, RotationPlan,
-    RouteDocument, Routes, Scope, Secret, Set, SetQuery, StartRotation, StartedRotation, Tier, Token, UpdateKey,
-    Verdict, VerifyKey,
+    AcceptInvitation, AcceptedInvitation, AuditEntry, AuditFilter, CancelRotation, ChangedRotation, CompleteRotation,
+    CreateEdge, CreateToken, CreatedEdge, CreatedToken, DisableKey, Edge, EdgeReport, EdgeReportAccepted, EnableKey,
+    Enrol, EnrolEdge, Enrolled, EnrolledEdge, ExtendRotation, ImportOptions, ImportReport, IssueKey, IssuedKey, Key,
+    KeyFilter, Page, PageQuery, Receipt, RevokeKey, RevokedKey, RotateCredential, RotatedCredential, Rotation,
+    RotationFilter, RotationPlan, RouteDocument, Routes, Scope, Secret, Set, SetQuery, StartRotation, StartedRotation,
+    Tier, Token, UpdateKey, Verdict, VerifyKey,
 };
 
 /// Every method fails with [`ClientError::Problem`] where the server refuses.
@@ -20,6 +20,11 @@ impl Client {
     /// Trades the enrolment token for a management token.
     pub async fn enrol(&self, token: Secret) -> Result<Enrolled, ClientError> {
         self.post(&["v1", "enrol"], &Enrol { token, name: None, email: None }).await
+    }
+
+    /// Takes an invitation up, by its code.
+    pub async fn accept_invitation(&self, request: &AcceptInvitation) -> Result<AcceptedInvitation, ClientError> {
+        self.post(&["v1", "invites", "accept"], request).await
     }
 
     /// Issues a key.
