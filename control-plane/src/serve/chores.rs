@@ -60,6 +60,9 @@ async fn tidy(store: Store, stop: CancellationToken) {
         let flows = store.write::<_, Error, _>(|tx| Box::pin(oidc_flows::sweep(tx))).await;
         report("forgetting abandoned sign-ins", flows);
         report("noting revocations", note_revocations(&store).await);
+        // Some of many at every tick: edges refuse these keys already.
+        let revoked = store.write::<_, Error, _>(|tx| Box::pin(receipts::publish_revoked(tx))).await;
+        report("publishing keys that were revoked with their member", revoked);
     }
 }
 
