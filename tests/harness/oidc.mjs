@@ -11,6 +11,9 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import { generateKeyPair, exportJWK, SignJWT, decodeJwt, UnsecuredJWT } from "jose";
 
+// Standard output is for the one line that the test reads; the provider has things to say too.
+console.log = console.info = console.warn = console.error;
+
 const { Provider } = await import("oidc-provider");
 const { redirect } = JSON.parse(process.argv[2]);
 
@@ -71,6 +74,9 @@ provider.use(async (ctx, next) => {
           .setProtectedHeader({ alg: "RS256", kid: "own" })
           .sign((key === "foreign" ? foreign : own).privateKey);
 });
+
+provider.on("grant.error", (_ctx, error) => console.error(error.error_detail ?? error));
+provider.on("server_error", (_ctx, error) => console.error(error));
 
 const body = async (request) => {
   let text = "";

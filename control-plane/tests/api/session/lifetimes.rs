@@ -96,6 +96,7 @@ async fn a_step_up_counts_for_ten_minutes(app: TestApp) {
     for _ in 0..5 {
         browser.post("/v1/session/step-up", json!({ "password": "wrong wrong wrong" })).await;
     }
+    super::at_once(&app).await;
     let closed = browser.post("/v1/session/step-up", json!({ "password": PASSWORD })).await;
     closed.is_problem(429, "rate_limited");
     app.stop().await;

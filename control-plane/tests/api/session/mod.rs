@@ -10,4 +10,6 @@ mod provider;
 mod second_factor;
 mod signing_in;
 
+use guessing::at_once;
+
 pub(crate) use browser::{Browser, PASSWORD, invite, join};
