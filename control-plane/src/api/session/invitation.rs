@@ -71,7 +71,7 @@ pub(in crate::api) async fn accept(
                     second_factor::step(&app, &account, code, now).map(Proof::Step).ok_or(Code::SignInFailed)?
                 }
             };
-            Proven::Password(Box::new(account), proof, counted)
+            Proven::Password(Box::new((account, proof, counted)))
         }
         (Some(account), None) => {
             let holder = Holder::identify(&app, &Method::POST, &headers, &extensions).await?;
@@ -90,7 +90,8 @@ pub(in crate::api) async fn accept(
                 let account = match proven {
                     Proven::New(hash) => accounts::create(tx, &invited, Some(&hash), None, &mut os_random).await?,
                     Proven::Session(account) => account.id,
-                    Proven::Password(account, proof, counted) => {
+                    Proven::Password(proven) => {
+                        let (account, proof, counted) = *proven;
                         let locked = accounts::lock(tx, &account.id).await?;
                         if !second_factor::is_unchanged(&account, &locked) || !proof.take(tx, &account.id).await? {
                             return Ok(None);
@@ -120,7 +121,7 @@ enum Proven {
     /// There is none yet; the hash of its password.
     New(SecretString),
     /// With its password.
-    Password(Box<Account>, Proof, Counted),
+    Password(Box<(Account, Proof, Counted)>),
     /// With a session of it.
     Session(Box<Account>),
 }

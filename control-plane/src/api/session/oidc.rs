@@ -74,7 +74,8 @@ pub(in crate::api) async fn start(
         None
     };
     let (state, binding) = (SessionSecret::draw(&mut os_random), SessionSecret::draw(&mut os_random));
-    let departure = provider.depart(state.expose().to_string(), step_up.is_some()).await.map_err(unreachable)?;
+    let departure =
+        provider.depart(state.expose().to_string(), step_up.is_some()).await.map_err(|error| unreachable(&error))?;
     let flow = Flow {
         nonce: departure.nonce,
         verifier: departure.verifier,
@@ -133,7 +134,8 @@ pub(in crate::api) async fn callback(
     let Some(code) = answer.code.filter(|_| answer.error.is_none()) else {
         return Err(failed("the provider sent no code"));
     };
-    let identity = provider.arrive(&code, &flow.verifier, &flow.nonce, now).await.map_err(unreachable)?;
+    let identity =
+        provider.arrive(&code, &flow.verifier, &flow.nonce, now).await.map_err(|error| unreachable(&error))?;
     let entered = match flow.step_up {
         Some(session) => {
             let holder = Holder::identify(&app, &Method::GET, &headers, &extensions).await?;
@@ -224,8 +226,8 @@ fn failed(why: &'static str) -> Refused {
 }
 
 /// The log says what the provider did; the caller does not learn more than that it failed.
-fn unreachable(error: OidcError) -> Refused {
-    tracing::warn!(error = &error as &dyn std::error::Error, "the identity provider was no use");
+fn unreachable(error: &OidcError) -> Refused {
+    tracing::warn!(error = error as &dyn std::error::Error, "the identity provider was no use");
     match error {
         OidcError::Provider(_) => Refused::new(Code::Unavailable).detail("The identity provider cannot be asked."),
         _ => Code::OidcFailed.into(),

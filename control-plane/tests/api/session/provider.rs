@@ -110,6 +110,12 @@ impl Surfer {
         self.fetch(Method::GET, &callback, None).await
     }
 
+    /// Forgets its session at the provider.
+    fn leave_provider(&mut self) {
+        let home = self.at_home("/").origin().ascii_serialization();
+        self.jars.retain(|origin, _| *origin == home);
+    }
+
     async fn session(&mut self) -> Answer {
         let url = self.at_home("/v1/session");
         self.fetch(Method::GET, &url, None).await
@@ -283,7 +289,9 @@ async fn a_step_up_asks_the_provider_anew() {
     let start = format!("{START}?step_up=true&next=/keys");
     // Somebody else at the provider; an old proof; one that says nothing of when it was.
     stand.user("u-bob", "bob@example.com", true).await;
+    ada.leave_provider();
     ada.sign_in(&start).await.is_problem(401, "oidc_failed");
+    ada.leave_provider();
     stand.user("u-ada", "ada@example.com", true).await;
     let old: [Value; 2] = [json!({ "auth_time": 1_700_000_000 }), json!({ "auth_time": null })];
     for claims in old {
