@@ -87,6 +87,8 @@ pub struct SetGauges {
     pub build: (u64, u64),
     /// A deny note is there and cannot be read.
     pub deny_unreadable: bool,
+    /// The audit log in the database is not the one that was signed.
+    pub audit_broken: bool,
 }
 
 /// All metrics of the process.
@@ -105,6 +107,7 @@ pub struct Metrics {
     build_rows: Family<OfSet, Gauge>,
     build_rows_expected: Family<OfSet, Gauge>,
     deny_unreadable: Family<OfSet, Gauge>,
+    audit_broken: Family<OfSet, Gauge>,
     publish: Histogram,
     cuts: Family<Cut, Counter>,
     cut: Histogram,
@@ -138,6 +141,7 @@ impl Metrics {
             build_rows: Family::default(),
             build_rows_expected: Family::default(),
             deny_unreadable: Family::default(),
+            audit_broken: Family::default(),
             publish: Histogram::new(BUCKETS),
             cuts: Family::default(),
             cut: Histogram::new(BUCKETS),
@@ -177,6 +181,11 @@ impl Metrics {
             "deny_note_unreadable",
             "Whether a deny note is there that cannot be read: 1 or 0",
             metrics.deny_unreadable.clone(),
+        );
+        registry.register(
+            "audit_broken",
+            "Whether the audit log is not the one that was signed: 1 or 0",
+            metrics.audit_broken.clone(),
         );
         registry.register(
             "base_build_rows",
@@ -263,6 +272,7 @@ impl Metrics {
         self.build_rows.get_or_create(&set).set(whole(gauges.build.0));
         self.build_rows_expected.get_or_create(&set).set(whole(gauges.build.1));
         self.deny_unreadable.get_or_create(&set).set(i64::from(gauges.deny_unreadable));
+        self.audit_broken.get_or_create(&set).set(i64::from(gauges.audit_broken));
         if let Some(age) = gauges.head_age {
             self.head_age.get_or_create(&set).set(age);
         }

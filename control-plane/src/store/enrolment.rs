@@ -126,6 +126,6 @@ pub async fn exchange(
 async fn note(tx: &mut Tx, context: &Context, action: &'static str, after: Value) -> Result<(), Error> {
     let now = tx.now().await?;
     let target = Target::Other("workspace", context.workspace.as_str());
-    let draft = Draft { action, target, before: None, after: Some(after), reason: None };
+    let draft = Draft { action, target, before: None, after: Some(after), reason: None, personal: &[], about: None };
     audit::append(tx, context, &draft, now).await
 }

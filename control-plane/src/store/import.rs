@@ -355,6 +355,14 @@ async fn append(
         "body_sha256": hash,
     });
     let target = Target::Other("workspace", context.workspace.as_str());
-    let draft = Draft { action: "key.imported", target, before: None, after: Some(after), reason: None };
+    let draft = Draft {
+        action: "key.imported",
+        target,
+        before: None,
+        after: Some(after),
+        reason: None,
+        personal: &[],
+        about: None,
+    };
     audit::append(tx, context, &draft, now).await
 }

@@ -125,6 +125,12 @@ impl Context {
         }
     }
 
+    /// The member whose authority the actor has, where that is another than the actor.
+    pub(crate) fn on_behalf_of(&self) -> Option<&str> {
+        let member = self.authority.member()?.as_str();
+        (self.actor.id != member).then_some(member)
+    }
+
     /// The same actor in the reserved workspace. What it may do there was decided in its own.
     fn in_reserved(&self) -> Self {
         Self { workspace: WorkspaceId::reserved(), authority: Authority::System, ..self.clone() }

@@ -273,7 +273,13 @@ async fn append(
     now: i64,
 ) -> Result<(), Error> {
     let target = Target::Other("session", id.as_str());
-    audit::append(tx, context, &Draft { action, target, before: None, after: Some(after), reason }, now).await
+    audit::append(
+        tx,
+        context,
+        &Draft { action, target, before: None, after: Some(after), reason, personal: &[], about: None },
+        now,
+    )
+    .await
 }
 
 /// Notes that somebody guessed at the password of a member of the workspace.
@@ -283,7 +289,15 @@ async fn append(
 pub async fn note_refused(tx: &mut Tx, context: &Context, member: &MemberId) -> Result<(), Error> {
     let now = tx.now().await?;
     let target = Target::Other("member", member.as_str());
-    let draft = Draft { action: "session.refused", target, before: None, after: None, reason: None };
+    let draft = Draft {
+        action: "session.refused",
+        target,
+        before: None,
+        after: None,
+        reason: None,
+        personal: &[],
+        about: None,
+    };
     audit::append(tx, context, &draft, now).await
 }
 
@@ -299,7 +313,13 @@ pub async fn note_account(
 ) -> Result<(), Error> {
     let now = tx.now().await?;
     let target = Target::Other("account", account.as_str());
-    audit::append(tx, context, &Draft { action, target, before: None, after: None, reason: None }, now).await
+    audit::append(
+        tx,
+        context,
+        &Draft { action, target, before: None, after: None, reason: None, personal: &[], about: None },
+        now,
+    )
+    .await
 }
 
 #[derive(Debug, FromRow)]

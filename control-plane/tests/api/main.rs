@@ -2,6 +2,7 @@
 
 mod app;
 mod attempts;
+mod audit;
 mod bad_input;
 mod durable;
 mod edges;
