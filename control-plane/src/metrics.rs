@@ -117,6 +117,7 @@ pub struct Metrics {
     edge_data_age: Family<OfEdge, Gauge<f64, AtomicU64>>,
     edge_clock_offset: Family<OfEdge, Gauge<f64, AtomicU64>>,
     edges: Family<InState, Gauge>,
+    passwords_verified: Counter,
     attempts_not_noted: Counter,
 }
 
@@ -151,6 +152,7 @@ impl Metrics {
             edge_data_age: Family::default(),
             edge_clock_offset: Family::default(),
             edges: Family::default(),
+            passwords_verified: Counter::default(),
             attempts_not_noted: Counter::default(),
             registry: Registry::default(),
         };
@@ -221,11 +223,21 @@ impl Metrics {
         );
         registry.register("edges", "Edges by state", metrics.edges.clone());
         registry.register(
+            "password_verifications",
+            "Passwords compared with a hash, one where there is no account among them",
+            metrics.passwords_verified.clone(),
+        );
+        registry.register(
             "refused_attempts_not_noted",
             "Refused attempts beyond what the audit log takes of one caller",
             metrics.attempts_not_noted.clone(),
         );
         Self { registry, ..metrics }
+    }
+
+    /// Counts a password that is compared with a hash.
+    pub fn password_verified(&self) {
+        self.passwords_verified.inc();
     }
 
     /// Counts an answered call. `route` is a pattern such as `/v1/keys/{id}`, never a path.

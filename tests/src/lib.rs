@@ -11,6 +11,7 @@ pub mod import;
 pub mod load;
 pub mod moto;
 pub mod nginx;
+pub mod oidc_provider;
 pub mod origin;
 pub mod port;
 pub mod postgres;

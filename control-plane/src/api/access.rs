@@ -10,6 +10,7 @@ use super::App;
 use super::attempts::{self, Called};
 use super::caller::{Call, Caller, Denied, Who};
 use super::refused::Refused;
+use super::session;
 use crate::domain::Action;
 use crate::store::Context;
 use crate::store::tokens::TokenKind;
@@ -23,16 +24,32 @@ pub(super) enum Need {
     May(Action),
     /// An edge's token.
     Edge,
+    /// A session: what its holder does to their own account and sessions.
+    Session,
     /// An edge's token, or the right to see what edges see.
     EdgeOr(Action),
 }
 
 use Action as A;
-use Need::{Anyone, Edge, EdgeOr, May};
+use Need::{Anyone, Edge, EdgeOr, May, Session};
 
 /// Method, path and what it needs. Only the edge token of a set may read or report about that set; its handlers see to it.
 pub(super) const TABLE: &[(&str, &str, Need)] = &[
     ("POST", "/v1/enrol", Anyone),
+    ("POST", "/v1/invites/accept", Anyone),
+    ("POST", "/v1/session", Anyone),
+    ("GET", "/v1/session", Session),
+    ("DELETE", "/v1/session", Session),
+    ("GET", "/v1/session/oidc/start", Anyone),
+    ("GET", "/v1/session/oidc/callback", Anyone),
+    ("POST", "/v1/session/step-up", Session),
+    ("POST", "/v1/session/workspace", Session),
+    ("POST", "/v1/session/password", Session),
+    ("POST", "/v1/session/totp", Session),
+    ("POST", "/v1/session/totp/confirm", Session),
+    ("POST", "/v1/session/totp/remove", Session),
+    ("GET", "/v1/sessions", Session),
+    ("POST", "/v1/sessions/{id}/end", Session),
     ("POST", "/v1/keys", May(A::KeysIssue)),
     ("GET", "/v1/keys", May(A::KeysRead)),
     ("POST", "/v1/keys/import", May(A::KeysImport)),
@@ -156,6 +173,9 @@ async fn admit(app: &App, request: &mut Request) -> Result<Option<Context>, Deni
     if need == Anyone {
         return Ok(None);
     }
+    if need == Session && !session::is_sent(request.headers())? {
+        return Err(Code::SessionInvalid.into());
+    }
     let caller = Caller::identify(
         app,
         Call { method: request.method(), route: path, headers: request.headers(), extensions: request.extensions() },
@@ -167,7 +187,8 @@ async fn admit(app: &App, request: &mut Request) -> Result<Option<Context>, Deni
         Edge | EdgeOr(_) if of_edge => Ok(()),
         Edge => Err(Code::Forbidden.into()),
         May(action) | EdgeOr(action) => caller.authority.may_ever(action).map_err(Refused::from),
-        Anyone => Ok(()),
+        // Who has a session may call; what they may do to what is in their workspace is not asked here.
+        Anyone | Session => Ok(()),
     };
     let context = caller.context();
     if let Err(refused) = allowed {

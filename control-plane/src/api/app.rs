@@ -18,8 +18,10 @@ use super::refused::Refused;
 use super::verify::VerifyLimit;
 use crate::domain::SetId;
 use crate::metrics::Metrics;
+use crate::oidc::Provider;
 use crate::publisher::Publishers;
 use crate::secrets::{Keyring, Secrets};
+use crate::signin::Hashing;
 use crate::store::Store;
 use crate::store::workspaces::Set;
 
@@ -41,6 +43,8 @@ pub struct Parts {
     pub founding: SetId,
     /// Why this process should not use the database any more, while that is so.
     pub outdated: watch::Receiver<Option<String>>,
+    /// The identity provider that members may sign in through.
+    pub oidc: Option<Provider>,
     /// Cancelled when the server stops: callers that wait are answered at once.
     pub stopping: CancellationToken,
 }
@@ -56,6 +60,7 @@ struct Inner {
     verify_limit: VerifyLimit,
     attempt_limit: AttemptLimit,
     heads: Heads,
+    hashing: Hashing,
     /// Counts what edges said that may change a receipt.
     heard: watch::Sender<u64>,
 }
@@ -72,8 +77,8 @@ impl App {
         let key = parts.secrets.server_key();
         let (cursors, replays) = (Cursors::new(key), Replays::new(Arc::clone(&parts.secrets)));
         let (verify_limit, heads, heard) = (VerifyLimit::new(), Heads::default(), watch::Sender::new(0));
-        let attempt_limit = AttemptLimit::new();
-        Self(Arc::new(Inner { parts, cursors, replays, verify_limit, attempt_limit, heads, heard }))
+        let (attempt_limit, hashing) = (AttemptLimit::new(), Hashing::default());
+        Self(Arc::new(Inner { parts, cursors, replays, verify_limit, attempt_limit, heads, hashing, heard }))
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -121,6 +126,20 @@ impl App {
     /// Why this process should not use the database any more, while that is so.
     pub(super) fn outdated(&self) -> Option<String> {
         self.0.parts.outdated.borrow().clone()
+    }
+
+    pub(super) fn secrets(&self) -> &Secrets {
+        &self.0.parts.secrets
+    }
+
+    /// The identity provider, where there is one.
+    pub(super) fn oidc(&self) -> Option<&Provider> {
+        self.0.parts.oidc.as_ref()
+    }
+
+    /// What verifies passwords.
+    pub(super) fn hashing(&self) -> &Hashing {
+        &self.0.hashing
     }
 
     pub(super) fn heads(&self) -> &Heads {

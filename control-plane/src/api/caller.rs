@@ -1,4 +1,4 @@
-//! Who calls: the bearer token of a request.
+//! Who calls: the bearer token of a request, or its session.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use nightlatch_key::Digest;
 use super::params::{Named as _, missing};
 use super::refused::Refused;
 use super::request_id::RequestId;
-use super::{App, gatekeeper};
+use super::{App, gatekeeper, session};
 use crate::domain::{Actor, ActorType, Authority, KeyRef, SetId, WorkspaceId};
 use crate::store::keys::{self, KeyView};
 use crate::store::tokens::{self, Holder, Token, TokenKind};
@@ -64,12 +64,15 @@ pub(super) struct Call<'a> {
 pub(super) enum Who {
     /// A management or edge token.
     Token(Box<Token>),
+    /// A session.
+    Session(Box<session::Holder>),
 }
 
 impl Caller {
     pub(super) fn workspace(&self) -> &WorkspaceId {
         match &self.who {
             Who::Token(token) => &token.workspace,
+            Who::Session(holder) => &holder.session.membership.workspace,
         }
     }
 
@@ -77,6 +80,8 @@ impl Caller {
     pub(super) fn id(&self) -> &str {
         match &self.who {
             Who::Token(token) => token.id.as_str(),
+            // The person, not the session: what was sent before signing in again is the same request.
+            Who::Session(holder) => holder.session.membership.member.as_str(),
         }
     }
 
@@ -84,6 +89,7 @@ impl Caller {
     pub(super) fn set(&self) -> Option<&SetId> {
         match &self.who {
             Who::Token(token) => token.set.as_ref(),
+            Who::Session(_) => None,
         }
     }
 
@@ -91,6 +97,7 @@ impl Caller {
         match &self.who {
             Who::Token(token) if token.kind == TokenKind::Edge => Actor::new(ActorType::Edge, token.id.as_str()),
             Who::Token(token) => Actor::new(ActorType::Token, token.id.as_str()),
+            Who::Session(holder) => Actor::new(ActorType::Member, holder.session.membership.member.as_str()),
         }
     }
 
@@ -113,6 +120,13 @@ impl Caller {
     /// Finds out who makes a call.
     pub(super) async fn identify(app: &App, call: Call<'_>) -> Result<Self, Denied> {
         let Call { method, route, headers, extensions } = call;
+        if let Some((holder, authority)) = session::Holder::identify(app, method, headers, extensions).await? {
+            if headers.contains_key(AUTHORIZATION) {
+                return Err(Refused::invalid("Authorization", "a token or a session makes the call, not both").into());
+            }
+            let (request_id, source, now) = (request_id(extensions), source(extensions), holder.now);
+            return Ok(Self { who: Who::Session(Box::new(holder)), authority, request_id, source, now });
+        }
         let text = bearer(headers)?;
         let digest = Digest::of(text);
         let (holder, now) = look_up(app, &digest).await?;

@@ -21,7 +21,7 @@ use crate::store::tokens::ALL_RIGHTS;
 static POLICY: LazyLock<Policy> = LazyLock::new(|| {
     let routes = TABLE.iter().filter_map(|(method, path, need)| match need {
         Need::May(action) | Need::EdgeOr(action) => Some(RouteDraft::new(method, path).scopes([action.as_str()])),
-        Need::Anyone | Need::Edge => None,
+        Need::Anyone | Need::Edge | Need::Session => None,
     });
     Policy::new(routes.fold(Draft::new("nightlatch"), Draft::route)).expect("the table is a route policy")
 });
@@ -66,7 +66,7 @@ mod tests {
                 Need::May(action) | Need::EdgeOr(action) => {
                     assert_eq!(scopes, Some(vec![action.as_str().to_owned()]), "{method} {path}");
                 }
-                Need::Anyone | Need::Edge => {}
+                Need::Anyone | Need::Edge | Need::Session => {}
             }
         }
     }

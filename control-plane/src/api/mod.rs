@@ -32,6 +32,7 @@ mod request_id;
 mod rotations;
 mod router;
 mod routes;
+mod session;
 mod sets;
 mod time;
 mod tokens;

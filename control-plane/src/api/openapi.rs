@@ -6,7 +6,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use utoipa::openapi::OpenApi as Document;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::router;
@@ -21,6 +21,7 @@ use super::router;
     ),
     modifiers(&Bearer),
     tags(
+        (name = "session", description = "Sign in, and what a session can do about itself."),
         (name = "keys", description = "Issue, read, change, import, verify and end keys."),
         (name = "rotations", description = "Replace a key by another while both work."),
         (name = "routes", description = "Which requests there are, and what each asks of a key."),
@@ -50,6 +51,11 @@ impl Modify for Bearer {
             .build();
         let components = document.components.get_or_insert_with(Default::default);
         components.add_security_scheme("token", SecurityScheme::Http(scheme));
+        let cookie = ApiKeyValue::with_description(
+            "__Host-nightlatch",
+            "A session. Calls that change something also send its `csrf` in `X-Nightlatch-CSRF`.",
+        );
+        components.add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     }
 }
 

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::body::only_expectations;
 use super::refused::Refused;
-use crate::domain::{EdgeId, KeyRef, MemberId, Role, RotationId, SetId, TokenId, WorkspaceId};
+use crate::domain::{EdgeId, KeyRef, MemberId, Role, RotationId, SessionId, SetId, TokenId, WorkspaceId};
 use crate::store::PageRequest;
 
 /// The largest page.
@@ -94,6 +94,14 @@ impl Named for EdgeId {
 
 impl Named for MemberId {
     const WHAT: &'static str = "member";
+
+    fn of(text: &str) -> Option<Self> {
+        Self::parse(text)
+    }
+}
+
+impl Named for SessionId {
+    const WHAT: &'static str = "session";
 
     fn of(text: &str) -> Option<Self> {
         Self::parse(text)

@@ -62,6 +62,13 @@ impl Refused {
         self.map(|problem| problem.field(field, detail))
     }
 
+    /// Says in how many seconds another try makes sense.
+    pub(super) fn retry_after(mut self, seconds: i64) -> Self {
+        self.headers.retain(|(name, _)| name != RETRY_AFTER);
+        self.headers.push((RETRY_AFTER, HeaderValue::from(seconds)));
+        self.with("retry_after_seconds", seconds)
+    }
+
     pub(super) fn with(self, name: &str, value: impl Into<serde_json::Value>) -> Self {
         self.map(|problem| problem.with(name, value))
     }

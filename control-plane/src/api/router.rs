@@ -10,7 +10,7 @@ use super::principals::{gateways, links, partners, service_accounts, staff};
 use super::refused::Refused;
 use super::{
     App, access, audit, catalogue, edges, enrol, frame, head, health, import, keys, members, openapi, receipts,
-    rotations, sets, tokens, verify, workspaces,
+    rotations, session, sets, tokens, verify, workspaces,
 };
 
 /// The handlers by path, and the document they make.
@@ -18,6 +18,18 @@ pub(super) fn parts() -> (Router<App>, OpenApi) {
     use super::routes as route_documents;
     OpenApiRouter::with_openapi(openapi::frame())
         .routes(routes!(enrol::enrol))
+        .routes(routes!(session::accept))
+        .routes(routes!(session::sign_in, session::current, session::sign_out))
+        .routes(routes!(session::start))
+        .routes(routes!(session::callback))
+        .routes(routes!(session::step_up))
+        .routes(routes!(session::switch))
+        .routes(routes!(session::change))
+        .routes(routes!(session::begin))
+        .routes(routes!(session::confirm))
+        .routes(routes!(session::remove))
+        .routes(routes!(session::list))
+        .routes(routes!(session::end))
         .routes(routes!(keys::issue, keys::list))
         .routes(routes!(import::import))
         .routes(routes!(keys::read, keys::update))

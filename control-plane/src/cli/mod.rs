@@ -1,5 +1,6 @@
 //! The `nightlatch` program's commands.
 
+mod admin;
 mod audit;
 mod config;
 mod edge;
@@ -86,6 +87,8 @@ enum Command {
     Config(config::Config),
     /// Trade the one-time enrolment token for a management token.
     Enrol(enrol::Enrol),
+    /// What only who has the server's machine may do: make an owner where none can sign in.
+    Admin(admin::Admin),
     /// Make a new one-time enrolment token, where the management token is lost.
     EnrolmentToken(enrolment_token::EnrolmentToken),
     /// Issue, list, change, import, verify and revoke keys.
@@ -153,6 +156,7 @@ impl Command {
             Self::Serve(command) => command.run().await,
             Self::Config(command) => command.run().await,
             Self::Enrol(command) => command.run().await,
+            Self::Admin(command) => command.run().await,
             Self::EnrolmentToken(command) => command.run().await,
             Self::Keys(command) => command.run().await,
             Self::Rotations(command) => command.run().await,

@@ -24,7 +24,15 @@ Several on one database, of which one publishes and another takes over within se
   DATABASE_URL=postgres://nightlatch@db/nightlatch nightlatch serve --master-key-file master.key --sets-dir /mnt/sets
 The first one started puts its secrets, sealed, into the database; its secrets/root.key stays a file: keep a copy offline.
 
-Two settings have no flag: the variable DATABASE_URL (database_url in the file), because it may hold a password, and
+With an identity provider that members may sign in through, in the file (or NIGHTLATCH_OIDC_ISSUER and so on):
+  [oidc]
+  issuer = \"https://login.example.com\"
+  client_id = \"nightlatch\"
+  client_secret_file = \"oidc-secret\"
+  redirect_url = \"https://keys.example.com/v1/session/oidc/callback\"
+Nobody gets in by it who has no account and no invitation.
+
+Beside those, two settings have no flag: the variable DATABASE_URL (database_url in the file), because it may hold a password, and
 sync.targets in the file (a list such as [\"s3://bucket/edge\"]), against which the set's timing is checked.
 
 SIGTERM and SIGINT stop it: open requests end first. A second signal ends it at once.";

@@ -33,6 +33,14 @@ pub(super) fn is_log_filter(text: &str) -> bool {
     EnvFilter::try_new(text).is_ok()
 }
 
+/// An address that a provider may have, or send browsers back to: nobody on the way may read what goes there.
+pub(super) fn provider_address(text: &str) -> Option<String> {
+    let url: http::Uri = text.parse().ok()?;
+    let local = matches!(url.host()?, "127.0.0.1" | "localhost" | "[::1]");
+    let safe = url.scheme_str() == Some("https") || url.scheme_str() == Some("http") && local;
+    safe.then(|| text.to_owned())
+}
+
 /// A duration such as `30m`, of at most a week.
 pub(super) fn duration(text: &str) -> Option<Duration> {
     let span: jiff::Span = text.parse().ok()?;

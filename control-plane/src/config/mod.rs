@@ -22,6 +22,7 @@ pub use check::{Finding, check};
 use layer::Layer;
 pub use source::check_source;
 
+use crate::oidc::OidcConfig;
 use crate::secrets::{MasterKey, SecretsError, read_private};
 
 /// One setting: its name in the file, its environment variable, its default.
@@ -52,6 +53,10 @@ pub const SETTINGS: &[Setting] = &[
     setting("set.skew_seconds", "NIGHTLATCH_SET_SKEW_SECONDS", Some("5")),
     setting("set.accepts_foreign", "NIGHTLATCH_SET_ACCEPTS_FOREIGN", Some("true")),
     setting("set.open", "NIGHTLATCH_SET_OPEN", None),
+    setting("oidc.issuer", "NIGHTLATCH_OIDC_ISSUER", None),
+    setting("oidc.client_id", "NIGHTLATCH_OIDC_CLIENT_ID", None),
+    setting("oidc.client_secret_file", "NIGHTLATCH_OIDC_CLIENT_SECRET_FILE", None),
+    setting("oidc.redirect_url", "NIGHTLATCH_OIDC_REDIRECT_URL", None),
     setting("sync.targets", "NIGHTLATCH_SYNC_TARGETS", Some("[]")),
 ];
 
@@ -109,6 +114,10 @@ pub struct Config {
     pub shutdown: Duration,
     /// The first set.
     pub set: SetConfig,
+    /// The identity provider that members may sign in through, without its secret.
+    pub oidc: Option<OidcConfig>,
+    /// The file with what this server proves itself to it with.
+    pub oidc_secret_file: Option<PathBuf>,
     /// Where the set is copied to: its timing must suit them.
     pub targets: Vec<String>,
 }
@@ -203,6 +212,17 @@ impl Config {
         MasterKey::parse(&read_private(file)?).map(Some)
     }
 
+    /// The identity provider, where one is configured, with its secret.
+    ///
+    /// # Errors
+    /// When the file of the secret cannot be read.
+    pub fn oidc(&self) -> Result<Option<OidcConfig>, SecretsError> {
+        let Some(config) = &self.oidc else { return Ok(None) };
+        let secret = self.oidc_secret_file.as_deref().map(read_private).transpose()?;
+        let client_secret = secret.map(|text| SecretString::from(text.trim_end()));
+        Ok(Some(OidcConfig { client_secret, ..config.clone() }))
+    }
+
     /// The database's URL as the store takes it.
     pub fn store_url(&self) -> SecretString {
         match &self.database_url {
@@ -259,6 +279,8 @@ impl Reader<'_> {
         let accepts_foreign = self.take::<bool>("set.accepts_foreign", "give true or false");
         let open =
             self.optional_parsed("set.open", check::duration, "give a duration of at most 7d, such as 30m or 1h");
+        let oidc = self.oidc();
+        let oidc_secret_file = self.optional::<PathBuf>("oidc.client_secret_file", "give a path");
         let targets = self.take::<Vec<String>>("sync.targets", "give a list of texts");
         Some(Config {
             data_dir: data_dir?,
@@ -278,6 +300,8 @@ impl Reader<'_> {
                 accepts_foreign: accepts_foreign?,
                 open: open?,
             },
+            oidc: oidc?,
+            oidc_secret_file: oidc_secret_file?,
             targets: targets?,
         })
     }
@@ -317,6 +341,24 @@ impl Reader<'_> {
             return Some(None);
         }
         self.take_parsed(key, parse, advice).map(Some)
+    }
+
+    /// `None` when it is wrong, `Some(None)` when it is absent. All of it or nothing.
+    fn oidc(&mut self) -> Option<Option<OidcConfig>> {
+        let address = "give an https address (http on this machine itself)";
+        let issuer = self.optional_parsed("oidc.issuer", check::provider_address, address)?;
+        let redirect_url = self.optional_parsed("oidc.redirect_url", check::provider_address, address)?;
+        let client_id = self.optional::<String>("oidc.client_id", "give the name this server has at the provider")?;
+        match (issuer, client_id, redirect_url) {
+            (None, None, None) => Some(None),
+            (Some(issuer), Some(client_id), Some(redirect_url)) => {
+                Some(Some(OidcConfig { issuer, client_id, client_secret: None, redirect_url }))
+            }
+            _ => {
+                self.fault("oidc.issuer", "give oidc.issuer, oidc.client_id and oidc.redirect_url, or none of them");
+                None
+            }
+        }
     }
 
     fn seconds(&mut self, key: &'static str, range: std::ops::RangeInclusive<u64>) -> Option<Duration> {

@@ -90,6 +90,16 @@ id!(
     "lnk_"
 );
 id!(
+    /// A person's account, in however many workspaces.
+    AccountId,
+    "acc_"
+);
+id!(
+    /// A sign-in.
+    SessionId,
+    "ses_"
+);
+id!(
     /// A member of a workspace.
     MemberId,
     "mem_"
@@ -107,6 +117,8 @@ generated!(TokenId, GENERATED_LEN);
 generated!(EdgeId, GENERATED_LEN);
 generated!(LinkId, GENERATED_LEN);
 generated!(MemberId, GENERATED_LEN);
+generated!(AccountId, GENERATED_LEN);
+generated!(SessionId, GENERATED_LEN);
 
 impl WorkspaceId {
     /// The workspace whose keys are the management tokens of all others.

@@ -30,7 +30,7 @@ pub use authority::{Action, Authority, Role, Standing, Target};
 pub(crate) use change::require_inherited;
 pub use change::{Birth, Issue, KeyPatch, Patched, Revoked, disable, enable, issue, patch, revoke};
 pub use edge::{EdgeClass, EdgeState};
-pub use ids::{EdgeId, KeyId, KeyRef, LinkId, MemberId, RotationId, SetId, TokenId, WorkspaceId};
+pub use ids::{AccountId, EdgeId, KeyId, KeyRef, LinkId, MemberId, RotationId, SessionId, SetId, TokenId, WorkspaceId};
 pub use key::{Cause, Causes, EdgeImage, Key, Stage, State};
 pub use member::{Member, MemberPatch, MemberState};
 pub use nightlatch_keyset::{PrincipalKind, Status};

@@ -1,4 +1,4 @@
-//! What has to be done now and then: erasing kept secrets, closing lapsed rotations.
+//! What has to be done now and then: erasing kept secrets, closing lapsed rotations, forgetting old sessions.
 
 use std::time::Duration;
 
@@ -7,7 +7,9 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{Error, Store, edges, idempotency, receipts, replicas, rotations};
+use crate::store::{
+    Error, Store, edges, idempotency, oidc_flows, receipts, replicas, rotations, sessions, sign_in_guesses,
+};
 
 /// How often to tidy. Secrets are kept for 15 minutes, give or take this.
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -47,6 +49,12 @@ async fn tidy(store: Store, instance: String, outdated: watch::Sender<Option<Str
         report("closing lapsed rotations", settled);
         let forgotten = store.write::<_, Error, _>(|tx| Box::pin(edges::forget_silent(tx))).await;
         report("forgetting silent edges", forgotten);
+        let ended = store.write::<_, Error, _>(|tx| Box::pin(sessions::sweep(tx))).await;
+        report("forgetting old sessions", ended);
+        let guesses = store.write::<_, Error, _>(|tx| Box::pin(sign_in_guesses::sweep(tx))).await;
+        report("forgetting old sign-in tries", guesses);
+        let flows = store.write::<_, Error, _>(|tx| Box::pin(oidc_flows::sweep(tx))).await;
+        report("forgetting abandoned sign-ins", flows);
         report("noting revocations", note_revocations(&store).await);
         // Some of many at every tick: edges refuse these keys already.
         let revoked = store.write::<_, Error, _>(|tx| Box::pin(receipts::publish_revoked(tx))).await;

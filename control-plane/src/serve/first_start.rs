@@ -12,6 +12,7 @@ use crate::api::mint_enrolment;
 use crate::config::Config;
 use crate::domain::WorkspaceId;
 use crate::secrets::{Keyring, Secrets, SecretsError, Vault, write_private};
+use crate::store::enrolment::Why;
 use crate::store::workspaces::{self, Bootstrap, Set, Workspace};
 use crate::store::{Error, Store, enrolment, os_random, tokens, trust};
 
@@ -104,6 +105,15 @@ async fn open_enrolment(store: &Store, workspace: &WorkspaceId, file: &Path) -> 
 
 /// Makes a new enrolment token and writes it into the file. Those made before end.
 pub(crate) async fn make_enrolment(store: &Store, workspace: &WorkspaceId, file: &Path) -> Result<KeyText, ServeError> {
+    make_token(store, workspace, file, Why::Enrolment).await
+}
+
+/// The same for a workspace whose owners cannot get in; that, and its use, are in the audit log.
+pub(crate) async fn make_recovery(store: &Store, workspace: &WorkspaceId, file: &Path) -> Result<KeyText, ServeError> {
+    make_token(store, workspace, file, Why::Recovery).await
+}
+
+async fn make_token(store: &Store, workspace: &WorkspaceId, file: &Path, why: Why) -> Result<KeyText, ServeError> {
     let text = mint_enrolment(store.now().await?);
     if let Err(error) = std::fs::remove_file(file)
         && error.kind() != std::io::ErrorKind::NotFound
@@ -115,7 +125,7 @@ pub(crate) async fn make_enrolment(store: &Store, workspace: &WorkspaceId, file:
     let lifetime = i64::try_from(ENROLMENT_LIFETIME.as_millis()).unwrap_or(i64::MAX);
     store
         .write::<_, Error, _>(move |tx| {
-            Box::pin(async move { enrolment::open(tx, &workspace, digest, lifetime).await })
+            Box::pin(async move { enrolment::open(tx, &workspace, digest, lifetime, why).await })
         })
         .await?;
     Ok(text)

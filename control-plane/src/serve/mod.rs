@@ -20,6 +20,7 @@ use crate::api::{self, App, Parts};
 use crate::config::Config;
 use crate::domain::SetId;
 use crate::metrics::Metrics;
+use crate::oidc::{OidcError, Provider};
 use crate::publisher::{Publisher, Publishers};
 use crate::secrets::SecretsError;
 use crate::store::{self, Store};
@@ -27,7 +28,7 @@ use chores::Chores;
 use publishing::{Making, Publishing};
 
 pub(crate) use data_dir::DataDir;
-pub(crate) use first_start::make_enrolment;
+pub(crate) use first_start::{make_enrolment, make_recovery};
 
 pub use data_dir::DataDirError;
 pub use signals::{Signals, SignalsError};
@@ -48,6 +49,9 @@ pub enum ServeError {
     /// The list of head-signing keys.
     #[error(transparent)]
     Trust(#[from] crate::trust::Error),
+    /// The identity provider.
+    #[error("the identity provider cannot be used: {0}")]
+    Oidc(#[from] OidcError),
     /// The address.
     #[error("{address} cannot be listened on: {source}")]
     Listen {
@@ -95,6 +99,7 @@ impl Server {
         let store = connect(config).await?;
         announce(&store, data_dir.instance()).await?;
         let first = first_start::run(&store, config, &data_dir).await?;
+        let oidc = config.oidc()?.map(Provider::new).transpose()?;
         let listener = TcpListener::bind(config.listen)
             .await
             .map_err(|source| ServeError::Listen { address: config.listen, source })?;
@@ -122,6 +127,7 @@ impl Server {
             publishers: publishing.publishers().clone(),
             founding: founding.clone(),
             outdated: outdated.subscribe(),
+            oidc,
             stopping: stop.clone(),
         });
         let service = api::router(app).into_make_service_with_connect_info::<SocketAddr>();

@@ -84,6 +84,14 @@ pub(super) async fn lock_edge(tx: &mut Tx, id: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Makes other mutations of this account wait until this one ends. Members are locked after it, not before.
+pub(super) async fn lock_account(tx: &mut Tx, id: &str) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        sqlx::query("SELECT 1 FROM accounts WHERE id = $1 FOR NO KEY UPDATE").bind(id).execute(conn).await?;
+    }
+    Ok(())
+}
+
 /// Makes other mutations of this member wait until this one ends.
 pub(super) async fn lock_member(tx: &mut Tx, id: &str) -> Result<(), Error> {
     if let Conn::Postgres(conn) = tx.conn() {

@@ -1,6 +1,7 @@
 //! The one-time token of a workspace's first owner.
 
 use nightlatch_key::{Digest, KeyText};
+use serde_json::{Value, json};
 
 use super::audit::{self, Draft, Target};
 use super::tokens::{self, NewManagement, Token};
@@ -8,23 +9,43 @@ use super::tx::sql;
 use super::{Context, Error, Random, Read, Tx, members};
 use crate::domain::{Actor, ActorType, Member, Name, WorkspaceId};
 
+/// What an enrolment token is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// A first start, or a management token that is lost.
+    Enrolment,
+    /// A workspace whose owners cannot get in. It is noted.
+    Recovery,
+}
+
 /// Makes an enrolment token's digest valid for `lifetime_ms`. Unused ones made earlier end.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn open(tx: &mut Tx, workspace: &WorkspaceId, digest: Digest, lifetime_ms: i64) -> Result<(), Error> {
+pub async fn open(
+    tx: &mut Tx,
+    workspace: &WorkspaceId,
+    digest: Digest,
+    lifetime_ms: i64,
+    why: Why,
+) -> Result<(), Error> {
     let now = tx.now().await?;
     let sql = "UPDATE enrolments SET expires_at = $2 WHERE workspace_id = $1 AND used_at IS NULL AND expires_at > $2";
     sql!(tx, sql, workspace.as_str(), now => execute)?;
     sql!(
         tx,
-        "INSERT INTO enrolments (digest, workspace_id, created_at, expires_at) VALUES ($1, $2, $3, $4)",
+        "INSERT INTO enrolments (digest, workspace_id, created_at, expires_at, recovery) VALUES ($1, $2, $3, $4, $5)",
         digest.as_bytes().as_slice(),
         workspace.as_str(),
         now,
-        now.saturating_add(lifetime_ms)
+        now.saturating_add(lifetime_ms),
+        i64::from(why == Why::Recovery)
         => execute
     )?;
+    if why == Why::Recovery {
+        let context = Context::system(workspace.clone(), "nightlatch admin recover");
+        note(tx, &context, "admin.recovery_opened", json!({ "expires_at": now.saturating_add(lifetime_ms) })).await?;
+    }
     Ok(())
 }
 
@@ -94,9 +115,9 @@ pub async fn exchange(
     let now = tx.now().await?;
     // One statement decides: of two that race, the second finds it used.
     let sql = "UPDATE enrolments SET used_at = $2 WHERE digest = $1 AND used_at IS NULL AND expires_at > $2 \
-               RETURNING workspace_id, email";
-    let row = sql!(tx, sql, digest.as_bytes().as_slice(), now => optional (String, Option<String>))?;
-    let (workspace, whose) = row.ok_or(Error::NotFound("enrolment"))?;
+               RETURNING workspace_id, email, recovery";
+    let row = sql!(tx, sql, digest.as_bytes().as_slice(), now => optional (String, Option<String>, i64))?;
+    let (workspace, whose, recovery) = row.ok_or(Error::NotFound("enrolment"))?;
     let workspace = WorkspaceId::from_stored(workspace);
     let context = Context {
         actor: Actor::new(ActorType::Enrolment, workspace.as_str()),
@@ -107,15 +128,14 @@ pub async fn exchange(
     let name = Name::new("enrolment")?;
     let new = NewManagement { name, rights: None, expires_at: None, member: Some(member.id.clone()) };
     let (token, secret) = tokens::create_management(tx, &context, new, random).await?;
-    let draft = Draft {
-        action: "workspace.enrolled",
-        target: Target::Other("workspace", context.workspace.as_str()),
-        before: None,
-        after: Some(serde_json::json!({ "token": token.id.as_str(), "member": member.id.as_str() })),
-        reason: None,
-        personal: &[],
-        about: None,
-    };
-    audit::append(tx, &context, &draft, token.created_at).await?;
+    let action = if recovery == 0 { "workspace.enrolled" } else { "admin.recovery_used" };
+    note(tx, &context, action, json!({ "token": token.id.as_str(), "member": member.id.as_str() })).await?;
     Ok(Enrolled { member, token, secret })
+}
+
+async fn note(tx: &mut Tx, context: &Context, action: &'static str, after: Value) -> Result<(), Error> {
+    let now = tx.now().await?;
+    let target = Target::Other("workspace", context.workspace.as_str());
+    let draft = Draft { action, target, before: None, after: Some(after), reason: None, personal: &[], about: None };
+    audit::append(tx, context, &draft, now).await
 }

@@ -8,10 +8,11 @@ use sqlx::FromRow;
 use super::audit::{self, Draft, Target};
 use super::rows::unsigned;
 use super::select::{Direction, Select};
+use super::sessions::Which;
 use super::tx::sql;
 use super::{
-    Context, Cursor, Error, Page, PageRequest, Random, Read, Tx, dialect, keys, principals, profiles, roles, tokens,
-    workspaces,
+    Context, Cursor, Error, Page, PageRequest, Random, Read, Tx, dialect, keys, principals, profiles, roles, sessions,
+    tokens, workspaces,
 };
 use crate::domain::{
     Actor, Member, MemberId, MemberPatch, MemberState, Name, PrincipalKind, PrincipalState, Reason, Refusal, Role,
@@ -374,6 +375,7 @@ pub async fn suspend(tx: &mut Tx, context: &Context, id: &MemberId, reason: Opti
     }
     require_another_owner(tx, &before).await?;
     let now = tx.now().await?;
+    sessions::end(tx, context, Which::OfMember(id), "the member was suspended").await?;
     principals::suspend_because(tx, context, before.subject, reason).await?;
     let after = Member { state: MemberState::Suspended, suspended_at: Some(now), ..before.clone() };
     update(tx, context, "member.suspended", &before, after, reason, now).await
@@ -410,6 +412,7 @@ pub async fn remove(tx: &mut Tx, context: &Context, id: &MemberId, reason: Optio
     let now = tx.now().await?;
     principals::remove_because(tx, context, before.subject, reason).await?;
     tokens::end_of_member(tx, context, id, reason).await?;
+    sessions::end(tx, context, Which::OfMember(id), "the member was removed").await?;
     let sql = "UPDATE members SET invite_digest = NULL WHERE id = $1";
     sql!(tx, sql, id.as_str() => execute)?;
     let after =

@@ -16,6 +16,7 @@
 //! Whatever changes a key goes through one private step (`record`) that writes the row, its audit entry and, where edges
 //! would see a difference, the change rows, in the same transaction.
 
+pub mod accounts;
 pub mod attempts;
 pub mod audit;
 pub mod catalogue;
@@ -33,6 +34,7 @@ mod keys_of;
 pub(crate) mod lease;
 pub mod links;
 pub mod members;
+pub mod oidc_flows;
 mod page;
 pub mod peppers;
 pub mod principals;
@@ -50,7 +52,9 @@ pub mod routes;
 mod rows;
 pub mod schema;
 mod select;
+pub mod sessions;
 pub mod shared_secrets;
+pub mod sign_in_guesses;
 pub mod tenancy;
 pub mod tokens;
 pub mod trust;

@@ -64,7 +64,7 @@ pub async fn create(tx: &mut Tx, context: &Context, wanted: &NewWorkspace, rando
     let (workspace, set) = workspaces::insert(tx, &bootstrap, true, random).await?;
     let (open,) = sql!(tx, "SELECT open_ms FROM sets WHERE id = $1", founding.id.as_str() => one (i64,))?;
     trust::open_routes_for(tx, &set, open).await?;
-    enrolment::open(tx, &workspace, wanted.enrolment, wanted.lifetime_ms).await?;
+    enrolment::open(tx, &workspace, wanted.enrolment, wanted.lifetime_ms, enrolment::Why::Enrolment).await?;
     enrolment::say_whose(tx, &wanted.enrolment, wanted.owner_email.as_deref()).await?;
     let made = workspaces::get(tx, &workspace).await?;
     let after = json!({ "name": made.name, "brand": brand });

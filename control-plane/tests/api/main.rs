@@ -20,6 +20,7 @@ mod receipts;
 mod rotations;
 mod routes;
 mod secrecy;
+mod session;
 mod tenants;
 mod tokens;
 mod waiting;

@@ -45,6 +45,23 @@ async fn s0_15_s1_11_no_secret_leaves_but_in_its_answer() {
     let line = json!({ "key": imported, "name": "i", "environment": "live", "entropy_bits": 128 });
     app.client.import_keys(ImportOptions::default(), line.to_string().into_bytes()).await.unwrap();
 
+    // Signing in: everything a person proves themselves with.
+    let invitation = crate::session::invite(&app, "ada@example.com", "owner").await;
+    let password = "an unlikely passphrase";
+    let accepted = app.post("/v1/invites/accept", json!({ "code": invitation, "password": password }));
+    assert_eq!(accepted.without_token().send().await.status, 201);
+    let mut browser = crate::session::Browser::new(&app);
+    assert_eq!(browser.sign_in("ada@example.com", password).await.status, 200);
+    let first_cookie = browser.cookie.clone().unwrap().split_once('=').unwrap().1.to_owned();
+    let offered = browser.post("/v1/session/totp", json!({})).await.json();
+    let totp = offered["secret"].as_str().unwrap().to_owned();
+    let step_up = browser.post("/v1/session/step-up", json!({ "password": password })).await;
+    assert_eq!(step_up.status, 200, "{step_up:?}");
+    let cookie = browser.cookie.clone().unwrap().split_once('=').unwrap().1.to_owned();
+    let csrf = browser.csrf.clone().unwrap();
+    let wrong = "another unlikely passphrase";
+    let sign_in = |password: &str| json!({ "email": "ada@example.com", "password": password });
+
     // Mistakes with a secret in the wrong place.
     let mut answers = vec![
         app.post("/v1/keys", json!({ "name": "k", "environment": key })).send().await.text,
@@ -57,6 +74,13 @@ async fn s0_15_s1_11_no_secret_leaves_but_in_its_answer() {
         app.get(&format!("/v1/keys?state={key}")).send().await.text,
         app.get("/v1/audit?limit=200").send().await.text,
         app.get("/v1/tokens").send().await.text,
+        app.post("/v1/session", sign_in(wrong)).without_token().send().await.text,
+        app.post("/v1/session", json!({ "email": password, "password": [password] })).without_token().send().await.text,
+        app.post("/v1/session", json!({ "email": "x", "password": password, "totp": password })).send().await.text,
+        app.post("/v1/invites/accept", json!({ "code": wrong, "password": 7 })).without_token().send().await.text,
+        browser.post("/v1/session/totp/confirm", json!({ "code": password })).await.text,
+        browser.get("/v1/sessions").await.text,
+        browser.get(&format!("/v1/session/oidc/callback?code={password}&state={cookie}")).await.text,
         app.get("/metrics").send().await.text,
     ];
     let bad_line = json!({ "key": key, "name": "i", "environment": key });
@@ -77,6 +101,13 @@ async fn s0_15_s1_11_no_secret_leaves_but_in_its_answer() {
         ("a key", &key),
         ("a successor", &successor),
         ("an edge token", &edge),
+        ("an invitation", &invitation),
+        ("a password", &password.to_owned()),
+        ("a wrong password", &wrong.to_owned()),
+        ("a session", &first_cookie),
+        ("a session that stepped up", &cookie),
+        ("a CSRF token", &csrf),
+        ("an authenticator", &totp),
         ("an imported key", &imported.to_owned()),
         ("an idempotency key", &"raw-idempotency-key".to_owned()),
     ] {

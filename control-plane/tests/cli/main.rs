@@ -7,5 +7,6 @@ mod edges;
 mod importing;
 mod principals;
 mod program;
+mod recovering;
 mod serving;
 mod set;

@@ -92,7 +92,11 @@ async fn a_token_is_touched_once_a_minute(arena: Arena) {
 async fn open(arena: &Arena, digest: Digest, lifetime_ms: i64) {
     let workspace = arena.workspace.clone();
     arena
-        .write(move |tx, _| Box::pin(async move { enrolment::open(tx, &workspace, digest, lifetime_ms).await }))
+        .write(move |tx, _| {
+            Box::pin(
+                async move { enrolment::open(tx, &workspace, digest, lifetime_ms, enrolment::Why::Enrolment).await },
+            )
+        })
         .await
         .unwrap();
 }

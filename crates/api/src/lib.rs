@@ -30,6 +30,7 @@ mod registry;
 mod rotation;
 mod route;
 mod secret;
+mod session;
 mod set;
 mod token;
 mod tristate;
@@ -76,6 +77,11 @@ pub use rotation::{
 };
 pub use route::{CacheRule, PreflightRule, RouteDocument, RouteRule, Routes, SetQuery};
 pub use secret::Secret;
+pub use session::{
+    AcceptInvitation, AcceptedInvitation, ChangePassword, ConfirmTotp, ConfirmedTotp, OfferedTotp, OidcAnswer, Session,
+    SessionMember, SessionMethod, SessionNeed, SessionState, SessionWorkspace, SignIn, SignedIn, StartOidc, StepUp,
+    SwitchWorkspace,
+};
 pub use set::{PublishedHead, Set};
 pub use token::{CreateToken, CreatedToken, RotateToken, Token, TokenKind, TokenState};
 pub use verify::{Verdict, VerifiedKey, VerifyKey};

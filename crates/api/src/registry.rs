@@ -55,6 +55,21 @@ registry! {
     /// The pairing code of a gateway is malformed, unknown, used or expired.
     PairingCodeInvalid = "pairing_code_invalid", 401, "The pairing code is not valid",
         "Codes work once and for an hour. Make another with `nightlatch gateways code`.";
+    /// The e-mail address, the password or the second factor is wrong, or there is no active member.
+    SignInFailed = "sign_in_failed", 401, "Signing in failed",
+        "Check the e-mail address, the password and the code of the authenticator; if they are right, ask an administrator whether you are an active member.";
+    /// The session is unknown, has ended or has run out.
+    SessionInvalid = "session_invalid", 401, "There is no such session",
+        "Sign in.";
+    /// The invitation's code is malformed, unknown, used or expired.
+    InvitationInvalid = "invitation_invalid", 401, "The invitation is not valid",
+        "Codes work once and for a limited time. Ask for another invitation.";
+    /// The identity provider's answer cannot be used.
+    OidcFailed = "oidc_failed", 401, "Signing in through the identity provider failed",
+        "Start again at /v1/session/oidc/start; if it persists, look for the request id in the server's log.";
+    /// A call from a browser does not prove that it is meant.
+    CsrfInvalid = "csrf_invalid", 403, "The call does not come from this server's own pages",
+        "Send the session's `csrf` in `X-Nightlatch-CSRF`, from a page of this server.";
     /// The token may not make this call.
     Forbidden = "forbidden", 403, "The token may not do this",
         "Ask an owner or admin for the role or the token's scope named in `action`; edges read their set's files only.";
@@ -94,6 +109,9 @@ registry! {
     /// The moment is so near that some edge might not learn of the change in time.
     TooLate = "too_late", 409, "It is too late for that",
         "Rotate the successor, or issue a new key.";
+    /// There is no authenticator to confirm or remove.
+    TotpMissing = "totp_missing", 409, "There is no such authenticator",
+        "Begin with `POST /v1/session/totp`.";
     /// The edge's code has not been used yet.
     EdgeNotEnrolled = "edge_not_enrolled", 409, "The edge has not enrolled yet",
         "Enrol it first: `nightlatch edge enrol` with the code that `nightlatch edge add` printed.";

@@ -1,7 +1,7 @@
 //! `/v1/edges/reports`: what edges observed.
 
 use axum::extract::State;
-use nightlatch_api::{EdgeReport, EdgeReportAccepted, Problem};
+use nightlatch_api::{Code, EdgeReport, EdgeReportAccepted, Problem};
 
 use crate::api::App;
 use crate::api::body::Json;
@@ -39,7 +39,7 @@ pub(in crate::api) async fn report(
     body: Json<EdgeReport>,
 ) -> Result<axum::Json<EdgeReportAccepted>, Refused> {
     let report = checked(body.value)?;
-    let Who::Token(token) = caller.who;
+    let Who::Token(token) = caller.who else { return Err(Code::Forbidden.into()) };
     let Taken { accepted, advanced } = app
         .store()
         .write::<_, Error, _>(move |tx| Box::pin(async move { edges::report(tx, &token, &report).await }))

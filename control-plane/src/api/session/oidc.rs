@@ -1,0 +1,247 @@
+//! `/v1/session/oidc`: signing in, and stepping up, through the identity provider.
+//!
+//! What belongs to a sign-in that is under way (the nonce, the PKCE verifier, where to go after it) is a row under the
+//! digest of `state`, sealed under a key of which the browser's cookie holds a part: neither who reads the database nor who
+//! sees the address can go on with it, and it can be gone on with once.
+
+use axum::extract::State;
+use axum::http::header::{LOCATION, SET_COOKIE};
+use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode};
+use axum::response::{AppendHeaders, IntoResponse as _, Response};
+use nightlatch_api::{Code, OidcAnswer, Problem, Secret, StartOidc};
+use nightlatch_key::Digest;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::holder::session_cookie;
+use super::second_factor::Proof;
+use super::sign_in::{Entry, Visit, enter};
+use super::step_up::{Raise, raise};
+use super::{Holder, cookie};
+use crate::api::App;
+use crate::api::params::Query;
+use crate::api::refused::Refused;
+use crate::oidc::{Identity, OidcError, Provider};
+use crate::secrets::{open, seal};
+use crate::signin::lifetime::FLOW_MS;
+use crate::signin::{SessionSecret, local_path};
+use crate::store::accounts::{self, Account};
+use crate::store::sessions::{Method as SignInMethod, Session};
+use crate::store::{Error, Tx, members, oidc_flows, os_random};
+
+/// The cookie of a sign-in that is under way.
+const FLOW: &str = "__Host-nightlatch-oidc";
+/// By how many seconds the provider's clock may be behind the database's.
+const CLOCK_LEEWAY: i64 = 60;
+
+/// What belongs to a sign-in that is under way.
+#[derive(Serialize, Deserialize)]
+struct Flow {
+    nonce: Secret,
+    verifier: Secret,
+    /// Where the browser goes then.
+    next: String,
+    /// The workspace to sign in to.
+    workspace: Option<String>,
+    /// The session that steps up.
+    step_up: Option<String>,
+}
+
+/// Sends the browser to the identity provider. It comes back to `/v1/session/oidc/callback`, and goes on to `next`, a path
+/// of this server.
+#[utoipa::path(
+    get, path = "/v1/session/oidc/start", tag = "session", operation_id = "startOidc",
+    params(StartOidc),
+    responses(
+        (status = 303, description = "To the identity provider."),
+        (status = 404, description = "No identity provider is configured.", body = Problem, content_type = "application/problem+json"),
+        (status = "4XX", description = "Refused.", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(in crate::api) async fn start(
+    State(app): State<App>,
+    headers: HeaderMap,
+    extensions: Extensions,
+    Query(asked): Query<StartOidc>,
+) -> Result<Response, Refused> {
+    let provider = provider(&app)?;
+    let next = asked.next.unwrap_or_else(|| "/".to_owned());
+    let local = local_path(&next).ok_or_else(|| Refused::invalid("next", "must be a path of this server: /…"))?;
+    let step_up = if asked.step_up == Some(true) {
+        let holder = Holder::identify(&app, &Method::GET, &headers, &extensions).await?;
+        Some(holder.ok_or(Code::SessionInvalid)?.0.session.id.to_string())
+    } else {
+        None
+    };
+    let (state, binding) = (SessionSecret::draw(&mut os_random), SessionSecret::draw(&mut os_random));
+    let departure =
+        provider.depart(state.expose().to_string(), step_up.is_some()).await.map_err(|error| unreachable(&error))?;
+    let flow = Flow {
+        nonce: departure.nonce,
+        verifier: departure.verifier,
+        next: local.to_owned(),
+        workspace: asked.workspace,
+        step_up,
+    };
+    let (digest, sealed) = (state.digest(), seal_flow(&app, &binding, &state.digest(), &flow)?);
+    app.store()
+        .write::<_, Error, _>(move |tx| Box::pin(async move { oidc_flows::open(tx, &digest, &sealed).await }))
+        .await?;
+    let to = HeaderValue::try_from(departure.url).map_err(|_| Code::Internal)?;
+    let headers = AppendHeaders([(LOCATION, to), (SET_COOKIE, cookie::set(FLOW, &binding, FLOW_MS))]);
+    Ok((StatusCode::SEE_OTHER, headers).into_response())
+}
+
+/// Takes the browser back from the identity provider, and signs in or steps up. An account is found by who the provider
+/// says somebody is; the first time, by an address it has verified that has an account or an invitation.
+#[utoipa::path(
+    get, path = "/v1/session/oidc/callback", tag = "session", operation_id = "finishOidc",
+    params(OidcAnswer),
+    responses(
+        (status = 303, description = "Signed in, with a cookie; on to where the sign-in was to lead."),
+        (status = 401, description = "What came back cannot be used, or nobody here is that person.", body = Problem, content_type = "application/problem+json"),
+        (status = "4XX", description = "Refused.", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(in crate::api) async fn callback(
+    State(app): State<App>,
+    headers: HeaderMap,
+    extensions: Extensions,
+    Query(answer): Query<OidcAnswer>,
+) -> Result<Response, Refused> {
+    let provider = provider(&app)?;
+    // Before anything is used up: another provider's answer is nothing to this sign-in.
+    if answer.iss.as_deref().is_some_and(|issuer| issuer != provider.issuer()) {
+        return Err(failed("the answer is another provider's"));
+    }
+    let state = answer.state.as_ref().and_then(|state| SessionSecret::parse(state.expose()));
+    let binding = cookie::value(&headers, FLOW)?.map(Zeroizing::new).and_then(|text| SessionSecret::parse(&text));
+    let (Some(state), Some(binding)) = (state, binding) else {
+        return Err(failed("the browser did not begin this sign-in here"));
+    };
+    let digest = state.digest();
+    let taken = app
+        .store()
+        .write::<_, Error, _>(move |tx| {
+            Box::pin(async move { Ok((oidc_flows::take(tx, &digest).await?, tx.now().await?)) })
+        })
+        .await?;
+    let (Some((sealed, began)), now) = taken else {
+        return Err(failed("the sign-in is unknown, over, or took too long"));
+    };
+    let flow = open_flow(&app, &binding, &digest, &sealed);
+    let flow = flow.ok_or_else(|| failed("the browser did not begin this sign-in"))?;
+    let Some(code) = answer.code.filter(|_| answer.error.is_none()) else {
+        return Err(failed("the provider sent no code"));
+    };
+    let identity =
+        provider.arrive(&code, &flow.verifier, &flow.nonce, now).await.map_err(|error| unreachable(&error))?;
+    let entered = match flow.step_up {
+        Some(session) => {
+            let holder = Holder::identify(&app, &Method::GET, &headers, &extensions).await?;
+            let holder = holder.map(|(holder, _)| holder).filter(|holder| holder.session.id.as_str() == session);
+            stepped_up(&app, provider, &holder.ok_or(Code::SessionInvalid)?, &identity, began).await?
+        }
+        None => signed_in(&app, provider, Visit::of(&headers, &extensions)?, identity, flow.workspace).await?,
+    };
+    let (session, secret, now) = entered.ok_or_else(|| failed("nobody here is that person"))?;
+    let to = HeaderValue::try_from(flow.next).map_err(|_| Code::Internal)?;
+    let cookies = [session_cookie(&secret, session.times.signed_in_at, now), cookie::clear(FLOW)];
+    let cookies = AppendHeaders(cookies.map(|cookie| (SET_COOKIE, cookie)));
+    Ok((StatusCode::SEE_OTHER, [(LOCATION, to)], cookies).into_response())
+}
+
+async fn signed_in(
+    app: &App,
+    provider: &Provider,
+    visit: Visit,
+    identity: Identity,
+    workspace: Option<String>,
+) -> Result<Option<(Session, SessionSecret, i64)>, Refused> {
+    let (issuer, request_id, source) = (provider.issuer().to_owned(), visit.request_id.clone(), visit.source.clone());
+    let found = app
+        .store()
+        .write::<_, Error, _>(move |tx| {
+            Box::pin(async move {
+                let Some(account) = account_of(tx, &issuer, &identity).await? else { return Ok(None) };
+                if let Some(email) = &identity.email {
+                    for code in accounts::open_invitations(tx, email).await? {
+                        let source = source.as_deref();
+                        members::accept(tx, &code, account.id.as_str(), None, &request_id, source).await?;
+                    }
+                }
+                let memberships = accounts::memberships(tx, account.id.as_str()).await?;
+                Ok(Some((account, memberships)))
+            })
+        })
+        .await?;
+    let Some((account, memberships)) = found else { return Ok(None) };
+    let wanted = |id: &str| workspace.as_deref().is_none_or(|wanted| wanted == id);
+    let Some(chosen) = memberships.into_iter().find(|one| wanted(one.workspace.as_str())) else { return Ok(None) };
+    let (method, proof) = (SignInMethod::Oidc, Proof::NotNeeded);
+    enter(app, visit, Entry { account, proof, counted: None, method, elevated: false }, chosen).await
+}
+
+/// The account of somebody the provider knows; the first time, the one of the address that it has verified.
+async fn account_of(tx: &mut Tx, issuer: &str, identity: &Identity) -> Result<Option<Account>, Error> {
+    if let Some(account) = accounts::by_subject(tx, issuer, &identity.subject).await? {
+        return Ok(Some(account));
+    }
+    let Some(email) = &identity.email else { return Ok(None) };
+    let id = match accounts::by_email(tx, email).await? {
+        // Somebody else has had this address at the provider.
+        Some(account) if !accounts::link(tx, &account.id, issuer, &identity.subject).await? => return Ok(None),
+        Some(account) => account.id,
+        None if accounts::open_invitations(tx, email).await?.is_empty() => return Ok(None),
+        None => accounts::create(tx, email, None, Some((issuer, &identity.subject)), &mut os_random).await?,
+    };
+    accounts::get(tx, &id).await.map(Some)
+}
+
+async fn stepped_up(
+    app: &App,
+    provider: &Provider,
+    holder: &Holder,
+    identity: &Identity,
+    began: i64,
+) -> Result<Option<(Session, SessionSecret, i64)>, Refused> {
+    let account = accounts::get(&mut app.store().read().await?, &holder.session.account).await?;
+    let known = account.oidc.as_ref();
+    let same = known.is_some_and(|(issuer, subject)| issuer == provider.issuer() && *subject == identity.subject);
+    // Whoever has a session there and not the person's password proves nothing new.
+    let anew = identity.auth_time.is_some_and(|at| at >= began.div_euclid(1000) - CLOCK_LEEWAY);
+    if !same || !anew {
+        return Ok(None);
+    }
+    raise(app, holder, Raise { account, proof: Proof::NotNeeded, counted: None, how: "oidc" }).await
+}
+
+fn provider(app: &App) -> Result<&Provider, Refused> {
+    app.oidc().ok_or_else(|| Refused::new(Code::NotFound).detail("No identity provider is configured."))
+}
+
+fn failed(why: &'static str) -> Refused {
+    tracing::info!(why, "a sign-in through the identity provider failed");
+    Code::OidcFailed.into()
+}
+
+/// The log says what the provider did; the caller does not learn more than that it failed.
+fn unreachable(error: &OidcError) -> Refused {
+    tracing::warn!(error = error as &dyn std::error::Error, "the identity provider was no use");
+    match error {
+        OidcError::Provider(_) => Refused::new(Code::Unavailable).detail("The identity provider cannot be asked."),
+        _ => Code::OidcFailed.into(),
+    }
+}
+
+fn seal_flow(app: &App, binding: &SessionSecret, state: &Digest, flow: &Flow) -> Result<Vec<u8>, Refused> {
+    let key = app.secrets().server_key().derive("oidc flow", binding.bytes());
+    let plain = Zeroizing::new(serde_json::to_vec(flow).map_err(|_| Code::Internal)?);
+    Ok(seal(&key, state.as_bytes(), &plain))
+}
+
+fn open_flow(app: &App, binding: &SessionSecret, state: &Digest, sealed: &[u8]) -> Option<Flow> {
+    let key = app.secrets().server_key().derive("oidc flow", binding.bytes());
+    let plain = open(&key, state.as_bytes(), sealed)?;
+    serde_json::from_slice(&plain).ok()
+}

@@ -1,0 +1,103 @@
+//! How often somebody guessed: counted in the database, so that all replicas count together.
+
+use super::tx::sql;
+use super::{Error, Tx, dialect};
+use crate::signin::limits::{Bucket, FORGET_MS, KNOWN_MS, Rule};
+
+/// The name of a bucket: a keyed hash.
+pub type Name = [u8; 32];
+
+/// The buckets a guess is counted in.
+#[derive(Clone, Debug)]
+pub struct Buckets {
+    /// Of the source address.
+    pub address: (Name, Rule),
+    /// Of the account at that address: used in place of the account's own where somebody signed in from there lately.
+    pub known: (Name, Rule),
+    /// Of the account.
+    pub account: (Name, Rule),
+}
+
+/// A guess that was counted.
+#[derive(Clone, Debug)]
+pub struct Counted {
+    buckets: Buckets,
+    /// The bucket that stood for the account.
+    of_account: Name,
+}
+
+/// What became of a guess.
+#[derive(Clone, Debug)]
+pub enum Asked {
+    /// It is counted and may be tried.
+    Counted(Counted),
+    /// It may be made in so many milliseconds.
+    Wait(i64),
+}
+
+/// Counts a guess before it is tried.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn ask(tx: &mut Tx, buckets: Buckets) -> Result<Asked, Error> {
+    // In the order of their names, so that two guesses cannot wait for each other.
+    let mut names = [buckets.address.0, buckets.known.0, buckets.account.0];
+    names.sort_unstable();
+    for [a, b, c, d, e, f, g, h, ..] in names {
+        dialect::lock_slot(tx, i64::from_le_bytes([a, b, c, d, e, f, g, h])).await?;
+    }
+    let now = tx.now().await?;
+    let (address, _) = bucket(tx, &buckets.address.0).await?;
+    let (known, known_until) = bucket(tx, &buckets.known.0).await?;
+    let is_known = known_until.is_some_and(|until| now < until);
+    let (name, rule) = if is_known { buckets.known } else { buckets.account };
+    let account = if is_known { known } else { bucket(tx, &name).await?.0 };
+    match (address.count(buckets.address.1, now), account.count(rule, now)) {
+        (Ok(address), Ok(account)) => {
+            keep(tx, &buckets.address.0, address).await?;
+            keep(tx, &name, account).await?;
+            Ok(Asked::Counted(Counted { buckets, of_account: name }))
+        }
+        (address, account) => Ok(Asked::Wait(address.err().unwrap_or_default().max(account.err().unwrap_or_default()))),
+    }
+}
+
+/// Takes a guess back that was right: the account's bucket is empty again, and the account known at that address. What
+/// others did from the address stays counted.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn succeed(tx: &mut Tx, counted: &Counted) -> Result<(), Error> {
+    let now = tx.now().await?;
+    let sql = "UPDATE sign_in_guesses SET failures = failures - 1 WHERE bucket = $1 AND failures > 0";
+    sql!(tx, sql, counted.buckets.address.0.as_slice() => execute)?;
+    let empty = Bucket { failures: 0, last_at: now };
+    keep(tx, &counted.of_account, empty).await?;
+    keep(tx, &counted.buckets.known.0, empty).await?;
+    let sql = "UPDATE sign_in_guesses SET known_until = $2 WHERE bucket = $1";
+    sql!(tx, sql, counted.buckets.known.0.as_slice(), now.saturating_add(KNOWN_MS) => execute)?;
+    Ok(())
+}
+
+/// Forgets what says nothing any more; returns how many rows. To be called now and then.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn sweep(tx: &mut Tx) -> Result<u64, Error> {
+    let now = tx.now().await?;
+    let sql = "DELETE FROM sign_in_guesses WHERE last_at <= $1 AND (known_until IS NULL OR known_until <= $2)";
+    Ok(sql!(tx, sql, now - FORGET_MS, now => execute)?)
+}
+
+async fn bucket(tx: &mut Tx, name: &Name) -> Result<(Bucket, Option<i64>), Error> {
+    let sql = "SELECT failures, last_at, known_until FROM sign_in_guesses WHERE bucket = $1";
+    let row = sql!(tx, sql, name.as_slice() => optional (i64, i64, Option<i64>))?;
+    Ok(row.map(|(failures, last_at, known)| (Bucket { failures, last_at }, known)).unwrap_or_default())
+}
+
+async fn keep(tx: &mut Tx, name: &Name, bucket: Bucket) -> Result<(), Error> {
+    let sql = "INSERT INTO sign_in_guesses (bucket, failures, last_at) VALUES ($1, $2, $3) \
+               ON CONFLICT (bucket) DO UPDATE SET failures = excluded.failures, last_at = excluded.last_at";
+    sql!(tx, sql, name.as_slice(), bucket.failures, bucket.last_at => execute)?;
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! From an invitation to a member.
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use super::browser::invite_as;
+use super::{Browser, PASSWORD, invite, join};
+use crate::app::{Answer, TestApp};
+use crate::on_both;
+
+async fn accept(app: &TestApp, body: Value) -> Answer {
+    app.post("/v1/invites/accept", body).without_token().header("x-request-id", "same").send().await
+}
+
+/// The id of whoever has the address.
+async fn member(app: &TestApp, email: &str) -> String {
+    let found = app.get(&format!("/v1/members?email={email}")).send().await.json();
+    found["items"][0]["id"].as_str().unwrap().to_owned()
+}
+
+on_both!(codes_that_are_good_for_nothing_are_answered_alike);
+async fn codes_that_are_good_for_nothing_are_answered_alike(app: TestApp) {
+    let used = invite(&app, "used@example.com", "viewer").await;
+    assert_eq!(accept(&app, json!({ "code": used, "password": PASSWORD })).await.status, 201);
+    let expired = invite(&app, "expired@example.com", "viewer").await;
+    app.sql("UPDATE members SET invite_expires_at = 1 WHERE email = 'expired@example.com'").await;
+    let withdrawn = invite(&app, "withdrawn@example.com", "viewer").await;
+    let id = member(&app, "withdrawn@example.com").await;
+    assert_eq!(app.post(&format!("/v1/members/{id}/remove"), json!({})).send().await.status, 200);
+    let mut answers = Vec::new();
+    for code in [used.as_str(), &expired, &withdrawn, "unknown", "", &app.token] {
+        let answer = accept(&app, json!({ "code": code, "password": PASSWORD })).await;
+        answer.is_problem(401, "invitation_invalid");
+        answers.push(answer.text);
+    }
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    assert_eq!(app.number("SELECT COUNT(*) FROM accounts").await, 1);
+    app.stop().await;
+}
+
+on_both!(an_invitation_is_taken_up_once);
+async fn an_invitation_is_taken_up_once(app: TestApp) {
+    let code = invite(&app, "ada@example.com", "viewer").await;
+    // What is refused does not use it up.
+    for (password, status) in [("too short", 422), ("Ada@example.com", 422)] {
+        assert_eq!(accept(&app, json!({ "code": code, "password": password })).await.status, status);
+    }
+    accept(&app, json!({ "code": code })).await.is_problem(422, "value_invalid");
+    let answers = join_all((0..8).map(|_| accept(&app, json!({ "code": code, "password": PASSWORD })))).await;
+    assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1, "{answers:?}");
+    assert_eq!(app.number("SELECT COUNT(*) FROM accounts").await, 1);
+    Browser::new(&app).signed_in("ada@example.com").await;
+    app.stop().await;
+}
+
+on_both!(joining_an_account_needs_that_account);
+async fn joining_an_account_needs_that_account(app: TestApp) {
+    let foreign = crate::tenants::foreign(&app).await;
+    join(&app, "ada@example.com", "owner").await;
+    join(&app, "bob@example.com", "owner").await;
+    let code = invite_as(&app, &foreign.token, "ada@example.com", "viewer").await;
+    // Whoever reads Ada's mail does not get Ada's account.
+    accept(&app, json!({ "code": code, "password": "another password" })).await.is_problem(401, "sign_in_failed");
+    accept(&app, json!({ "code": code })).await.is_problem(422, "value_invalid");
+    let mut bob = Browser::new(&app).signed_in("bob@example.com").await;
+    bob.post("/v1/invites/accept", json!({ "code": code })).await.is_problem(422, "value_invalid");
+    let mut ada = Browser::new(&app).signed_in("ada@example.com").await;
+    ada.csrf = bob.csrf.clone();
+    ada.post("/v1/invites/accept", json!({ "code": code })).await.is_problem(403, "csrf_invalid");
+    ada.get("/v1/session").await;
+    let joined = ada.post("/v1/invites/accept", json!({ "code": code })).await;
+    assert_eq!((joined.status.as_u16(), &joined.json()["workspace"]["id"]), (201, &json!("ws_foreign")));
+    assert_eq!(app.number("SELECT COUNT(*) FROM accounts").await, 2);
+    app.stop().await;
+}

@@ -1,0 +1,15 @@
+//! Signing in, and sessions as callers.
+
+mod browser;
+mod crossing;
+mod guessing;
+mod invitations;
+mod lifetimes;
+mod own;
+mod provider;
+mod second_factor;
+mod signing_in;
+
+use guessing::at_once;
+
+pub(crate) use browser::{Browser, PASSWORD, invite, join};

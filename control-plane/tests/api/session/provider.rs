@@ -1,0 +1,312 @@
+//! Signing in through a real identity provider, and what goes wrong with one.
+
+use std::collections::BTreeMap;
+
+use nightlatch_tests::oidc_provider::{CLIENT_ID, CLIENT_SECRET, OidcProvider};
+use nightlatch_tests::port::Port;
+use nightlatch_tests::postgres::ScratchDatabase;
+use reqwest::{Client, Method, Url, redirect};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{PASSWORD, invite, join};
+use crate::app::{Answer, TestApp};
+
+const CALLBACK: &str = "/v1/session/oidc/callback";
+
+/// A control plane and its identity provider.
+struct Stand {
+    app: TestApp,
+    provider: OidcProvider,
+    _port: Port,
+    _secret: TempDir,
+}
+
+impl Stand {
+    async fn sqlite() -> Self {
+        Self::start(Vec::new()).await
+    }
+
+    async fn postgres() -> Self {
+        let database = ScratchDatabase::create().await.unwrap();
+        Self::start(vec![("DATABASE_URL".to_owned(), database.url().to_owned())]).await
+    }
+
+    async fn start(mut environment: Vec<(String, String)>) -> Self {
+        let (port, secret) = (Port::reserve().unwrap(), tempfile::tempdir().unwrap());
+        let redirect = format!("http://127.0.0.1:{}{CALLBACK}", port.number());
+        let provider = OidcProvider::start(&redirect).await.unwrap();
+        let file = secret.path().join("secret");
+        nightlatch::secrets::write_private(&file, CLIENT_SECRET.as_bytes()).unwrap();
+        let settings = [
+            ("ISSUER", provider.issuer().to_owned()),
+            ("CLIENT_ID", CLIENT_ID.to_owned()),
+            ("CLIENT_SECRET_FILE", file.display().to_string()),
+            ("REDIRECT_URL", redirect),
+        ];
+        environment.extend(settings.map(|(name, value)| (format!("NIGHTLATCH_OIDC_{name}"), value)));
+        let app = TestApp::with(environment, port.number()).await;
+        Self { app, provider, _port: port, _secret: secret }
+    }
+
+    fn surfer(&self) -> Surfer {
+        let http = Client::builder().redirect(redirect::Policy::none()).build().unwrap();
+        Surfer { http, home: self.app.server.url(), jars: BTreeMap::new() }
+    }
+
+    async fn user(&self, sub: &str, email: &str, verified: bool) {
+        let user = json!({ "sub": sub, "email": email, "email_verified": verified });
+        self.provider.user(&user).await.unwrap();
+    }
+}
+
+/// A browser that follows redirects from site to site, with a jar of cookies for each.
+struct Surfer {
+    http: Client,
+    home: String,
+    jars: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl Surfer {
+    async fn fetch(&mut self, method: Method, url: &Url, csrf: Option<&str>) -> Answer {
+        let jar = self.jars.entry(url.origin().ascii_serialization()).or_default();
+        let cookies: Vec<_> = jar.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let mut request = self.http.request(method, url.clone()).header("cookie", cookies.join("; "));
+        if let Some(csrf) = csrf {
+            request = request.header("x-nightlatch-csrf", csrf).json(&json!({}));
+        }
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        for header in headers.get_all("set-cookie") {
+            let (name, value) = header.to_str().unwrap().split(';').next().unwrap().split_once('=').unwrap();
+            match value {
+                "" => drop(jar.remove(name)),
+                _ => drop(jar.insert(name.to_owned(), value.to_owned())),
+            }
+        }
+        Answer { status, headers, text: response.text().await.unwrap() }
+    }
+
+    fn at_home(&self, path: &str) -> Url {
+        Url::parse(&self.home).unwrap().join(path).unwrap()
+    }
+
+    /// Goes where it is sent, until the server sends it back to itself; the address it would go to then.
+    async fn to_callback(&mut self, start: &str) -> Url {
+        let mut url = self.at_home(start);
+        for _ in 0..10 {
+            let answer = self.fetch(Method::GET, &url, None).await;
+            assert!(answer.status.is_redirection(), "{url}: {answer:?}");
+            url = url.join(answer.header("location")).unwrap();
+            if url.path() == CALLBACK {
+                return url;
+            }
+        }
+        panic!("sent around in circles");
+    }
+
+    async fn sign_in(&mut self, start: &str) -> Answer {
+        let callback = self.to_callback(start).await;
+        self.fetch(Method::GET, &callback, None).await
+    }
+
+    /// Forgets its session at the provider.
+    fn leave_provider(&mut self) {
+        let home = self.at_home("/").origin().ascii_serialization();
+        self.jars.retain(|origin, _| *origin == home);
+    }
+
+    async fn session(&mut self) -> Answer {
+        let url = self.at_home("/v1/session");
+        self.fetch(Method::GET, &url, None).await
+    }
+
+    /// Posts an empty object with the session's token.
+    async fn post(&mut self, path: &str) -> Answer {
+        let csrf = self.session().await.json()["csrf"].as_str().unwrap().to_owned();
+        let url = self.at_home(path);
+        self.fetch(Method::POST, &url, Some(&csrf)).await
+    }
+
+    async fn is_refused(&mut self, start: &str) {
+        self.sign_in(start).await.is_problem(401, "oidc_failed");
+        self.session().await.is_problem(401, "session_invalid");
+    }
+}
+
+const START: &str = "/v1/session/oidc/start";
+
+mod invited_people_sign_in_and_nobody_else {
+    #[tokio::test]
+    async fn sqlite() {
+        super::invited_people_sign_in_and_nobody_else(super::Stand::sqlite().await).await;
+    }
+
+    #[tokio::test]
+    async fn postgres() {
+        super::invited_people_sign_in_and_nobody_else(super::Stand::postgres().await).await;
+    }
+}
+async fn invited_people_sign_in_and_nobody_else(stand: Stand) {
+    let app = &stand.app;
+    invite(app, "ada@example.com", "admin").await;
+    stand.user("u-stranger", "stranger@example.com", true).await;
+    stand.surfer().is_refused(START).await;
+    stand.user("u-ada", "ada@example.com", false).await;
+    stand.surfer().is_refused(START).await;
+    assert_eq!(app.number("SELECT COUNT(*) FROM accounts").await, 0);
+    stand.user("u-ada", "Ada@Example.com", true).await;
+    let mut ada = stand.surfer();
+    let back = ada.sign_in(&format!("{START}?next=/keys%3Fstate%3Dactive")).await;
+    assert_eq!((back.status.as_u16(), back.header("location")), (303, "/keys?state=active"));
+    let session = ada.session().await.json();
+    assert_eq!((&session["member"]["role"], &session["needs"]), (&json!("admin"), &json!(["step_up"])));
+    // From then on by who they are, whatever their address is there.
+    stand.user("u-ada", "another@example.com", false).await;
+    assert_eq!(stand.surfer().sign_in(START).await.status, 303);
+    // Whoever has the address there later is somebody else.
+    stand.user("u-later", "ada@example.com", true).await;
+    stand.surfer().is_refused(START).await;
+    // Who has an account with a password is the same person here; also where the ID token itself has the address.
+    join(app, "bob@example.com", "viewer").await;
+    let bob = json!({ "sub": "u-bob", "email": "bob@example.com", "email_verified": true, "in_token": true });
+    stand.provider.user(&bob).await.unwrap();
+    assert_eq!(stand.surfer().sign_in(START).await.status, 303);
+    assert_eq!(app.number("SELECT COUNT(*) FROM accounts").await, 2);
+    // A member no more: a person no more.
+    let found = app.get("/v1/members?email=bob@example.com").send().await.json();
+    let path = format!("/v1/members/{}/suspend", found["items"][0]["id"].as_str().unwrap());
+    assert_eq!(app.post(&path, json!({})).send().await.status, 200);
+    stand.surfer().is_refused(START).await;
+    let body = json!({ "email": "ada@example.com", "password": PASSWORD });
+    app.post("/v1/session", body).without_token().send().await.is_problem(401, "sign_in_failed");
+    stand.app.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_for_this_sign_in_is_refused() {
+    let stand = Stand::sqlite().await;
+    join(&stand.app, "ada@example.com", "owner").await;
+    let user = json!({ "sub": "u-ada", "email": "ada@example.com", "email_verified": true, "in_token": true });
+    stand.provider.user(&user).await.unwrap();
+    for tampered in [
+        json!({ "claims": { "nonce": "another" } }),
+        json!({ "claims": { "aud": "another" } }),
+        json!({ "claims": { "aud": ["nightlatch", "another"] } }),
+        json!({ "claims": { "iss": "https://another.example" } }),
+        json!({ "claims": { "exp": 1_700_000_000 } }),
+        json!({ "claims": { "at_hash": "AAAAAAAAAAAAAAAAAAAAAA" } }),
+        json!({ "claims": { "email_verified": false } }),
+        json!({ "claims": { "email_verified": null } }),
+        json!({ "key": "foreign" }),
+        json!({ "key": "none" }),
+    ] {
+        stand.provider.tamper(&tampered).await.unwrap();
+        let mut surfer = stand.surfer();
+        let answer = surfer.sign_in(START).await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["code"]), (401, &json!("oidc_failed")), "{tampered}");
+        surfer.session().await.is_problem(401, "session_invalid");
+    }
+    stand.provider.tamper(&json!({})).await.unwrap();
+    assert_eq!(stand.surfer().sign_in(START).await.status, 303);
+    stand.app.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_counts_once_for_the_browser_that_asked() {
+    let stand = Stand::sqlite().await;
+    join(&stand.app, "ada@example.com", "owner").await;
+    stand.user("u-ada", "ada@example.com", true).await;
+    let with = |url: &Url, name: &str, value: Option<&str>| {
+        let mut changed = url.clone();
+        let pairs: Vec<_> = url.query_pairs().filter(|(known, _)| known != name).collect();
+        changed.query_pairs_mut().clear().extend_pairs(pairs).extend_pairs(value.map(|value| (name, value)));
+        changed
+    };
+    let mut surfer = stand.surfer();
+    let url = surfer.to_callback(START).await;
+    assert!(url.query_pairs().any(|(name, _)| name == "iss"), "the provider says who it is: {url}");
+    // Another provider's answer, another state, none: refused, and nothing is used up.
+    for changed in [
+        with(&url, "iss", Some("https://another.example")),
+        with(&url, "state", Some(&"A".repeat(43))),
+        with(&url, "state", Some("x")),
+        with(&url, "state", None),
+    ] {
+        surfer.fetch(Method::GET, &changed, None).await.is_problem(401, "oidc_failed");
+    }
+    assert_eq!(surfer.fetch(Method::GET, &url, None).await.status, 303);
+    // The same answer again, by the browser that had it and by another.
+    surfer.fetch(Method::GET, &url, None).await.is_problem(401, "oidc_failed");
+    stand.surfer().fetch(Method::GET, &url, None).await.is_problem(401, "oidc_failed");
+    // An answer that another browser began: whoever was sent the address does not become the sender.
+    let url = surfer.to_callback(START).await;
+    let mut victim = stand.surfer();
+    victim.fetch(Method::GET, &url, None).await.is_problem(401, "oidc_failed");
+    victim.to_callback(START).await;
+    victim.fetch(Method::GET, &url, None).await.is_problem(401, "oidc_failed");
+    victim.session().await.is_problem(401, "session_invalid");
+    // A code of one sign-in with the state of another, an error in place of a code, and one that took too long.
+    let (mut first, mut second) = (stand.surfer(), stand.surfer());
+    let (one, other) = (first.to_callback(START).await, second.to_callback(START).await);
+    let code = one.query_pairs().find(|(name, _)| name == "code").unwrap().1.into_owned();
+    second.fetch(Method::GET, &with(&other, "code", Some(&code)), None).await.is_problem(401, "oidc_failed");
+    let denied = with(&first.to_callback(START).await, "error", Some("access_denied"));
+    first.fetch(Method::GET, &denied, None).await.is_problem(401, "oidc_failed");
+    let late = first.to_callback(START).await;
+    stand.app.sql("UPDATE oidc_flows SET created_at = created_at - 600000").await;
+    first.fetch(Method::GET, &late, None).await.is_problem(401, "oidc_failed");
+    first.session().await.is_problem(401, "session_invalid");
+    stand.app.stop().await;
+}
+
+#[tokio::test]
+async fn a_sign_in_leads_to_this_server() {
+    let stand = Stand::sqlite().await;
+    for next in
+        ["https://evil.example", "//evil.example", "/\\evil.example", "/%09/evil.example", "evil", "", "javascript:x"]
+    {
+        let path = format!("{START}?next={next}");
+        stand.app.get(&path).without_token().send().await.is_problem(400, "invalid_request");
+    }
+    stand.app.get(&format!("{START}?step_up=true")).without_token().send().await.is_problem(401, "session_invalid");
+    stand.app.stop().await;
+    let without = TestApp::sqlite().await;
+    for path in [START, CALLBACK] {
+        without.get(path).without_token().send().await.is_problem(404, "not_found");
+    }
+    without.stop().await;
+}
+
+#[tokio::test]
+async fn a_step_up_asks_the_provider_anew() {
+    let stand = Stand::sqlite().await;
+    invite(&stand.app, "ada@example.com", "admin").await;
+    stand.user("u-ada", "ada@example.com", true).await;
+    let mut ada = stand.surfer();
+    assert_eq!(ada.sign_in(START).await.status, 303);
+    ada.post("/v1/session/totp").await.is_problem(403, "step_up_required");
+    let start = format!("{START}?step_up=true&next=/keys");
+    // Somebody else at the provider; an old proof; one that says nothing of when it was.
+    stand.user("u-bob", "bob@example.com", true).await;
+    ada.leave_provider();
+    ada.sign_in(&start).await.is_problem(401, "oidc_failed");
+    ada.leave_provider();
+    stand.user("u-ada", "ada@example.com", true).await;
+    let old: [Value; 2] = [json!({ "auth_time": 1_700_000_000 }), json!({ "auth_time": null })];
+    for claims in old {
+        stand.provider.tamper(&json!({ "claims": claims })).await.unwrap();
+        ada.sign_in(&start).await.is_problem(401, "oidc_failed");
+    }
+    stand.provider.tamper(&json!({})).await.unwrap();
+    let before = ada.jars.clone();
+    let back = ada.sign_in(&start).await;
+    assert_eq!((back.status.as_u16(), back.header("location")), (303, "/keys"), "{back:?}");
+    assert_eq!(ada.post("/v1/session/totp").await.status, 200);
+    // In another cookie.
+    let after = std::mem::replace(&mut ada.jars, before);
+    ada.session().await.is_problem(401, "session_invalid");
+    ada.jars = after;
+    assert_eq!(ada.session().await.json()["needs"], json!([]));
+    stand.app.stop().await;
+}
