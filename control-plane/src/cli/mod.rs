@@ -10,6 +10,8 @@ mod enrolment_token;
 mod exit;
 mod home;
 mod import;
+mod inventory;
+mod key_filter;
 mod keys;
 mod output;
 mod pepper;
@@ -19,6 +21,7 @@ mod recover;
 mod remote;
 mod rotations;
 mod routes;
+mod scopes;
 mod secret_out;
 mod serve;
 mod set;
@@ -90,6 +93,8 @@ enum Command {
     Tokens(tokens::Tokens),
     /// Show and replace the routes edges let through.
     Routes(routes::Routes),
+    /// Show, describe and mark scopes, and groups of them.
+    Scopes(scopes::Scopes),
     /// Look into a set's published files: inspect, verify, compare, measure.
     Set(set::Set),
     /// Show the published key sets.
@@ -140,6 +145,7 @@ impl Command {
             Self::Rotations(command) => command.run().await,
             Self::Tokens(command) => command.run().await,
             Self::Routes(command) => command.run().await,
+            Self::Scopes(command) => command.run().await,
             Self::Set(command) => command.run().await,
             Self::Sets(command) => command.run().await,
             Self::Audit(command) => command.run().await,

@@ -89,6 +89,11 @@ id!(
     KeyId,
     "key_"
 );
+id!(
+    /// A member.
+    MemberId,
+    "mem_"
+);
 generated!(WorkspaceId, GENERATED_LEN);
 // A set's whole id must fit the 16 bytes that the block behind every tag has for it.
 generated!(SetId, 12);

@@ -7,6 +7,7 @@
 //! seconds, and a key is valid while `now < deadline`.
 
 mod actor;
+pub mod catalogue;
 mod change;
 mod edge;
 pub mod ids;
@@ -14,6 +15,7 @@ pub mod import;
 mod key;
 #[cfg(test)]
 mod model;
+pub mod reach;
 pub mod receipt;
 mod refusal;
 pub mod rotate;
@@ -23,12 +25,12 @@ mod text;
 pub use actor::{Actor, ActorType};
 pub use change::{Birth, Issue, KeyPatch, Patched, Revoked, disable, enable, issue, patch, revoke};
 pub use edge::{EdgeClass, EdgeState};
-pub use ids::{EdgeId, KeyId, KeyRef, RotationId, SetId, TokenId, WorkspaceId};
+pub use ids::{EdgeId, KeyId, KeyRef, MemberId, RotationId, SetId, TokenId, WorkspaceId};
 pub use key::{Cause, Causes, EdgeImage, Key, Stage, State};
 pub use nightlatch_keyset::{PrincipalKind, Status};
 pub use refusal::{Refusal, Warning};
 pub use rotation::Rotation;
-pub use text::{Labels, Name, Owner, Reason, Scope, Scopes, Tier};
+pub use text::{Description, Labels, Name, Owner, Reason, Scope, Scopes, Tier};
 
 /// How long a change may take to be in force everywhere: the largest validity signed plus the skew, over all sets of the
 /// workspace.

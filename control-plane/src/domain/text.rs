@@ -71,6 +71,11 @@ line!(
     "owner"
 );
 line!(
+    /// What something is, in a few words.
+    Description,
+    "description"
+);
+line!(
     /// Why something was done.
     Reason,
     "reason"

@@ -179,6 +179,7 @@ pub(super) fn view(key: &Key) -> Map<String, Value> {
         "subject": key.subject,
         "tier": key.tier.as_ref().map(|tier| tier.as_str()),
         "owner": key.owner,
+        "owner_member": key.owner_member.as_ref().map(|id| id.as_str()),
         "labels": key.labels.as_map(),
         "expires_at": key.expires_at,
         "rotate_by": key.rotate_by,

@@ -168,6 +168,11 @@ pub async fn revoke(tx: &mut Tx, context: &Context, key: &KeyRef, reason: Option
     held.change(tx, context, after, &entries, completed.clone(), warnings).await
 }
 
+/// Whether whoever acts may revoke the keys of this principal.
+pub(super) fn may_revoke(_context: &Context, _kind: PrincipalKind, _subject: u32) -> Result<(), Refusal> {
+    Ok(())
+}
+
 /// What issuing needs to know of the workspace.
 pub(super) struct Ground {
     brand: Brand,
@@ -198,6 +203,7 @@ impl Ground {
             subject: self.subject,
             kind: self.kind,
             by: context.actor.clone(),
+            issuer_member: None,
             now,
         };
         (birth, secret)

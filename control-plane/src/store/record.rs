@@ -42,9 +42,10 @@ pub(super) async fn created(
         tx,
         "INSERT INTO keys (id, workspace_id, number, digest, prefix, name, state, disabled_by, environment, subject, \
          kind, scopes, tier, owner, labels, issued_by_type, issued_by_id, created_at, expires_at, rotate_by, deadline, \
-         revoked_at, revoke_reason, last_used_at, lineage, predecessor, successor, imported, weak, revision) \
+         revoked_at, revoke_reason, last_used_at, lineage, predecessor, successor, imported, weak, revision, \
+         owner_member, issuer_member) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, \
-         $23, $24, $25, $26, $27, $28, $29, $30) ON CONFLICT (id) DO NOTHING",
+         $23, $24, $25, $26, $27, $28, $29, $30, $31, $32) ON CONFLICT (id) DO NOTHING",
         key.id.as_str(),
         key.workspace.as_str(),
         i64::from(key.number),
@@ -74,7 +75,9 @@ pub(super) async fn created(
         key.successor.as_ref().map(|id| id.as_str()),
         i64::from(key.imported),
         i64::from(key.weak),
-        key.revision
+        key.revision,
+        key.owner_member.as_ref().map(|id| id.as_str()),
+        key.issuer_member.as_ref().map(|id| id.as_str())
         => execute
     )?;
     if inserted == 0 {
@@ -110,7 +113,7 @@ pub(super) async fn changed(
     let updated = sql!(
         tx,
         "UPDATE keys SET name = $3, state = $4, disabled_by = $5, tier = $6, owner = $7, labels = $8, expires_at = $9, \
-         rotate_by = $10, deadline = $11, revoked_at = $12, revoke_reason = $13, successor = $14, revision = $15 \
+         rotate_by = $10, deadline = $11, revoked_at = $12, revoke_reason = $13, successor = $14, revision = $15, owner_member = $16 \
          WHERE id = $1 AND revision = $2",
         before.id.as_str(),
         before.revision,
@@ -126,7 +129,8 @@ pub(super) async fn changed(
         revoked_at,
         revoke_reason,
         after.successor.as_ref().map(|id| id.as_str()),
-        after.revision
+        after.revision,
+        after.owner_member.as_ref().map(|id| id.as_str())
         => execute
     )?;
     if updated != 1 {

@@ -9,6 +9,7 @@ pub use super::rotation_list::{RotationFilter, get, list};
 pub(super) use super::rotation_list::{open_of_successor, recorded_open, recorded_open_of};
 use super::tx::sql;
 use super::{Context, Error, Random, Read, Tx, catalogue, workspaces};
+use crate::domain::reach::{self, Reach};
 use crate::domain::rotate::{self, Ending, Turned};
 use crate::domain::rotation::{Start, SuccessorFate};
 use crate::domain::{
@@ -92,14 +93,15 @@ pub async fn start(
         close_lapsed(tx, &held.key, &lapsed, now).await?;
     }
     // Refused here, nothing is entered or counted.
-    let plan = rotate::plan(&held.key, held.rotation.as_ref(), &start, bound, now)?;
+    let mut plan = rotate::plan(&held.key, held.rotation.as_ref(), &start, bound, now)?;
+    name_lost_routes(tx, &held.key, &plan.scopes, &mut plan.warnings).await?;
     catalogue::enter(tx, &context.workspace, plan.scopes.iter(), held.key.tier.as_ref(), now).await?;
     let number = workspaces::next_number(tx, &context.workspace).await?;
     let id = RotationId::generate(random_bytes(random));
     let reason = start.reason.clone();
     for _ in 0..keys::ID_ATTEMPTS {
         let (birth, secret) = ground.birth(context, held.key.environment, number, now, random);
-        let rotate::Started { predecessor, successor, rotation, ended, warnings } =
+        let rotate::Started { predecessor, successor, rotation, ended, .. } =
             rotate::start(&held.key, held.rotation.as_ref(), start.clone(), id.clone(), birth, bound)?;
         let issued = Entry::of_rotation("key.issued", Some(reason.as_str()), &rotation);
         if !record::created(tx, context, &successor, issued, now).await? {
@@ -117,6 +119,7 @@ pub async fn start(
             entries.push(Entry::of_rotation("rotation.completed", Some(reason.as_str()), ended));
         }
         let predecessor = record::changed(tx, context, &held.key, predecessor, &entries, now).await?;
+        let warnings = plan.warnings;
         return Ok(Started { rotation, predecessor, successor, secret, warnings, bound, now });
     }
     Err(Error::NoFreeId)
@@ -134,8 +137,28 @@ pub async fn plan(
 ) -> Result<Plan, Error> {
     let KeyView { key, rotation, now } = keys::get(read, workspace, predecessor).await?;
     let bound = workspaces::bound(read, workspace).await?;
-    let rotate::Plan { name, scopes, deadline, warnings } = rotate::plan(&key, rotation.as_ref(), start, bound, now)?;
+    let rotate::Plan { name, scopes, deadline, mut warnings } =
+        rotate::plan(&key, rotation.as_ref(), start, bound, now)?;
+    name_lost_routes(read, &key, &scopes, &mut warnings).await?;
     Ok(Plan { predecessor: key, name: name.into_string(), scopes, deadline, warnings, bound, now })
+}
+
+/// Says which routes a successor of these scopes would not get through any more, where any scope is lost.
+async fn name_lost_routes(
+    read: &mut Read,
+    predecessor: &Key,
+    scopes: &Scopes,
+    warnings: &mut [Warning],
+) -> Result<(), Error> {
+    for warning in warnings {
+        if let Warning::ScopesLost { routes, .. } = warning {
+            let policies = super::routes::policies(read, &predecessor.workspace).await?;
+            let before = Reach::of(predecessor);
+            let after = Reach { scopes: scopes.clone(), ..before.clone() };
+            *routes = reach::lost(&policies, &before, &after);
+        }
+    }
+    Ok(())
 }
 
 /// Moves the deadline to `overlap_seconds` from now, or the predecessor's expiry where that is nearer.

@@ -17,6 +17,7 @@ mod edge;
 mod edges;
 mod enrol;
 mod import;
+mod inventory;
 mod key;
 mod key_requests;
 mod page;
@@ -34,7 +35,7 @@ mod warning;
 
 pub use actor::Actor;
 pub use audit::{AuditEntry, AuditFilter, AuditTarget};
-pub use catalogue::{Scope, Tier};
+pub use catalogue::{PutScope, Scope, Tier};
 pub use edge::{AppliedState, EdgeReport, EdgeReportAccepted, Sighting};
 pub use edges::{
     CreateEdge, CreatedEdge, Edge, EdgeClass, EdgeState, EnrolEdge, EnrolledEdge, EnrolledEdgeConfig, RotateCredential,
@@ -42,6 +43,7 @@ pub use edges::{
 };
 pub use enrol::{Enrol, Enrolled};
 pub use import::{ImportLine, ImportOptions, ImportReport, LineError};
+pub use inventory::{ExportFormat, OwnerKeys, RefusedKey, RevokeMany, RevokedMany};
 pub use key::{Environment, Key, KeyState, PrincipalKind};
 pub use key_requests::{DisableKey, EnableKey, IssueKey, IssuedKey, KeyFilter, RevokeKey, RevokedKey, UpdateKey};
 pub use page::{Page, PageQuery};
@@ -57,4 +59,4 @@ pub use secret::Secret;
 pub use set::{PublishedHead, Set};
 pub use token::{CreateToken, CreatedToken, Token, TokenKind, TokenState};
 pub use verify::{Verdict, VerifiedKey, VerifyKey};
-pub use warning::Warning;
+pub use warning::{RouteRef, Warning};

@@ -85,12 +85,18 @@ registry! {
     /// The moment is so near that some edge might not learn of the change in time.
     TooLate = "too_late", 409, "It is too late for that",
         "Rotate the successor, or issue a new key.";
+    /// A usable key carries the scope.
+    ScopeInUse = "scope_in_use", 409, "A usable key carries the scope",
+        "Rotate or revoke the keys that carry it first: `nightlatch keys list --scope`.";
     /// The edge's code has not been used yet.
     EdgeNotEnrolled = "edge_not_enrolled", 409, "The edge has not enrolled yet",
         "Enrol it first: `nightlatch edge enrol` with the code that `nightlatch edge add` printed.";
     /// The edge was removed.
     EdgeRemoved = "edge_removed", 409, "The edge is removed, for ever",
         "Add another with `nightlatch edge add`.";
+    /// The keys of an emergency are not those that were seen.
+    PlanChanged = "plan_changed", 409, "The keys are not those of the plan",
+        "Look at the new dry run, and send its `plan` as `expect`.";
     /// The predecessor was used within the last 120 seconds.
     PredecessorInUse = "predecessor_in_use", 409, "The predecessor is still in use",
         "Find who still uses it, wait, and try again; or send `force: true` with a `reason`.";
@@ -115,6 +121,12 @@ registry! {
     /// A field is well formed and its value cannot be used.
     ValueInvalid = "value_invalid", 422, "A value cannot be used",
         "Correct the parts listed under `errors` and send it again.";
+    /// A sensitive scope would be granted, and the caller has not said that it is meant.
+    SensitiveUnacknowledged = "sensitive_unacknowledged", 422, "Sensitive scopes need to be acknowledged",
+        "Leave the scopes listed in `scopes` out, or send `acknowledge_sensitive: true`.";
+    /// Something is said of as many scopes as may be.
+    CatalogueFull = "catalogue_full", 422, "The catalogue is full",
+        "Remove entries that are not needed any more, or say it of a group: `READ_*`.";
     /// Forcing without saying why.
     ReasonRequired = "reason_required", 422, "Forcing needs a reason",
         "Send `reason` along with `force`.";
@@ -124,6 +136,9 @@ registry! {
     /// No such principal in the workspace.
     PrincipalUnknown = "principal_unknown", 422, "There is no such principal",
         "Leave `principal` out to use the default service account.";
+    /// No such member in the workspace, or one that was removed.
+    MemberUnknown = "member_unknown", 422, "There is no such member",
+        "Name a member of this workspace, or leave `owner_member` out.";
     /// The expiry has to lie in the future.
     ExpiryInPast = "expiry_in_past", 422, "The expiry has passed",
         "Send an `expires_at` in the future, or leave it out.";

@@ -12,7 +12,7 @@ use crate::api::idempotency::{self, Create, Created, Done, Once};
 use crate::api::refused::Refused;
 use crate::api::time::{in_force, to_seconds};
 use crate::domain::ids::principal_subject;
-use crate::domain::{Issue, Labels, Name, Owner, Refusal, Scopes, Tier};
+use crate::domain::{Issue, Labels, MemberId, Name, Owner, Refusal, Scopes, Tier};
 use crate::store::keys::{self, Issued};
 use crate::store::os_random;
 
@@ -64,6 +64,7 @@ fn request(body: IssueKey) -> Result<Issue, Refused> {
         scopes: Scopes::new(body.scopes)?,
         tier: body.tier.map(Tier::new).transpose()?,
         owner: body.owner.map(Owner::new).transpose()?,
+        owner_member: body.owner_member.as_deref().map(member).transpose()?,
         labels: Labels::new(body.labels)?,
         expires_at: body.expires_at.map(to_seconds),
         rotate_by: body.rotate_by.map(to_seconds),
@@ -72,6 +73,11 @@ fn request(body: IssueKey) -> Result<Issue, Refused> {
 
 fn environment(environment: Environment) -> nightlatch_key::Environment {
     view::environment_from(environment)
+}
+
+/// A member's id. A text that cannot be one is answered like a member that does not exist.
+pub(in crate::api) fn member(text: &str) -> Result<MemberId, Refusal> {
+    MemberId::parse(text).ok_or(Refusal::MemberUnknown)
 }
 
 /// The subject of a principal's id. A text that cannot be one is answered like a principal that does not exist.

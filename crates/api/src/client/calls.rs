@@ -1,5 +1,7 @@
 //! Every call, one method each.
 
+use std::time::Duration;
+
 use reqwest::header::{ETAG, IF_NONE_MATCH};
 use reqwest::{Method, Response, StatusCode};
 
@@ -8,11 +10,14 @@ use super::{Client, ClientError};
 use crate::{
     AuditEntry, AuditFilter, CancelRotation, ChangedRotation, CompleteRotation, CreateEdge, CreateToken, CreatedEdge,
     CreatedToken, DisableKey, Edge, EdgeReport, EdgeReportAccepted, EnableKey, Enrol, EnrolEdge, Enrolled,
-    EnrolledEdge, ExtendRotation, ImportOptions, ImportReport, IssueKey, IssuedKey, Key, KeyFilter, Page, PageQuery,
-    Receipt, RevokeKey, RevokedKey, RotateCredential, RotatedCredential, Rotation, RotationFilter, RotationPlan,
-    RouteDocument, Routes, Scope, Secret, Set, SetQuery, StartRotation, StartedRotation, Tier, Token, UpdateKey,
-    Verdict, VerifyKey,
+    EnrolledEdge, ExportFormat, ExtendRotation, ImportOptions, ImportReport, IssueKey, IssuedKey, Key, KeyFilter, Page,
+    PageQuery, PutScope, Receipt, RevokeKey, RevokeMany, RevokedKey, RevokedMany, RotateCredential, RotatedCredential,
+    Rotation, RotationFilter, RotationPlan, RouteDocument, Routes, Scope, Secret, Set, SetQuery, StartRotation,
+    StartedRotation, Tier, Token, UpdateKey, Verdict, VerifyKey,
 };
+
+/// How long an export may take.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// Every method fails with [`ClientError::Problem`] where the server refuses.
 #[expect(clippy::missing_errors_doc, reason = "said once for the whole block")]
@@ -30,6 +35,18 @@ impl Client {
     /// Lists one page of keys.
     pub async fn list_keys(&self, filter: &KeyFilter) -> Result<Page<Key>, ClientError> {
         self.list(&["v1", "keys"], filter).await
+    }
+
+    /// Exports all keys that pass the filter. The body is to be read as it comes: it can be long.
+    pub async fn export_keys(&self, filter: &KeyFilter, format: ExportFormat) -> Result<Response, ClientError> {
+        let query = [("format", format.as_str())];
+        self.send(Method::GET, &["v1", "keys", "export"], |r| r.query(filter).query(&query).timeout(EXPORT_TIMEOUT))
+            .await
+    }
+
+    /// Ends keys that pass a filter, as many as one call may; or, in a dry run, says which.
+    pub async fn revoke_many(&self, request: &RevokeMany) -> Result<RevokedMany, ClientError> {
+        self.post(&["v1", "keys:revoke-many"], request).await
     }
 
     /// Reads a key.
@@ -242,6 +259,16 @@ impl Client {
     /// Lists one page of the scope catalogue.
     pub async fn list_scopes(&self, page: &PageQuery) -> Result<Page<Scope>, ClientError> {
         self.list(&["v1", "scopes"], page).await
+    }
+
+    /// Says what a scope or a group of scopes is.
+    pub async fn put_scope(&self, name: &str, said: &PutScope) -> Result<Scope, ClientError> {
+        self.put(&["v1", "scopes", name], said).await
+    }
+
+    /// Takes a scope that no usable key carries out of the catalogue, or a group.
+    pub async fn remove_scope(&self, name: &str) -> Result<(), ClientError> {
+        self.send(Method::DELETE, &["v1", "scopes", name], |r| r).await.map(drop)
     }
 
     /// Lists one page of the tier catalogue.

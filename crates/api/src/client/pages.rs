@@ -6,7 +6,7 @@ use futures::Stream;
 use futures::stream::{self, TryStreamExt};
 
 use super::{Client, ClientError};
-use crate::{AuditEntry, AuditFilter, Edge, Key, KeyFilter, Page, PageQuery, Rotation, RotationFilter, Token};
+use crate::{AuditEntry, AuditFilter, Edge, Key, KeyFilter, Page, PageQuery, Rotation, RotationFilter, Scope, Token};
 
 impl Client {
     /// Every key that passes the filter.
@@ -30,6 +30,14 @@ impl Client {
         walk(move |cursor| async move {
             let page = PageQuery { cursor, ..PageQuery::default() };
             self.list_tokens(&page).await
+        })
+    }
+
+    /// Every scope and group of the catalogue.
+    pub fn scopes(&self) -> impl Stream<Item = Result<Scope, ClientError>> + '_ {
+        walk(move |cursor| async move {
+            let page = PageQuery { cursor, ..PageQuery::default() };
+            self.list_scopes(&page).await
         })
     }
 
