@@ -9,7 +9,7 @@ use std::sync::Arc;
 use nightlatch_keyset::note::{self, NoteError, Signer, Verifier};
 use nightlatch_keyset::{StatementError, Trust};
 
-use crate::domain::{Actor, SetId, WorkspaceId};
+use crate::domain::{SetId, WorkspaceId};
 use crate::secrets::Keyring;
 use crate::store::trust::{self, Signing, TrustRow};
 use crate::store::{self, Context, Read, Store, Tx};
@@ -235,8 +235,7 @@ async fn enter(
     why: &str,
 ) -> Result<(), Error> {
     let vkeys = |keys: &[Verifier]| keys.iter().map(Verifier::to_vkey).collect::<Vec<_>>();
-    let context =
-        Context { workspace: workspace.clone(), actor: Actor::system(), request_id: "trust".to_owned(), source: None };
+    let context = Context::system(workspace.clone(), "trust");
     let says = serde_json::json!({
         "version": trust.version, "roots": vkeys(&trust.roots), "signers": vkeys(&trust.signers), "floor": trust.floor,
     });

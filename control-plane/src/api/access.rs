@@ -7,78 +7,81 @@ use axum::response::{IntoResponse as _, Response};
 use nightlatch_api::Code;
 
 use super::App;
-use super::caller::Caller;
+use super::caller::{Call, Caller, Who};
 use super::refused::Refused;
+use crate::domain::Action;
 use crate::store::tokens::TokenKind;
 
-/// Who may call a route.
+/// What a route needs of who calls it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Who {
-    /// Everybody, without a token.
+pub(super) enum Need {
+    /// Nothing: what proves them is in the request itself, or there is nothing to prove.
     Anyone,
-    /// Holders of a management token.
-    Management,
-    /// Holders of an edge token.
+    /// A role and a token that allow this to some of what there is. What the request is about decides in the mutation.
+    May(Action),
+    /// An edge's token.
     Edge,
-    /// Holders of either.
-    Either,
+    /// An edge's token, or the right to see what edges see.
+    EdgeOr(Action),
 }
 
-impl Who {
-    fn admits(self, kind: TokenKind) -> bool {
-        match self {
-            Self::Anyone | Self::Either => true,
-            Self::Management => kind == TokenKind::Management,
-            Self::Edge => kind == TokenKind::Edge,
-        }
-    }
-}
+use Action as A;
+use Need::{Anyone, Edge, EdgeOr, May};
 
-use Who::{Anyone, Edge, Either, Management};
-
-/// Method, path and who may. Only the edge token of a set may read or report about that set; its handlers see to it.
-pub(super) const TABLE: &[(&str, &str, Who)] = &[
+/// Method, path and what it needs. Only the edge token of a set may read or report about that set; its handlers see to it.
+pub(super) const TABLE: &[(&str, &str, Need)] = &[
     ("POST", "/v1/enrol", Anyone),
-    ("POST", "/v1/keys", Management),
-    ("GET", "/v1/keys", Management),
-    ("POST", "/v1/keys/import", Management),
-    ("GET", "/v1/keys/export", Management),
-    ("POST", "/v1/keys:revoke-many", Management),
-    ("GET", "/v1/keys/{id}", Management),
-    ("PATCH", "/v1/keys/{id}", Management),
-    ("POST", "/v1/keys/{id}/disable", Management),
-    ("POST", "/v1/keys/{id}/enable", Management),
-    ("POST", "/v1/keys/{id}/revoke", Management),
-    ("GET", "/v1/keys/{id}/receipt", Management),
-    ("POST", "/v1/keys/{id}/rotations", Management),
-    ("GET", "/v1/rotations", Management),
-    ("GET", "/v1/rotations/{id}", Management),
-    ("POST", "/v1/rotations/{id}/extend", Management),
-    ("POST", "/v1/rotations/{id}/cancel", Management),
-    ("POST", "/v1/rotations/{id}/complete", Management),
-    ("POST", "/v1/verify", Management),
-    ("GET", "/v1/routes", Management),
-    ("PUT", "/v1/routes", Management),
-    ("POST", "/v1/tokens", Management),
-    ("GET", "/v1/tokens", Management),
-    ("POST", "/v1/tokens/{id}/revoke", Management),
-    ("GET", "/v1/audit", Management),
-    ("GET", "/v1/scopes", Management),
-    ("PUT", "/v1/scopes/{name}", Management),
-    ("DELETE", "/v1/scopes/{name}", Management),
-    ("GET", "/v1/tiers", Management),
-    ("GET", "/v1/sets", Management),
-    ("GET", "/v1/sets/{set}", Either),
-    ("GET", "/v1/sets/{set}/head", Either),
-    ("GET", "/v1/sets/{set}/trust", Either),
-    ("GET", "/v1/sets/{set}/deny", Either),
-    ("GET", "/v1/sets/{set}/files/{name}", Either),
-    ("POST", "/v1/edges", Management),
-    ("GET", "/v1/edges", Management),
+    ("POST", "/v1/keys", May(A::KeysIssue)),
+    ("GET", "/v1/keys", May(A::KeysRead)),
+    ("POST", "/v1/keys/import", May(A::KeysImport)),
+    ("GET", "/v1/keys/export", May(A::KeysExport)),
+    ("POST", "/v1/keys:revoke-many", May(A::KeysRevoke)),
+    ("GET", "/v1/keys/{id}", May(A::KeysRead)),
+    ("PATCH", "/v1/keys/{id}", May(A::KeysUpdate)),
+    ("POST", "/v1/keys/{id}/disable", May(A::KeysDisable)),
+    ("POST", "/v1/keys/{id}/enable", May(A::KeysDisable)),
+    ("POST", "/v1/keys/{id}/revoke", May(A::KeysRevoke)),
+    ("GET", "/v1/keys/{id}/receipt", May(A::KeysRead)),
+    ("POST", "/v1/keys/{id}/rotations", May(A::KeysRotate)),
+    ("GET", "/v1/rotations", May(A::KeysRead)),
+    ("GET", "/v1/rotations/{id}", May(A::KeysRead)),
+    ("POST", "/v1/rotations/{id}/extend", May(A::KeysRotate)),
+    ("POST", "/v1/rotations/{id}/cancel", May(A::KeysRotate)),
+    ("POST", "/v1/rotations/{id}/complete", May(A::KeysRotate)),
+    ("POST", "/v1/verify", May(A::Verify)),
+    ("GET", "/v1/members", May(A::MembersRead)),
+    ("POST", "/v1/members", May(A::MembersManage)),
+    ("GET", "/v1/members/{id}", May(A::MembersRead)),
+    ("PATCH", "/v1/members/{id}", May(A::MembersManage)),
+    ("POST", "/v1/members/{id}/invite", May(A::MembersManage)),
+    ("POST", "/v1/members/{id}/suspend", May(A::MembersManage)),
+    ("POST", "/v1/members/{id}/resume", May(A::MembersManage)),
+    ("POST", "/v1/members/{id}/remove", May(A::MembersManage)),
+    ("GET", "/v1/roles", May(A::MembersRead)),
+    ("PUT", "/v1/roles/{role}", May(A::MembersManage)),
+    ("GET", "/v1/routes", May(A::RoutesRead)),
+    ("PUT", "/v1/routes", May(A::RoutesManage)),
+    ("POST", "/v1/tokens", May(A::TokensManage)),
+    ("GET", "/v1/tokens", May(A::TokensRead)),
+    ("POST", "/v1/tokens/{id}/rotations", May(A::TokensManage)),
+    ("POST", "/v1/tokens/{id}/revoke", May(A::TokensManage)),
+    ("GET", "/v1/audit", May(A::AuditRead)),
+    ("GET", "/v1/scopes", May(A::ScopesRead)),
+    ("PUT", "/v1/scopes/{name}", May(A::ScopesManage)),
+    ("DELETE", "/v1/scopes/{name}", May(A::ScopesManage)),
+    ("GET", "/v1/tiers", May(A::ScopesRead)),
+    ("GET", "/v1/sets", May(A::SetsRead)),
+    ("GET", "/v1/sets/{set}", EdgeOr(A::SetsRead)),
+    ("GET", "/v1/sets/{set}/head", EdgeOr(A::SetsRead)),
+    ("GET", "/v1/sets/{set}/trust", EdgeOr(A::SetsRead)),
+    ("GET", "/v1/sets/{set}/deny", EdgeOr(A::SetsRead)),
+    ("GET", "/v1/sets/{set}/files/{name}", EdgeOr(A::SetsRead)),
+    ("POST", "/v1/edges", May(A::EdgesManage)),
+    ("GET", "/v1/edges", May(A::EdgesRead)),
     ("POST", "/v1/edges/enrol", Anyone),
-    ("GET", "/v1/edges/{id}", Management),
-    ("POST", "/v1/edges/{id}/credentials", Management),
-    ("POST", "/v1/edges/{id}/remove", Management),
+    ("GET", "/v1/edges/{id}", May(A::EdgesRead)),
+    ("POST", "/v1/edges/{id}/credentials", May(A::EdgesManage)),
+    ("POST", "/v1/edges/{id}/remove", May(A::EdgesManage)),
     ("POST", "/v1/edges/reports", Edge),
     ("GET", "/healthz", Anyone),
     ("GET", "/readyz", Anyone),
@@ -86,10 +89,10 @@ pub(super) const TABLE: &[(&str, &str, Who)] = &[
     ("GET", "/openapi.json", Anyone),
 ];
 
-/// Who may make a call; `None` where the table does not have it.
-pub(super) fn who(method: &Method, path: &str) -> Option<Who> {
+/// What a call needs; `None` where the table does not have it.
+pub(super) fn need(method: &Method, path: &str) -> Option<Need> {
     let method = if *method == Method::HEAD { "GET" } else { method.as_str() };
-    TABLE.iter().find(|(m, p, _)| *m == method && *p == path).map(|(_, _, who)| *who)
+    TABLE.iter().find(|(m, p, _)| *m == method && *p == path).map(|(_, _, need)| *need)
 }
 
 /// Lets a request through to its handler, or not.
@@ -102,17 +105,25 @@ pub(super) async fn check(State(app): State<App>, mut request: Request, next: Ne
 
 async fn admit(app: &App, request: &mut Request) -> Result<(), Refused> {
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let Some(who) = who(request.method(), path) else {
+    let Some(need) = need(request.method(), path) else {
         return Err(unlisted(path));
     };
-    if who == Anyone {
+    if need == Anyone {
         return Ok(());
     }
-    let caller = Caller::identify(app, request.headers(), request.extensions()).await?;
-    if !who.admits(caller.token.kind) {
-        return Err(Code::Forbidden.into());
+    let caller = Caller::identify(
+        app,
+        Call { method: request.method(), route: path, headers: request.headers(), extensions: request.extensions() },
+    )
+    .await?;
+    tracing::Span::current().record("caller", caller.id());
+    let of_edge = matches!(&caller.who, Who::Token(token) if token.kind == TokenKind::Edge);
+    match need {
+        Edge | EdgeOr(_) if of_edge => {}
+        Edge => return Err(Code::Forbidden.into()),
+        May(action) | EdgeOr(action) => caller.authority.may_ever(action)?,
+        Anyone => {}
     }
-    tracing::Span::current().record("token", caller.token.id.as_str());
     request.extensions_mut().insert(caller);
     Ok(())
 }
@@ -143,9 +154,9 @@ mod tests {
         for (path, operations) in document["paths"].as_object().unwrap() {
             for (method, operation) in operations.as_object().unwrap() {
                 documented.insert((method.to_uppercase(), path.clone()));
-                let who =
-                    who(&method.to_uppercase().parse().unwrap(), path).unwrap_or_else(|| panic!("{method} {path}"));
-                assert_eq!(operation.get("security").is_none(), who == Anyone, "{method} {path}");
+                let need =
+                    need(&method.to_uppercase().parse().unwrap(), path).unwrap_or_else(|| panic!("{method} {path}"));
+                assert_eq!(operation.get("security").is_none(), need == Anyone, "{method} {path}");
             }
         }
         let table: BTreeSet<_> = TABLE.iter().map(|(method, path, _)| (method.to_string(), path.to_string())).collect();
@@ -155,7 +166,7 @@ mod tests {
 
     #[test]
     fn what_nobody_listed_is_refused() {
-        assert_eq!(who(&Method::DELETE, "/v1/keys/{id}"), None);
-        assert_eq!(who(&Method::HEAD, "/v1/keys"), Some(Management));
+        assert_eq!(need(&Method::DELETE, "/v1/keys/{id}"), None);
+        assert_eq!(need(&Method::HEAD, "/v1/keys"), Some(May(A::KeysRead)));
     }
 }

@@ -5,64 +5,127 @@ use std::net::SocketAddr;
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap};
+use axum::http::{Extensions, HeaderMap, Method};
 use nightlatch_api::Code;
 use nightlatch_key::Digest;
 
-use super::App;
+use super::params::{Named as _, missing};
 use super::refused::Refused;
 use super::request_id::RequestId;
-use crate::domain::{Actor, ActorType, WorkspaceId};
-use crate::store::tokens::{self, Token, TokenKind};
-use crate::store::{Context, Error, edges};
+use super::{App, gatekeeper};
+use crate::domain::{Actor, ActorType, Authority, KeyRef, SetId, WorkspaceId};
+use crate::store::keys::{self, KeyView};
+use crate::store::tokens::{self, Holder, Token, TokenKind};
+use crate::store::{Context, Error, Read, edges};
 
 /// The brand of a management token's text.
 pub(super) const MANAGEMENT_BRAND: &str = "nlm";
 /// The brand of an edge token's text.
 pub(super) const EDGE_BRAND: &str = "nle";
 
-/// Whoever proved to be the holder of a token.
+/// Whoever proved who they are.
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
-    pub(super) token: Token,
+    pub(super) who: Who,
+    /// What they may do.
+    pub(super) authority: Authority,
+    /// Whether they have said that sensitive scopes are meant.
+    acknowledged: bool,
     pub(super) request_id: String,
     pub(super) source: Option<String>,
-    /// The database clock when the token was looked up, unix milliseconds.
+    /// The database clock when they were identified, unix milliseconds.
     pub(super) now: i64,
 }
 
+/// What of a request says who makes it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Call<'a> {
+    pub(super) method: &'a Method,
+    /// The pattern of its route.
+    pub(super) route: &'a str,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) extensions: &'a Extensions,
+}
+
+/// By what somebody proved who they are.
+#[derive(Debug, Clone)]
+pub(super) enum Who {
+    /// A management or edge token.
+    Token(Box<Token>),
+}
+
 impl Caller {
+    /// The same caller, who has said whether sensitive scopes are meant.
+    pub(super) fn acknowledging(self, acknowledged: bool) -> Self {
+        Self { acknowledged, ..self }
+    }
+
     pub(super) fn workspace(&self) -> &WorkspaceId {
-        &self.token.workspace
+        match &self.who {
+            Who::Token(token) => &token.workspace,
+        }
+    }
+
+    /// What limits and `Idempotency-Key`s are counted by.
+    pub(super) fn id(&self) -> &str {
+        match &self.who {
+            Who::Token(token) => token.id.as_str(),
+        }
+    }
+
+    /// The only set an edge reads.
+    pub(super) fn set(&self) -> Option<&SetId> {
+        match &self.who {
+            Who::Token(token) => token.set.as_ref(),
+        }
+    }
+
+    fn actor(&self) -> Actor {
+        match &self.who {
+            Who::Token(token) if token.kind == TokenKind::Edge => Actor::new(ActorType::Edge, token.id.as_str()),
+            Who::Token(token) => Actor::new(ActorType::Token, token.id.as_str()),
+        }
+    }
+
+    /// A key of the workspace, where they see it. One they do not see is answered like one that does not exist.
+    pub(super) async fn key(&self, read: &mut Read, key: &KeyRef) -> Result<KeyView, Refused> {
+        let found = keys::get(read, self.workspace(), key).await?;
+        if self.authority.sees(found.key.subject) { Ok(found) } else { Err(missing(KeyRef::WHAT)) }
     }
 
     /// On whose behalf a mutation happens.
     pub(super) fn context(&self) -> Context {
-        let kind = match self.token.kind {
-            TokenKind::Management => ActorType::Token,
-            TokenKind::Edge => ActorType::Edge,
-        };
         Context {
-            workspace: self.token.workspace.clone(),
-            actor: Actor::new(kind, self.token.id.as_str()),
-            request_id: self.request_id.clone(),
+            actor: self.actor(),
+            authority: self.authority.clone(),
+            acknowledged: self.acknowledged,
             source: self.source.clone(),
+            ..Context::system(self.workspace().clone(), self.request_id.clone())
         }
     }
 
-    /// Finds out who calls.
-    pub(super) async fn identify(app: &App, headers: &HeaderMap, extensions: &Extensions) -> Result<Self, Refused> {
-        let digest = bearer(headers)?;
-        let mut read = app.store().read().await?;
-        let found = tokens::by_digest(&mut read, &digest).await?;
-        drop(read);
-        let (token, now) = found.ok_or(Code::TokenInvalid)?;
-        if !token.is_usable(now) {
-            return Err(Code::TokenInvalid.into());
+    /// Finds out who makes a call.
+    pub(super) async fn identify(app: &App, call: Call<'_>) -> Result<Self, Refused> {
+        let Call { method, route, headers, extensions } = call;
+        let text = bearer(headers)?;
+        let digest = Digest::of(text);
+        let (holder, now) = look_up(app, &digest).await?;
+        let authority = authority(&holder, now).ok_or(Code::TokenInvalid)?;
+        let Holder { token, key, .. } = holder;
+        if token.kind == TokenKind::Management {
+            let key = key.ok_or(Code::TokenInvalid)?.key;
+            gatekeeper::judge(text, &key, method, route, now)?;
         }
-        let caller = Self { token, request_id: request_id(extensions), source: source(extensions), now };
-        let token = &caller.token;
-        if let (Some((edge, _)), true) = (&token.edge, edges::is_first_use(token)) {
+        let request_id = request_id(extensions);
+        let caller = Self {
+            who: Who::Token(Box::new(token.clone())),
+            authority,
+            acknowledged: false,
+            request_id,
+            source: source(extensions),
+            now,
+        };
+        if let (Some((edge, _)), true) = (&token.edge, edges::is_first_use(&token)) {
             // Before the request: the credential it replaces works no longer than that.
             let (context, edge, id) = (caller.context(), edge.clone(), token.id.clone());
             app.store()
@@ -70,18 +133,42 @@ impl Caller {
                     Box::pin(async move { edges::first_use(tx, &context, &edge, &id).await })
                 })
                 .await?;
-        } else if tokens::wants_touch(token, now) {
-            let (store, id) = (app.store().clone(), token.id.clone());
+        } else if tokens::wants_touch(&token, now) {
+            let store = app.store().clone();
             // Beside the request: nobody waits for a note of when a token was used.
             tokio::spawn(async move {
                 let noted =
-                    store.write::<_, Error, _>(|tx| Box::pin(async move { tokens::touch(tx, &id).await })).await;
+                    store.write::<_, Error, _>(|tx| Box::pin(async move { tokens::touch(tx, &token).await })).await;
                 if let Err(error) = noted {
                     tracing::debug!(error = &error as &dyn std::error::Error, "the use of a token was not noted");
                 }
             });
         }
         Ok(caller)
+    }
+}
+
+/// Looks a token up. One from before tokens were keys becomes one now.
+async fn look_up(app: &App, digest: &Digest) -> Result<(Holder, i64), Refused> {
+    let (holder, now) = tokens::by_digest(&mut app.store().read().await?, digest).await?.ok_or(Code::TokenInvalid)?;
+    let token = &holder.token;
+    if token.kind == TokenKind::Edge || holder.key.is_some() || !token.is_usable(now) {
+        return Ok((holder, now));
+    }
+    let token = token.clone();
+    app.store().write::<_, Error, _>(move |tx| Box::pin(async move { tokens::adopt(tx, &token).await })).await?;
+    let found = tokens::by_digest(&mut app.store().read().await?, digest).await?;
+    Ok(found.ok_or(Code::TokenInvalid)?)
+}
+
+/// What the holder of a token may do now; `None` where the token opens nothing.
+fn authority(holder: &Holder, now: i64) -> Option<Authority> {
+    if !holder.token.is_usable(now) {
+        return None;
+    }
+    match holder.token.kind {
+        TokenKind::Edge => Some(Authority::Edge),
+        TokenKind::Management => holder.standing.clone().map(Authority::of),
     }
 }
 
@@ -97,8 +184,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// The digest of the token sent, where it has a token's shape.
-fn bearer(headers: &HeaderMap) -> Result<Digest, Refused> {
+/// The token sent, where it has a token's shape.
+fn bearer(headers: &HeaderMap) -> Result<&[u8], Refused> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(Code::TokenMissing)?.as_bytes();
     if values.next().is_some() {
@@ -113,7 +200,7 @@ fn bearer(headers: &HeaderMap) -> Result<Digest, Refused> {
     if ![MANAGEMENT_BRAND, EDGE_BRAND].contains(&brand.as_str()) {
         return Err(Code::TokenInvalid.into());
     }
-    Ok(Digest::of(text.trim_ascii()))
+    Ok(text.trim_ascii())
 }
 
 /// The id of the request.

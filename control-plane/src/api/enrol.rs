@@ -1,4 +1,4 @@
-//! `/v1/enrol`: the first management token, against the one-time token of the data directory.
+//! `/v1/enrol`: the first owner and its management token, against the one-time token of the data directory.
 
 use std::path::Path;
 
@@ -14,8 +14,9 @@ use super::caller::{request_id, source};
 use super::idempotency::Created;
 use super::refused::Refused;
 use super::tokens::{self, mint_reserved};
-use crate::store::tokens::TokenKind;
-use crate::store::{Error, enrolment};
+use crate::domain::Name;
+use crate::store::enrolment::{self, Founder};
+use crate::store::{Error, os_random};
 
 /// The brand of an enrolment token's text.
 const BRAND: &str = "nlo";
@@ -25,7 +26,7 @@ pub(crate) fn mint(now: i64) -> KeyText {
     mint_reserved(BRAND, now)
 }
 
-/// Trades the enrolment token for a management token, once.
+/// Trades the enrolment token for an owner and its management token, once.
 #[utoipa::path(
     post, path = "/v1/enrol", tag = "tokens", operation_id = "enrol",
     request_body = Enrol,
@@ -40,7 +41,11 @@ pub(super) async fn enrol(
     extensions: Extensions,
     body: Json<Enrol>,
 ) -> Result<Response, Refused> {
-    let offered = body.value.token;
+    let Enrol { token: offered, name, email } = body.value;
+    let owner = Founder {
+        name: name.map(Name::new).transpose()?,
+        email: email.as_deref().map(super::members::email).transpose()?,
+    };
     let text = offered.expose().trim().as_bytes();
     let parsed = nightlatch_key::parse(text).ok().filter(|parsed| parsed.brand().as_str() == BRAND);
     if parsed.is_none() {
@@ -50,25 +55,27 @@ pub(super) async fn enrol(
     if !enrolment::awaits(&mut app.store().read().await?, &digest).await? {
         return Err(Code::EnrolmentInvalid.into());
     }
-    let minted = tokens::mint(TokenKind::Management, app.store().now().await?);
-    let new = tokens::management("enrolment", &minted);
     let (request_id, source) = (request_id(&extensions), source(&extensions));
     let exchanged = app
         .store()
         .write::<_, Error, _>(move |tx| {
             Box::pin(async move {
-                let token = enrolment::exchange(tx, digest, &new, &request_id, source.as_deref()).await?;
-                Ok((token, tx.now().await?))
+                let source = source.as_deref();
+                let enrolled = enrolment::exchange(tx, digest, owner, &request_id, source, &mut os_random).await?;
+                Ok((enrolled, tx.now().await?))
             })
         })
         .await;
-    let (token, now) = match exchanged {
+    let (enrolled, now) = match exchanged {
         Err(Error::NotFound(_)) => return Err(Code::EnrolmentInvalid.into()),
         other => other?,
     };
     remove(app.enrolment_file()).await;
-    let body = serde_json::json!({ "token": tokens::show(&token, now) });
-    Ok(Created::new(&body).with_secret(minted.expose()).into_response("secret"))
+    let body = serde_json::json!({
+        "member": super::members::show(&enrolled.member),
+        "token": tokens::show(&enrolled.token, now),
+    });
+    Ok(Created::new(&body).with_secret(enrolled.secret.expose()).into_response("secret"))
 }
 
 /// A used token is worth nothing; its file goes so that nobody tries it.

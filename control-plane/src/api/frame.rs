@@ -25,7 +25,7 @@ pub(super) async fn run(State(app): State<App>, mut request: Request, next: Next
     // The pattern, not the path: a path may hold what somebody mistook for an id.
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     request.extensions_mut().insert(id.clone());
-    let span = tracing::info_span!("request", request_id = %id.0, method = %method, route = %route, token = tracing::field::Empty);
+    let span = tracing::info_span!("request", request_id = %id.0, method = %method, route = %route, caller = tracing::field::Empty);
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await;
     let response = answered.unwrap_or_else(|_| {
         tracing::error!(parent: &span, "a handler panicked");

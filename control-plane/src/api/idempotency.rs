@@ -21,7 +21,6 @@ use zeroize::Zeroizing;
 use super::App;
 use super::caller::Caller;
 use super::refused::Refused;
-use crate::domain::TokenId;
 use crate::secrets::{Secrets, open, seal};
 use crate::store::idempotency::{self, Answer, Found, Secret, Slot};
 use crate::store::{Error, Tx};
@@ -138,7 +137,7 @@ pub(super) struct Replays {
     running: Mutex<HashSet<Running>>,
 }
 
-type Running = (TokenId, &'static str, [u8; 32]);
+type Running = (String, &'static str, [u8; 32]);
 
 /// Marks a create as being worked on until it is dropped.
 struct Working<'a> {
@@ -163,7 +162,7 @@ impl Replays {
     }
 
     fn start(&self, slot: &Slot) -> Result<Working<'_>, Refused> {
-        let running = (slot.token.clone(), slot.route, slot.key_hash);
+        let running = (slot.caller.clone(), slot.route, slot.key_hash);
         if self.lock().insert(running.clone()) {
             Ok(Working { replays: self, running })
         } else {
@@ -200,7 +199,7 @@ pub(super) async fn create<T: Send + 'static>(
     };
     let slot = Slot {
         workspace: caller.workspace().clone(),
-        token: caller.token.id.clone(),
+        caller: caller.id().to_owned(),
         route,
         key_hash: app.replays().hash_of(&raw),
         request_hash,
@@ -240,7 +239,7 @@ pub(super) async fn create<T: Send + 'static>(
 
 /// Whose secret a sealed one is: it opens for the same token, route, key and request only.
 fn bound_to(slot: &Slot) -> Vec<u8> {
-    let parts: [&[u8]; 4] = [slot.token.as_str().as_bytes(), slot.route.as_bytes(), &slot.key_hash, &slot.request_hash];
+    let parts: [&[u8]; 4] = [slot.caller.as_bytes(), slot.route.as_bytes(), &slot.key_hash, &slot.request_hash];
     request_hash(&parts).to_vec()
 }
 

@@ -25,6 +25,7 @@ use super::router;
         (name = "rotations", description = "Replace a key by another while both work."),
         (name = "routes", description = "Which requests there are, and what each asks of a key."),
         (name = "tokens", description = "What callers of this API prove themselves with."),
+        (name = "members", description = "People, their roles, and what a role brings."),
         (name = "audit", description = "What was done, by whom, when."),
         (name = "catalogue", description = "Scopes and tiers."),
         (name = "sets", description = "Published key sets, as edges and the sync job read them."),

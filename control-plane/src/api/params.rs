@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::body::only_expectations;
 use super::refused::Refused;
-use crate::domain::{EdgeId, KeyRef, RotationId, SetId, TokenId};
+use crate::domain::{EdgeId, KeyRef, MemberId, Role, RotationId, SetId, TokenId};
 use crate::store::PageRequest;
 
 /// The largest page.
@@ -92,6 +92,22 @@ impl Named for EdgeId {
 
     fn of(text: &str) -> Option<Self> {
         Self::parse(text)
+    }
+}
+
+impl Named for MemberId {
+    const WHAT: &'static str = "member";
+
+    fn of(text: &str) -> Option<Self> {
+        Self::parse(text)
+    }
+}
+
+impl Named for Role {
+    const WHAT: &'static str = "role";
+
+    fn of(text: &str) -> Option<Self> {
+        Self::from_name(text)
     }
 }
 

@@ -41,7 +41,11 @@ pub(super) async fn read(
     Id(id): Id<KeyRef>,
     Query(query): Query<SetQuery>,
 ) -> Result<axum::Json<api::Receipt>, Refused> {
-    let set = choose(&mut app.store().read().await?, caller.workspace(), query.set.as_deref()).await?;
+    let set = {
+        let mut read = app.store().read().await?;
+        caller.key(&mut read, &id).await?;
+        choose(&mut read, caller.workspace(), query.set.as_deref()).await?
+    };
     match judge(&app, caller.workspace(), &set, &id).await? {
         Ok(receipt) => Ok(axum::Json(receipt)),
         Err(why) => Err(Refused::new(Code::KeyNotRevoked).detail(match why {

@@ -117,6 +117,14 @@ impl From<Refusal> for Refused {
             Refusal::PredecessorInUse { last_used_at } => {
                 refused.with("last_used_at", time::from_ms(last_used_at).to_string())
             }
+            Refusal::Forbidden { action } => refused.with("action", action.as_str()),
+            Refusal::BeyondOwnScopes { scopes } => {
+                let names: Vec<_> = scopes.iter().map(domain::Scope::as_str).collect();
+                refused.with("scopes", names)
+            }
+            Refusal::NotRevocableHere { call } => refused.with("call", call),
+            Refusal::MemberExists => refused.field("email", "belongs to another member"),
+            Refusal::RoleUnfit => refused.field("role", "does not fit"),
             _ => refused,
         }
     }
@@ -141,11 +149,21 @@ pub(super) fn code_of(refusal: &Refusal) -> Code {
         Refusal::PredecessorInUse { .. } => Code::PredecessorInUse,
         Refusal::PlanChanged { .. } => Code::PlanChanged,
         Refusal::ReasonRequired => Code::ReasonRequired,
-        Refusal::SensitiveUnacknowledged { .. } => Code::SensitiveUnacknowledged,
         Refusal::ScopeInUse => Code::ScopeInUse,
         Refusal::CatalogueFull => Code::CatalogueFull,
         Refusal::EdgeNotEnrolled => Code::EdgeNotEnrolled,
         Refusal::EdgeRemoved => Code::EdgeRemoved,
+        Refusal::Forbidden { .. } => Code::Forbidden,
+        Refusal::StepUpRequired => Code::StepUpRequired,
+        Refusal::BeyondOwnScopes { .. } => Code::BeyondOwnScopes,
+        Refusal::SensitiveUnacknowledged { .. } => Code::SensitiveUnacknowledged,
+        Refusal::NotRevocableHere { .. } => Code::NotRevocableHere,
+        Refusal::LastOwner => Code::LastOwner,
+        Refusal::PrincipalSuspended => Code::PrincipalSuspended,
+        Refusal::PrincipalRemoved => Code::PrincipalRemoved,
+        Refusal::MemberExists => Code::MemberExists,
+        Refusal::InviteAccepted => Code::InviteAccepted,
+        Refusal::RoleUnfit => Code::RoleUnfit,
     }
 }
 
@@ -264,11 +282,21 @@ mod tests {
             Refusal::PredecessorInUse { last_used_at: 0 },
             Refusal::PlanChanged { plan: String::new() },
             Refusal::ReasonRequired,
-            Refusal::SensitiveUnacknowledged { scopes: Vec::new() },
             Refusal::ScopeInUse,
             Refusal::CatalogueFull,
             Refusal::EdgeNotEnrolled,
             Refusal::EdgeRemoved,
+            Refusal::Forbidden { action: domain::Action::KeysIssue },
+            Refusal::StepUpRequired,
+            Refusal::BeyondOwnScopes { scopes: Vec::new() },
+            Refusal::SensitiveUnacknowledged { scopes: Vec::new() },
+            Refusal::NotRevocableHere { call: "POST /v1/gateways/{id}/unpair".to_owned() },
+            Refusal::LastOwner,
+            Refusal::PrincipalSuspended,
+            Refusal::PrincipalRemoved,
+            Refusal::MemberExists,
+            Refusal::InviteAccepted,
+            Refusal::RoleUnfit,
         ];
         for refusal in refusals {
             assert_eq!(code_of(&refusal).as_str(), refusal.code());

@@ -14,12 +14,12 @@ use super::caller::Caller;
 use super::cursor::List;
 use super::idempotency::{self, Create, Created, Done, Once, request_hash};
 use super::keys::{reason, view};
-use super::params::{Id, Query};
+use super::params::{Id, Named as _, Query, missing};
 use super::refused::{self, Refused};
 use super::time::{from_ms, from_seconds, in_force, surely_in_force};
 use super::{App, receipts};
 use crate::domain::rotation::{Order, Outcome, Start, SuccessorFate};
-use crate::domain::{KeyRef, Name, Reason, Rotation, RotationId, Scopes};
+use crate::domain::{Action, KeyRef, Name, Reason, Rotation, RotationId, Scopes};
 use crate::store::rotations::{self, Changed, Started};
 use crate::store::{Error, os_random};
 
@@ -46,6 +46,7 @@ pub(super) async fn start(
     once: Once,
     body: Json<StartRotation>,
 ) -> Result<Response, Refused> {
+    let caller = caller.acknowledging(body.value.acknowledge_sensitive);
     let (dry_run, start) = (body.value.dry_run, asked(body.value)?);
     if dry_run {
         return plan(&app, &caller, &id, &start).await;
@@ -73,7 +74,10 @@ pub(super) async fn start(
 
 async fn plan(app: &App, caller: &Caller, id: &KeyRef, start: &Start) -> Result<Response, Refused> {
     let mut read = app.store().read().await?;
-    let plan = rotations::plan(&mut read, caller.workspace(), id, start).await?;
+    let target = caller.key(&mut read, id).await?.key.target();
+    caller.authority.require(Action::KeysRotate, &target)?;
+    let plan = rotations::plan(&mut read, &caller.context(), id, start).await?;
+    caller.authority.require_grant(&plan.scopes)?;
     let shown = RotationPlan {
         name: plan.name,
         deadline: plan.deadline.map(from_seconds),
@@ -113,7 +117,7 @@ pub(super) async fn list(
         Some(api::RotationState::Completed) => (Some(false), Some(false)),
         Some(api::RotationState::Cancelled) => (Some(false), Some(true)),
     };
-    let filter = rotations::RotationFilter { open, cancelled, key };
+    let filter = rotations::RotationFilter { open, cancelled, key, subject: caller.authority.sees_only() };
     let mut read = app.store().read().await?;
     let found = rotations::list(&mut read, caller.workspace(), &filter, &page).await?;
     Ok(axum::Json(app.cursors().answer(&list, found, |rotation| show(&rotation))))
@@ -135,7 +139,10 @@ pub(super) async fn read(
     Id(id): Id<RotationId>,
 ) -> Result<axum::Json<api::Rotation>, Refused> {
     let mut read = app.store().read().await?;
-    Ok(axum::Json(show(&rotations::get(&mut read, caller.workspace(), &id).await?)))
+    let rotation = rotations::get(&mut read, caller.workspace(), &id).await?;
+    let of_theirs = caller.key(&mut read, &KeyRef::Id(rotation.predecessor.clone())).await;
+    of_theirs.map_err(|_| missing(RotationId::WHAT))?;
+    Ok(axum::Json(show(&rotation)))
 }
 
 /// Moves the deadline: both keys work for `overlap_seconds` from now on.

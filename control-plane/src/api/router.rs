@@ -8,8 +8,8 @@ use utoipa_axum::routes;
 
 use super::refused::Refused;
 use super::{
-    App, access, audit, catalogue, edges, enrol, frame, head, health, import, keys, openapi, receipts, rotations, sets,
-    tokens, verify,
+    App, access, audit, catalogue, edges, enrol, frame, head, health, import, keys, members, openapi, receipts,
+    rotations, sets, tokens, verify,
 };
 
 /// The handlers by path, and the document they make.
@@ -35,7 +35,16 @@ pub(super) fn parts() -> (Router<App>, OpenApi) {
         .routes(routes!(verify::verify))
         .routes(routes!(route_documents::read, route_documents::replace))
         .routes(routes!(tokens::create, tokens::list))
+        .routes(routes!(tokens::rotate))
         .routes(routes!(tokens::revoke))
+        .routes(routes!(members::invite, members::list))
+        .routes(routes!(members::read, members::update))
+        .routes(routes!(members::reinvite))
+        .routes(routes!(members::suspend))
+        .routes(routes!(members::resume))
+        .routes(routes!(members::remove))
+        .routes(routes!(members::list_roles))
+        .routes(routes!(members::replace_role))
         .routes(routes!(audit::list))
         .routes(routes!(catalogue::scopes))
         .routes(routes!(catalogue::put_scope, catalogue::remove_scope))

@@ -174,7 +174,7 @@ pub(super) async fn file(
 
 /// Lets a caller read the set's files, where it is theirs.
 pub(super) async fn readable(app: &App, caller: &Caller, id: &SetId) -> Result<(), Refused> {
-    match &caller.token.set {
+    match caller.set() {
         // The set of an edge token is its workspace's, and exists.
         Some(set) if set == id => Ok(()),
         _ => own(app, caller, id).await.map(drop),
@@ -183,7 +183,7 @@ pub(super) async fn readable(app: &App, caller: &Caller, id: &SetId) -> Result<(
 
 /// The set, where it is the caller's: of its workspace, and an edge token's own.
 async fn own(app: &App, caller: &Caller, id: &SetId) -> Result<Set, Refused> {
-    if caller.token.set.as_ref().is_some_and(|set| set != id) {
+    if caller.set().is_some_and(|set| set != id) {
         return Err(missing(SetId::WHAT));
     }
     Ok(workspaces::set(&mut app.store().read().await?, caller.workspace(), id).await?)

@@ -1,10 +1,12 @@
 //! `/v1/tokens`: what callers of this API prove themselves with.
 
+use std::collections::BTreeSet;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use nightlatch_api as api;
-use nightlatch_api::{CreateToken, CreatedToken, Page, PageQuery, Problem};
+use nightlatch_api::{CreateToken, CreatedToken, Page, PageQuery, Problem, RotateToken};
 use nightlatch_key::{Brand, Environment, KeyText};
 
 use super::App;
@@ -16,8 +18,8 @@ use super::keys::view;
 use super::params::{Id, Query};
 use super::refused::Refused;
 use super::time::{from_ms, from_seconds, to_seconds};
-use crate::domain::{Name, SetId, TokenId};
-use crate::store::tokens::{self, NewToken, Token, TokenKind};
+use crate::domain::{Action, MemberId, Name, Reason, SetId, Target, TokenId};
+use crate::store::tokens::{self, NewManagement, NewToken, Token, TokenKind};
 use crate::store::{Error, os_random};
 
 /// Makes a management or edge token. The answer is the only one that ever shows its text.
@@ -38,14 +40,17 @@ pub(super) async fn create(
     body: Json<CreateToken>,
 ) -> Result<Response, Refused> {
     let context = caller.context();
-    let (new, text) = asked(body.value, caller.now)?;
+    let asked = asked(&caller, body.value)?;
     let create = Create {
         route: "POST /v1/tokens",
         secret: "secret",
         request_hash: body.hash,
         work: Box::new(move |tx| {
             Box::pin(async move {
-                let token = tokens::create(tx, &context, &new).await?;
+                let (token, text) = match asked {
+                    Asked::Management(new) => tokens::create_management(tx, &context, new, &mut os_random).await?,
+                    Asked::Edge(new, text) => (tokens::create(tx, &context, &new).await?, text),
+                };
                 Ok((token, tx.now().await?, text))
             })
         }),
@@ -56,6 +61,54 @@ pub(super) async fn create(
         Done::Fresh((token, now, text)) => Ok(created(&token, now, &text).into_response("secret")),
     }
 }
+
+/// Replaces a management token by another of the same rights. Both work until the overlap has passed. The answer is the
+/// only one that ever shows the new one's text.
+#[utoipa::path(
+    post, path = "/v1/tokens/{id}/rotations", tag = "tokens", operation_id = "rotateToken",
+    params(
+        ("id" = String, Path, description = "`tok_…`"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Sent again with the same body within 15 minutes, the same token is answered."),
+    ),
+    request_body = RotateToken,
+    responses(
+        (status = 201, description = "Made.", body = CreatedToken),
+        (status = "4XX", description = "Refused; nothing was changed.", body = Problem, content_type = "application/problem+json"),
+    ),
+    security(("token" = [])),
+)]
+pub(super) async fn rotate(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id<TokenId>,
+    once: Once,
+    body: Json<RotateToken>,
+) -> Result<Response, Refused> {
+    let (context, reason) = (caller.context(), Reason::new(body.value.reason)?);
+    let overlap = i64::from(body.value.overlap_seconds);
+    if !(1..=LONGEST_OVERLAP).contains(&overlap) {
+        return Err(Refused::value("overlap_seconds", "must be 1 to 31536000"));
+    }
+    let create = Create {
+        route: "POST /v1/tokens/{id}/rotations",
+        secret: "secret",
+        request_hash: body.hash,
+        work: Box::new(move |tx| {
+            Box::pin(async move {
+                let (token, text) = tokens::rotate(tx, &context, &id, overlap, reason, &mut os_random).await?;
+                Ok((token, tx.now().await?, text))
+            })
+        }),
+        answer: |(token, now, text)| created(token, *now, text),
+    };
+    match idempotency::create(&app, &caller, once, create).await? {
+        Done::Replayed(response) => Ok(response),
+        Done::Fresh((token, now, text)) => Ok(created(&token, now, &text).into_response("secret")),
+    }
+}
+
+/// The longest overlap, in seconds: a year.
+const LONGEST_OVERLAP: i64 = 31_536_000;
 
 fn created(token: &Token, now: i64, text: &KeyText) -> Created {
     Created::new(&serde_json::json!({ "token": show(token, now) })).with_secret(text.expose())
@@ -76,10 +129,12 @@ pub(super) async fn list(
     caller: Caller,
     Query(query): Query<PageQuery>,
 ) -> Result<axum::Json<Page<api::Token>>, Refused> {
-    let list = List::new("tokens", caller.workspace(), &());
+    let list = List::new("tokens", caller.workspace(), &caller.authority.member().map(MemberId::as_str));
     let page = app.cursors().page(&list, query.limit, query.cursor.as_deref())?;
     let mut read = app.store().read().await?;
-    let found = tokens::list(&mut read, caller.workspace(), &page).await?;
+    // Who does not administer sees their own.
+    let only = if tokens::sees_all(&caller.authority) { None } else { caller.authority.member() };
+    let found = tokens::list(&mut read, caller.workspace(), only, &page).await?;
     let now = read.now().await?;
     Ok(axum::Json(app.cursors().answer(&list, found, |token| show(&token, now))))
 }
@@ -131,11 +186,6 @@ pub(super) fn mint_reserved(brand: &str, now: i64) -> KeyText {
     nightlatch_key::mint(&brand, Environment::Live, seconds, &mut os_random)
 }
 
-/// A management token for an enrolment or a first start.
-pub(super) fn management(name: &str, text: &KeyText) -> NewToken {
-    new(TokenKind::Management, name.to_owned(), None, None, text)
-}
-
 pub(super) fn new(
     kind: TokenKind,
     name: String,
@@ -157,28 +207,42 @@ pub(super) fn new(
     }
 }
 
-fn asked(body: CreateToken, now: i64) -> Result<(NewToken, KeyText), Refused> {
-    let kind = match body.kind {
-        api::TokenKind::Management => TokenKind::Management,
-        api::TokenKind::Edge => TokenKind::Edge,
-    };
-    let set = match (kind, body.set) {
-        (TokenKind::Management, None) => None,
-        (TokenKind::Management, Some(_)) => return Err(Refused::value("set", "is for edge tokens only")),
-        (TokenKind::Edge, None) => return Err(Refused::value("set", "is missing: an edge token reads one set")),
-        (TokenKind::Edge, Some(text)) => {
-            Some(SetId::parse(&text).ok_or_else(|| Refused::value("set", "is not the id of a set"))?)
-        }
-    };
-    if body.scopes.is_some_and(|scopes| scopes != ["*"]) {
-        return Err(Refused::value("scopes", "must be [\"*\"] or absent"));
-    }
-    let name = Name::new(body.name)?.into_string();
-    let text = mint(kind, now);
-    Ok((new(kind, name, set, body.expires_at.map(to_seconds), &text), text))
+/// What is to be made.
+enum Asked {
+    Management(NewManagement),
+    Edge(NewToken, KeyText),
 }
 
-/// A token at the moment `now`, unix milliseconds.
+fn asked(caller: &Caller, body: CreateToken) -> Result<Asked, Refused> {
+    let (name, expires_at) = (Name::new(body.name)?, body.expires_at.map(to_seconds));
+    if body.kind == api::TokenKind::Management {
+        if body.set.is_some() {
+            return Err(Refused::value("set", "is for edge tokens only"));
+        }
+        let rights = rights(body.scopes)?;
+        let member = caller.authority.member().cloned();
+        return Ok(Asked::Management(NewManagement { name, rights, expires_at, member }));
+    }
+    caller.authority.require(Action::EdgesManage, &Target::None)?;
+    let set = body.set.ok_or_else(|| Refused::value("set", "is missing: an edge token reads one set"))?;
+    let set = SetId::parse(&set).ok_or_else(|| Refused::value("set", "is not the id of a set"))?;
+    if body.scopes.is_some_and(|scopes| scopes != ["*"]) {
+        return Err(Refused::value("scopes", "must be [\"*\"] or absent for an edge token"));
+    }
+    let text = mint(TokenKind::Edge, caller.now);
+    Ok(Asked::Edge(new(TokenKind::Edge, name.into_string(), Some(set), expires_at, &text), text))
+}
+
+/// What a management token is to be good for; `None` is everything.
+fn rights(scopes: Option<Vec<String>>) -> Result<Option<BTreeSet<Action>>, Refused> {
+    let Some(scopes) = scopes.filter(|scopes| *scopes != ["*"]) else { return Ok(None) };
+    let unknown = || Refused::value("scopes", "must be [\"*\"], or names of actions such as `keys:read`");
+    if scopes.is_empty() || scopes.len() > 64 {
+        return Err(unknown());
+    }
+    scopes.iter().map(|scope| Action::from_name(scope).ok_or_else(unknown)).collect::<Result<_, _>>().map(Some)
+}
+
 pub(super) fn show(token: &Token, now: i64) -> api::Token {
     let state = match token.revoked_at {
         Some(_) => api::TokenState::Revoked,
@@ -195,6 +259,7 @@ pub(super) fn show(token: &Token, now: i64) -> api::Token {
         set: token.set.as_ref().map(ToString::to_string),
         edge: token.edge.as_ref().map(|(edge, _)| edge.to_string()),
         scopes: token.scopes.clone(),
+        member: token.member.as_ref().map(ToString::to_string),
         prefix: token.prefix.clone(),
         state,
         created_by: view::actor(&token.created_by),

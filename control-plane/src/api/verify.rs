@@ -21,7 +21,7 @@ use super::keys::view;
 use super::refused::Refused;
 use super::routes::choose;
 use super::time::from_seconds;
-use crate::domain::{self, Key, SetId, TokenId};
+use crate::domain::{self, Key, SetId};
 use crate::store::keys::{self, KeyView};
 use crate::store::{routes, workspaces};
 
@@ -31,7 +31,7 @@ const BURST: NonZeroU32 = NonZeroU32::new(200).unwrap();
 
 /// Keeps one caller from asking for all.
 pub(super) struct VerifyLimit {
-    limiter: DefaultKeyedRateLimiter<TokenId>,
+    limiter: DefaultKeyedRateLimiter<String>,
     clock: DefaultClock,
 }
 
@@ -41,8 +41,8 @@ impl VerifyLimit {
         Self { limiter, clock: DefaultClock::default() }
     }
 
-    fn take(&self, token: &TokenId) -> Result<(), Refused> {
-        self.limiter.check_key(token).map_err(|early| {
+    fn take(&self, caller: &str) -> Result<(), Refused> {
+        self.limiter.check_key(&caller.to_owned()).map_err(|early| {
             let wait: Duration = early.wait_time_from(self.clock.now());
             Refused::new(Code::RateLimited)
                 .with("limit", format!("{RATE} a second, {BURST} at once"))
@@ -68,7 +68,7 @@ pub(super) async fn verify(
     caller: Caller,
     body: Json<VerifyKey>,
 ) -> Result<axum::Json<Verdict>, Refused> {
-    app.verify_limit().take(&caller.token.id)?;
+    app.verify_limit().take(caller.id())?;
     let asked = body.value;
     let request = match (&asked.method, &asked.path) {
         (Some(method), Some(path)) => Some((method.as_str(), path.as_str())),
@@ -136,7 +136,7 @@ impl Snapshot {
             Some(Ok(route)) => Some(route),
             Some(Err(code)) => return refusal(code, code.title().to_owned(), None),
         };
-        let row = Row::new(self);
+        let row = Row::of(&self.digest, self.key.as_ref().map(|view| &view.key), &self.workspace);
         match gate::check(text, route, &facts, &row, now) {
             Ok(_) => Verdict { allowed: true, status: 200, code: None, detail: None, key: self.shown() },
             Err(denial) => {
@@ -180,16 +180,17 @@ fn refusal(code: gate::Code, detail: String, key: Option<VerifiedKey>) -> Verdic
 }
 
 /// The one row, as the gate looks keys up.
-struct Row<'a> {
+pub(super) struct Row<'a> {
     digest: &'a Digest,
     found: Option<(Record, Profile)>,
     workspace: &'a str,
 }
 
 impl<'a> Row<'a> {
-    fn new(snapshot: &'a Snapshot) -> Self {
-        let found = snapshot.key.as_ref().map(|view| (record(&view.key), profile(&view.key)));
-        Self { digest: &snapshot.digest, found, workspace: &snapshot.workspace }
+    /// The row of a key, where there is one with this digest.
+    pub(super) fn of(digest: &'a Digest, key: Option<&Key>, workspace: &'a str) -> Self {
+        let found = key.map(|key| (record(key), profile(key)));
+        Self { digest, found, workspace }
     }
 }
 

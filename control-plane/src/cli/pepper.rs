@@ -6,7 +6,6 @@ use serde_json::json;
 use super::exit::Failure;
 use super::home::{Home, Opened};
 use super::output;
-use crate::domain::Actor;
 use crate::secrets::Secrets;
 use crate::store::peppers::{self, Holder};
 use crate::store::{self, Context, publication};
@@ -179,12 +178,7 @@ impl Switch {
         }
         if !dry_run {
             let (set, pepper) = (found.opened.set.clone(), to.clone());
-            let context = Context {
-                workspace: found.opened.workspace.clone(),
-                actor: Actor::system(),
-                request_id: "pepper".to_owned(),
-                source: None,
-            };
+            let context = Context::system(found.opened.workspace.clone(), "pepper");
             let switched = found.opened.store.write::<_, store::Error, _>(move |tx| {
                 Box::pin(async move { peppers::switch(tx, &context, &set, &pepper).await })
             });

@@ -7,6 +7,8 @@ use std::fmt;
 pub enum ActorType {
     /// A management token; the id is the token's.
     Token,
+    /// A member, in a session; the id is the member's.
+    Member,
     /// An edge token that reported something.
     Edge,
     /// The program itself: first start, passing deadlines.
@@ -20,6 +22,7 @@ impl ActorType {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Token => "token",
+            Self::Member => "member",
             Self::Edge => "edge",
             Self::System => "system",
             Self::Enrolment => "enrolment",

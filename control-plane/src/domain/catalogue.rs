@@ -1,6 +1,6 @@
 //! What a workspace says of its scopes: names, groups of names, and which of them are sensitive.
 
-use super::{Refusal, Scope, Scopes};
+use super::{Refusal, Scope};
 
 /// An entry of the catalogue: a scope's name, or a group of names, `READ_*`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,8 +78,8 @@ impl Sensitivity {
     }
 
     /// Those of these scopes that are sensitive.
-    pub fn among(&self, scopes: &Scopes) -> Vec<Scope> {
-        scopes.iter().filter(|scope| self.of(scope.as_str())).cloned().collect()
+    pub fn among<'s>(&self, scopes: impl Iterator<Item = &'s Scope>) -> Vec<Scope> {
+        scopes.filter(|scope| self.of(scope.as_str())).cloned().collect()
     }
 }
 

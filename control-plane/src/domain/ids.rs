@@ -85,14 +85,14 @@ id!(
     "edge_"
 );
 id!(
+    /// A member of a workspace.
+    MemberId,
+    "mem_"
+);
+id!(
     /// A key: `key_` and the 10 characters of the id within its text.
     KeyId,
     "key_"
-);
-id!(
-    /// A member.
-    MemberId,
-    "mem_"
 );
 generated!(WorkspaceId, GENERATED_LEN);
 // A set's whole id must fit the 16 bytes that the block behind every tag has for it.
@@ -100,6 +100,19 @@ generated!(SetId, 12);
 generated!(RotationId, GENERATED_LEN);
 generated!(TokenId, GENERATED_LEN);
 generated!(EdgeId, GENERATED_LEN);
+generated!(MemberId, GENERATED_LEN);
+
+impl WorkspaceId {
+    /// The workspace whose keys are the management tokens of all others.
+    pub fn reserved() -> Self {
+        Self("ws_management".to_owned())
+    }
+
+    /// Whether this is that workspace.
+    pub fn is_reserved(&self) -> bool {
+        *self == Self::reserved()
+    }
+}
 
 impl KeyId {
     /// The API id of a key whose text carries this 10-character id.

@@ -3,7 +3,7 @@
 use nightlatch_key::{Digest, Environment};
 use nightlatch_keyset::{PrincipalKind, Status};
 
-use super::{Actor, KeyId, Labels, MemberId, Refusal, Scopes, Tier, WorkspaceId};
+use super::{Actor, KeyId, Labels, MemberId, Refusal, Scopes, Target, Tier, WorkspaceId};
 
 /// Where a key is on its one-way road.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -204,6 +204,11 @@ pub struct EdgeImage {
 }
 
 impl Key {
+    /// As what somebody does something to it.
+    pub const fn target(&self) -> Target {
+        Target::Key { kind: self.kind, subject: self.subject }
+    }
+
     /// Its state at `now` (unix milliseconds), in the order in which the gate refuses.
     pub fn state(&self, now: i64) -> State {
         match self.stage {

@@ -7,12 +7,14 @@
 //! seconds, and a key is valid while `now < deadline`.
 
 mod actor;
+pub mod authority;
 pub mod catalogue;
 mod change;
 mod edge;
 pub mod ids;
 pub mod import;
 mod key;
+mod member;
 #[cfg(test)]
 mod model;
 pub mod reach;
@@ -23,10 +25,12 @@ pub mod rotation;
 mod text;
 
 pub use actor::{Actor, ActorType};
+pub use authority::{Action, Authority, Role, Standing, Target};
 pub use change::{Birth, Issue, KeyPatch, Patched, Revoked, disable, enable, issue, patch, revoke};
 pub use edge::{EdgeClass, EdgeState};
 pub use ids::{EdgeId, KeyId, KeyRef, MemberId, RotationId, SetId, TokenId, WorkspaceId};
 pub use key::{Cause, Causes, EdgeImage, Key, Stage, State};
+pub use member::{Member, MemberPatch, MemberState};
 pub use nightlatch_keyset::{PrincipalKind, Status};
 pub use refusal::{Refusal, Warning};
 pub use rotation::Rotation;

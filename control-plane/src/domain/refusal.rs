@@ -1,7 +1,7 @@
 //! Why a transition is refused, and what an accepted one warns of.
 
 use super::reach::RouteName;
-use super::{RotationId, Scope};
+use super::{Action, RotationId, Scope};
 
 /// A transition that is well-formed but not possible. Each maps one to one onto a stable API code.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,12 +69,6 @@ pub enum Refusal {
     /// Forcing needs a reason.
     #[error("forcing needs a reason")]
     ReasonRequired,
-    /// Sensitive scopes are granted only to who says that it means them.
-    #[error("sensitive scopes are granted only with `acknowledge_sensitive`")]
-    SensitiveUnacknowledged {
-        /// Those that are sensitive.
-        scopes: Vec<Scope>,
-    },
     /// A usable key carries the scope.
     #[error("a usable key carries the scope")]
     ScopeInUse,
@@ -87,6 +81,51 @@ pub enum Refusal {
     /// The edge was removed: final.
     #[error("the edge is removed")]
     EdgeRemoved,
+    /// The caller's role, or its token's scopes, do not allow it.
+    #[error("`{action}` is not allowed to this caller here")]
+    Forbidden {
+        /// What was to be done.
+        action: Action,
+    },
+    /// A session has to prove anew who it is.
+    #[error("this needs a fresh proof of who you are")]
+    StepUpRequired,
+    /// Nobody grants what they do not have.
+    #[error("scopes beyond the caller's own cannot be granted")]
+    BeyondOwnScopes {
+        /// Those beyond.
+        scopes: Vec<Scope>,
+    },
+    /// A sensitive scope was to be granted without saying so.
+    #[error("sensitive scopes are granted only knowingly")]
+    SensitiveUnacknowledged {
+        /// Those that are sensitive.
+        scopes: Vec<Scope>,
+    },
+    /// A key that comes and goes by other means than this call.
+    #[error("keys of this kind of principal come and go by `{call}`")]
+    NotRevocableHere {
+        /// The call that works.
+        call: String,
+    },
+    /// The workspace would be without an owner.
+    #[error("the last owner cannot go")]
+    LastOwner,
+    /// The principal is suspended.
+    #[error("the principal is suspended")]
+    PrincipalSuspended,
+    /// The principal is removed: final.
+    #[error("the principal is removed")]
+    PrincipalRemoved,
+    /// Another member has the address.
+    #[error("a member with this address is there already")]
+    MemberExists,
+    /// The invitation was accepted already.
+    #[error("the invitation was accepted already")]
+    InviteAccepted,
+    /// The role does not fit: partner roles need an organisation, others must have none.
+    #[error("the role does not fit")]
+    RoleUnfit,
 }
 
 impl Refusal {
@@ -109,11 +148,21 @@ impl Refusal {
             Self::PredecessorInUse { .. } => "predecessor_in_use",
             Self::PlanChanged { .. } => "plan_changed",
             Self::ReasonRequired => "reason_required",
-            Self::SensitiveUnacknowledged { .. } => "sensitive_unacknowledged",
             Self::ScopeInUse => "scope_in_use",
             Self::CatalogueFull => "catalogue_full",
             Self::EdgeNotEnrolled => "edge_not_enrolled",
             Self::EdgeRemoved => "edge_removed",
+            Self::Forbidden { .. } => "forbidden",
+            Self::StepUpRequired => "step_up_required",
+            Self::BeyondOwnScopes { .. } => "beyond_own_scopes",
+            Self::SensitiveUnacknowledged { .. } => "sensitive_unacknowledged",
+            Self::NotRevocableHere { .. } => "not_revocable_here",
+            Self::LastOwner => "last_owner",
+            Self::PrincipalSuspended => "principal_suspended",
+            Self::PrincipalRemoved => "principal_removed",
+            Self::MemberExists => "member_exists",
+            Self::InviteAccepted => "invite_accepted",
+            Self::RoleUnfit => "role_unfit",
         }
     }
 }

@@ -9,7 +9,7 @@ use super::config::PublisherConfig;
 use super::directory::{DENY, TRUST};
 use super::error::Error;
 use super::leader::{Leader, Tenure};
-use crate::domain::{Actor, KeyRef, Reason, WorkspaceId};
+use crate::domain::{KeyRef, Reason, WorkspaceId};
 use crate::store::publication::SetState;
 use crate::store::{self, Context, Store, Tx, ended, keys, trust};
 use crate::trust::{put_into_force, sign, standing};
@@ -178,12 +178,7 @@ pub(crate) async fn deny_all(
     }
     // Keys are locked in this order everywhere.
     found.sort_unstable_by_key(|(number, _)| *number);
-    let context = Context {
-        workspace: workspace.clone(),
-        actor: Actor::system(),
-        request_id: "emergency-deny".to_owned(),
-        source: None,
-    };
+    let context = Context::system(workspace.clone(), "emergency-deny");
     let mut ids: Vec<_> = found.into_iter().map(|(_, id)| id).collect();
     loop {
         for id in ids {

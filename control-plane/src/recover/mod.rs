@@ -12,7 +12,7 @@ use nightlatch_keyset::note::Verifier;
 use nightlatch_keyset::{FileName, Head, StatementError};
 use serde::Serialize;
 
-use crate::domain::{Actor, KeyRef, Reason, SetId, WorkspaceId};
+use crate::domain::{KeyRef, Reason, SetId, WorkspaceId};
 use crate::publisher::{Publisher, PublisherConfig, PublisherStatus};
 use crate::store::lease::Lease;
 use crate::store::recovery::{self, Above};
@@ -335,7 +335,7 @@ impl Recovery<'_> {
 
 /// As whom a recovery changes keys.
 fn context(workspace: &WorkspaceId) -> Context {
-    Context { workspace: workspace.clone(), actor: Actor::system(), request_id: "recover".to_owned(), source: None }
+    Context::system(workspace.clone(), "recover")
 }
 
 fn reason(why: Why) -> Reason {

@@ -6,7 +6,7 @@ use sqlx::FromRow;
 use super::select::{Direction, Select};
 use super::tx::sql;
 use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, keys};
-use crate::domain::{Actor, Key, KeyRef, Rotation, WorkspaceId};
+use crate::domain::{Actor, Key, KeyRef, Rotation, Scope, WorkspaceId};
 
 /// An entry of the audit log.
 #[derive(Clone, Debug)]
@@ -199,6 +199,14 @@ pub(super) fn rotation_view(rotation: &Rotation) -> [(String, Value); 4] {
         ("successor".to_owned(), json!(rotation.successor.as_str())),
         ("outcome".to_owned(), json!(rotation.end.as_ref().map(|end| end.outcome.as_str()))),
     ]
+}
+
+/// Says in an entry which sensitive scopes were granted knowingly.
+pub(super) fn acknowledged(after: &mut Map<String, Value>, scopes: &[Scope]) {
+    if !scopes.is_empty() {
+        let scopes: Vec<_> = scopes.iter().map(Scope::as_str).collect();
+        after.insert("acknowledged_sensitive".to_owned(), json!(scopes));
+    }
 }
 
 /// The fields that differ, before and after; all fields that are set where there was nothing before.

@@ -7,8 +7,9 @@ use super::audit::{self, Draft, Target};
 use super::select::Select;
 use super::tx::sql;
 use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx};
+use crate::domain::authority;
 use crate::domain::catalogue::{EntryName, Sensitivity, groups_of};
-use crate::domain::{Refusal, Scope, Scopes, Tier, WorkspaceId};
+use crate::domain::{Action, Refusal, Scope, Scopes, Tier, WorkspaceId};
 
 /// How many keys of a scope are looked at to count the usable ones, the newest: a list must not grow with the keys.
 pub const COUNTED_KEYS: u32 = 100;
@@ -112,6 +113,7 @@ pub async fn tiers(read: &mut Read, workspace: &WorkspaceId) -> Result<Vec<Catal
 /// # Errors
 /// [`Refusal::CatalogueFull`].
 pub async fn say(tx: &mut Tx, context: &Context, name: &EntryName, said: Said) -> Result<ScopeView, Error> {
+    context.authority.require(Action::ScopesManage, &authority::Target::None)?;
     let before = find(tx, &context.workspace, name).await?;
     let known = before.as_ref().map(ScopeRow::said).unwrap_or_default();
     if before.as_ref().is_none_or(|row| row.updated_at.is_none()) {
@@ -148,6 +150,7 @@ pub async fn say(tx: &mut Tx, context: &Context, name: &EntryName, said: Said) -
 /// # Errors
 /// [`Refusal::ScopeInUse`]; [`Error::NotFound`].
 pub async fn remove(tx: &mut Tx, context: &Context, name: &EntryName) -> Result<(), Error> {
+    context.authority.require(Action::ScopesManage, &authority::Target::None)?;
     let known = find(tx, &context.workspace, name).await?.ok_or(Error::NotFound("scope"))?;
     let now = tx.now().await?;
     let second = now.div_euclid(1000);
@@ -177,18 +180,26 @@ pub async fn sensitivity(read: &mut Read, workspace: &WorkspaceId) -> Result<Sen
 /// Those of the scopes about to be granted that are sensitive; to be named in the audit entry of the grant.
 ///
 /// # Errors
-/// [`Refusal::SensitiveUnacknowledged`] where there are any and the caller has not said that it means them.
-pub async fn require_acknowledged(
+/// [`Refusal::SensitiveUnacknowledged`] where there are any and whoever acts has not said that they are meant.
+pub(super) async fn require_acknowledged(
     read: &mut Read,
-    workspace: &WorkspaceId,
+    context: &Context,
     scopes: &Scopes,
-    acknowledged: bool,
 ) -> Result<Vec<Scope>, Error> {
-    if scopes.is_empty() {
+    acknowledged_among(read, context, scopes.iter()).await
+}
+
+/// As [`require_acknowledged`], for as many scopes as there may be.
+pub(super) async fn acknowledged_among<'s>(
+    read: &mut Read,
+    context: &Context,
+    scopes: impl ExactSizeIterator<Item = &'s Scope>,
+) -> Result<Vec<Scope>, Error> {
+    if scopes.len() == 0 {
         return Ok(Vec::new());
     }
-    let sensitive = sensitivity(read, workspace).await?.among(scopes);
-    if !sensitive.is_empty() && !acknowledged {
+    let sensitive = sensitivity(read, &context.workspace).await?.among(scopes);
+    if !sensitive.is_empty() && !context.acknowledged {
         return Err(Refusal::SensitiveUnacknowledged { scopes: sensitive }.into());
     }
     Ok(sensitive)

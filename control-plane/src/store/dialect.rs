@@ -39,6 +39,33 @@ pub(super) async fn lock_edge(tx: &mut Tx, id: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Makes other mutations of this member wait until this one ends.
+pub(super) async fn lock_member(tx: &mut Tx, id: &str) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        sqlx::query("SELECT 1 FROM members WHERE id = $1 FOR NO KEY UPDATE").bind(id).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Makes others that change the owners of this workspace wait until this one ends.
+pub(super) async fn lock_owners(tx: &mut Tx, workspace: &str) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        let sql = "SELECT 1 FROM members WHERE workspace_id = $1 AND role IN ('owner', 'partner_owner') \
+                   AND state = 'active' ORDER BY id FOR NO KEY UPDATE";
+        sqlx::query(sql).bind(workspace).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Keeps a principal as it is until this mutation ends: whoever suspends or removes it meanwhile finds its new keys.
+pub(super) async fn share_principal(tx: &mut Tx, workspace: &str, subject: i64) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        let sql = "SELECT 1 FROM principals WHERE workspace_id = $1 AND subject = $2 FOR SHARE";
+        sqlx::query(sql).bind(workspace).bind(subject).execute(conn).await?;
+    }
+    Ok(())
+}
+
 /// Makes other transactions that ask for this set's lease wait until this one ends.
 pub(super) async fn lock_lease(tx: &mut Tx, set: &str) -> Result<(), Error> {
     if let Conn::Postgres(conn) = tx.conn() {

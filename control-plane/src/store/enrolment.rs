@@ -1,12 +1,12 @@
 //! The one-time token of a first start.
 
-use nightlatch_key::Digest;
+use nightlatch_key::{Digest, KeyText};
 
 use super::audit::{self, Draft, Target};
-use super::tokens::{self, NewToken, Token};
+use super::tokens::{self, NewManagement, Token};
 use super::tx::sql;
-use super::{Context, Error, Read, Tx};
-use crate::domain::{Actor, ActorType, WorkspaceId};
+use super::{Context, Error, Random, Read, Tx, members};
+use crate::domain::{Actor, ActorType, Member, Name, WorkspaceId};
 
 /// Makes an enrolment token's digest valid for `lifetime_ms`. Unused ones made earlier end.
 ///
@@ -49,17 +49,38 @@ pub async fn awaits(read: &mut Read, digest: &Digest) -> Result<bool, Error> {
     Ok(sql!(read, sql, digest.as_bytes().as_slice(), now => one (i64,))?.0 > 0)
 }
 
-/// Exchanges an enrolment token, once, for a token. The workspace is the enrolment's own.
+/// Who becomes the owner of a workspace by its enrolment token.
+#[derive(Clone, Debug, Default)]
+pub struct Founder {
+    /// What it is called.
+    pub name: Option<Name>,
+    /// Its address, lower case.
+    pub email: Option<String>,
+}
+
+/// What an enrolment makes.
+#[derive(Debug)]
+pub struct Enrolled {
+    /// The new owner.
+    pub member: Member,
+    /// Its token.
+    pub token: Token,
+    /// The token's text: shown once.
+    pub secret: KeyText,
+}
+
+/// Exchanges an enrolment token, once, for an owner and a token of its. The workspace is the enrolment's own.
 ///
 /// # Errors
 /// [`Error::NotFound`] where the digest is unknown, used or expired.
 pub async fn exchange(
     tx: &mut Tx,
     digest: Digest,
-    token: &NewToken,
+    founder: Founder,
     request_id: &str,
     source: Option<&str>,
-) -> Result<Token, Error> {
+    random: Random<'_>,
+) -> Result<Enrolled, Error> {
     let now = tx.now().await?;
     // One statement decides: of two that race, the second finds it used.
     let sql = "UPDATE enrolments SET used_at = $2 WHERE digest = $1 AND used_at IS NULL AND expires_at > $2 \
@@ -69,18 +90,20 @@ pub async fn exchange(
     let workspace = WorkspaceId::from_stored(workspace);
     let context = Context {
         actor: Actor::new(ActorType::Enrolment, workspace.as_str()),
-        workspace,
-        request_id: request_id.to_owned(),
         source: source.map(str::to_owned),
+        ..Context::system(workspace, request_id)
     };
-    let token = tokens::create(tx, &context, token).await?;
+    let member = members::found(tx, &context, founder.name, founder.email, random).await?;
+    let name = Name::new("enrolment")?;
+    let new = NewManagement { name, rights: None, expires_at: None, member: Some(member.id.clone()) };
+    let (token, secret) = tokens::create_management(tx, &context, new, random).await?;
     let draft = Draft {
         action: "workspace.enrolled",
         target: Target::Other("workspace", context.workspace.as_str()),
         before: None,
-        after: Some(serde_json::json!({ "token": token.id.as_str() })),
+        after: Some(serde_json::json!({ "token": token.id.as_str(), "member": member.id.as_str() })),
         reason: None,
     };
     audit::append(tx, &context, &draft, token.created_at).await?;
-    Ok(token)
+    Ok(Enrolled { member, token, secret })
 }

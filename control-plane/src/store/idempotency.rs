@@ -2,7 +2,7 @@
 
 use super::tx::sql;
 use super::{Error, Tx, dialect};
-use crate::domain::{TokenId, WorkspaceId};
+use crate::domain::WorkspaceId;
 
 /// How long a sealed secret is kept, milliseconds.
 pub const SECRET_LIFETIME_MS: i64 = 15 * 60 * 1000;
@@ -14,8 +14,8 @@ pub const ANSWER_LIFETIME_MS: i64 = 24 * 60 * 60 * 1000;
 pub struct Slot {
     /// The caller's workspace.
     pub workspace: WorkspaceId,
-    /// The caller's token.
-    pub token: TokenId,
+    /// The caller's token, or the member in whose session it calls.
+    pub caller: String,
     /// The route's name.
     pub route: &'static str,
     /// A hash of the key: the key itself is never kept.
@@ -70,13 +70,13 @@ pub async fn find(tx: &mut Tx, slot: &Slot) -> Result<Found, Error> {
     let sql = "SELECT request_hash, status, body, had_secret, sealed_secret, created_at FROM idempotency \
                WHERE token_id = $1 AND route = $2 AND key_hash = $3";
     type Row = (Vec<u8>, i64, String, i64, Option<Vec<u8>>, i64);
-    let row = sql!(tx, sql, slot.token.as_str(), slot.route, slot.key_hash.as_slice() => optional Row)?;
+    let row = sql!(tx, sql, slot.caller.as_str(), slot.route, slot.key_hash.as_slice() => optional Row)?;
     let Some((request_hash, status, body, had_secret, sealed, created_at)) = row else {
         return Ok(Found::Nothing);
     };
     if created_at <= now - ANSWER_LIFETIME_MS {
         let sql = "DELETE FROM idempotency WHERE token_id = $1 AND route = $2 AND key_hash = $3";
-        sql!(tx, sql, slot.token.as_str(), slot.route, slot.key_hash.as_slice() => execute)?;
+        sql!(tx, sql, slot.caller.as_str(), slot.route, slot.key_hash.as_slice() => execute)?;
         return Ok(Found::Nothing);
     }
     if request_hash != slot.request_hash {
@@ -106,7 +106,7 @@ pub async fn keep(tx: &mut Tx, slot: &Slot, answer: &Answer) -> Result<(), Error
         tx,
         "INSERT INTO idempotency (token_id, route, key_hash, workspace_id, request_hash, status, body, had_secret, \
          sealed_secret, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-        slot.token.as_str(),
+        slot.caller.as_str(),
         slot.route,
         slot.key_hash.as_slice(),
         slot.workspace.as_str(),

@@ -12,9 +12,10 @@ use super::audit::{self, Draft, Target};
 use super::rows::labels_text;
 use super::select::RowArguments;
 use super::tx::{Conn, sql};
-use super::{Context, Error, Random, Read, Tx, catalogue, dialect, ended, workspaces};
+use super::{Context, Error, Random, Read, Tx, catalogue, dialect, ended, keys, workspaces};
+use crate::domain::authority;
 use crate::domain::import::ImportLine;
-use crate::domain::{KeyId, PrincipalKind, Refusal, Scope, Tier, WorkspaceId};
+use crate::domain::{Action, KeyId, MemberId, PrincipalKind, Refusal, Scope, Tier, WorkspaceId};
 
 /// Rows in one statement: the statement's text is parsed once and stays far below the databases' limit on arguments.
 const CHUNK: usize = 250;
@@ -54,11 +55,12 @@ pub struct Imported {
 pub async fn run(tx: &mut Tx, context: &Context, import: Import, random: Random<'_>) -> Result<Imported, Error> {
     let Import { lines, rejected, strict, dry_run, body_hash, peppers } = import;
     let now = tx.now().await?;
-    let Sorted { mut fresh, mut existing, errors } =
-        sort_out(tx, &context.workspace, lines, rejected, &peppers, now).await?;
+    let Sorted { mut fresh, mut existing, errors } = sort_out(tx, context, lines, rejected, &peppers, now).await?;
     if strict && !errors.is_empty() {
         return Ok(Imported { created: 0, existing, errors });
     }
+    let scopes: BTreeSet<_> = fresh.iter().flat_map(|(line, _)| line.scopes.iter()).collect();
+    let acknowledged = catalogue::acknowledged_among(tx, context, scopes.into_iter()).await?;
     if dry_run {
         return Ok(Imported { created: fresh.len() as u64, existing, errors });
     }
@@ -78,10 +80,10 @@ pub async fn run(tx: &mut Tx, context: &Context, import: Import, random: Random<
         }
         insert_scopes(tx, &context.workspace, &keys, now).await?;
         publish(tx, &context.workspace, first, count, now).await?;
-        append(tx, context, &body_hash, keys.len(), existing, errors.len(), now).await?;
+        append(tx, context, &body_hash, (keys.len(), existing, errors.len()), &acknowledged, now).await?;
         return Ok(Imported { created: keys.len() as u64, existing, errors });
     }
-    append(tx, context, &body_hash, 0, existing, errors.len(), now).await?;
+    append(tx, context, &body_hash, (0, existing, errors.len()), &acknowledged, now).await?;
     Ok(Imported { created: 0, existing, errors })
 }
 
@@ -99,36 +101,48 @@ struct Ground {
     kind: PrincipalKind,
 }
 
+/// The kind of a principal, where keys of it may be made by this caller.
+async fn principal(read: &mut Read, context: &Context, subject: u32) -> Result<Result<PrincipalKind, Refusal>, Error> {
+    let kind = match keys::kind_of(read, &context.workspace, subject).await {
+        Ok(kind) => kind,
+        Err(Error::Refused(refusal)) => return Ok(Err(refusal)),
+        Err(error) => return Err(error),
+    };
+    let target = authority::Target::Key { kind, subject };
+    Ok(context.authority.require(Action::KeysIssue, &target).map(|()| kind))
+}
+
 async fn sort_out(
     read: &mut Read,
-    workspace: &WorkspaceId,
+    context: &Context,
     lines: Vec<(u32, ImportLine)>,
     mut errors: Vec<(u32, Refusal)>,
     peppers: &[Pepper],
     now: i64,
 ) -> Result<Sorted, Error> {
+    let workspace = &context.workspace;
     let mut fresh = Vec::with_capacity(lines.len());
     let mut existing = 0;
     let ended: Vec<_> = lines.iter().map(|(_, line)| line.digest).collect();
     let ended = ended::among(read, workspace, &ended, peppers, now.div_euclid(1000)).await?;
     let mut digests = HashSet::with_capacity(lines.len());
-    let mut principals: BTreeMap<u32, Option<PrincipalKind>> = BTreeMap::new();
+    let mut principals: BTreeMap<u32, Result<PrincipalKind, Refusal>> = BTreeMap::new();
     for (place, line) in lines {
         let subject = line.subject.unwrap_or(workspaces::DEFAULT_SUBJECT);
         let kind = match principals.get(&subject) {
-            Some(kind) => *kind,
+            Some(kind) => kind.clone(),
             None => {
-                let kind = workspaces::principal(read, workspace, subject).await?.map(|principal| principal.kind);
-                principals.insert(subject, kind);
+                let kind = principal(read, context, subject).await?;
+                principals.insert(subject, kind.clone());
                 kind
             }
         };
-        match (line.check_times(now), kind) {
-            (Err(refusal), _) => errors.push((place, refusal)),
-            (Ok(()), None) => errors.push((place, Refusal::PrincipalUnknown)),
-            (Ok(()), Some(_)) if ended.contains(line.digest.as_bytes()) => errors.push((place, Refusal::KeyRevoked)),
-            (Ok(()), Some(_)) if !digests.insert(*line.digest.as_bytes()) => existing += 1,
-            (Ok(()), Some(kind)) => fresh.push((line, Ground { subject, kind })),
+        let granted = context.authority.require_grant(&line.scopes);
+        match (line.check_times(now).and(granted), kind) {
+            (Err(refusal), _) | (Ok(()), Err(refusal)) => errors.push((place, refusal)),
+            (Ok(()), Ok(_)) if ended.contains(line.digest.as_bytes()) => errors.push((place, Refusal::KeyRevoked)),
+            (Ok(()), Ok(_)) if !digests.insert(*line.digest.as_bytes()) => existing += 1,
+            (Ok(()), Ok(kind)) => fresh.push((line, Ground { subject, kind })),
         }
     }
     errors.sort_by_key(|(place, _)| *place);
@@ -219,14 +233,15 @@ async fn insert_keys(tx: &mut Tx, context: &Context, keys: &[NewKey], now: i64) 
     let sql = AssertSqlSafe(format!(
         "INSERT INTO keys (id, workspace_id, number, digest, prefix, name, state, disabled_by, environment, subject, \
          kind, scopes, tier, owner, labels, issued_by_type, issued_by_id, created_at, expires_at, rotate_by, lineage, \
-         imported, weak, revision) \
+         imported, weak, revision, issuer_member) \
          SELECT column1, {workspace}, column2, column3, column4, column5, 'active', '', column6, column7, column8, \
          column9, column10, column11, column12, {actor_type}, {actor}, {now}, column13, column14, column1, 1, column15, \
-         1 FROM (VALUES {rows}) AS v",
+         1, {issuer} FROM (VALUES {rows}) AS v",
         workspace = arguments.fixed(1),
         actor_type = arguments.fixed(2),
         actor = arguments.fixed(3),
         now = arguments.fixed(4),
+        issuer = arguments.fixed(5),
         rows = arguments.rows()
     ));
     macro_rules! run {
@@ -254,7 +269,8 @@ async fn insert_keys(tx: &mut Tx, context: &Context, keys: &[NewKey], now: i64) 
                 .bind(context.workspace.as_str())
                 .bind(context.actor.kind.as_str())
                 .bind(context.actor.id.as_str())
-                .bind(now);
+                .bind(now)
+                .bind(context.authority.member().map(MemberId::as_str));
             query.execute($conn).await.map(drop)?
         }};
     }
@@ -320,19 +336,19 @@ async fn append(
     tx: &mut Tx,
     context: &Context,
     body_hash: &[u8; 32],
-    created: usize,
-    existing: u64,
-    refused: usize,
+    (created, existing, refused): (usize, u64, usize),
+    acknowledged: &[Scope],
     now: i64,
 ) -> Result<(), Error> {
     let hash: String = body_hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    let after = serde_json::json!({
-        "created": created,
-        "existing": existing,
-        "refused": refused,
-        "body_sha256": hash,
-    });
+    let mut after = serde_json::Map::from_iter([
+        ("created".to_owned(), created.into()),
+        ("existing".to_owned(), existing.into()),
+        ("refused".to_owned(), refused.into()),
+        ("body_sha256".to_owned(), hash.into()),
+    ]);
+    audit::acknowledged(&mut after, acknowledged);
     let target = Target::Other("workspace", context.workspace.as_str());
-    let draft = Draft { action: "key.imported", target, before: None, after: Some(after), reason: None };
+    let draft = Draft { action: "key.imported", target, before: None, after: Some(after.into()), reason: None };
     audit::append(tx, context, &draft, now).await
 }

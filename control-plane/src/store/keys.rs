@@ -5,11 +5,13 @@ use nightlatch_key::{Brand, Digest, KeyText, mint};
 pub use super::key_list::{KeyFilter, list};
 use super::record::{self, Entry};
 use super::rows::{KeyRow, key_columns};
+use super::tokens::Token;
 use super::tx::sql;
 use super::{Context, Error, Random, Read, Tx, catalogue, dialect, rotations, workspaces};
+use crate::domain::ids::principal_id;
 use crate::domain::{
-    self, Birth, Bound, Cause, Issue, Key, KeyId, KeyPatch, KeyRef, Patched, PrincipalKind, Reason, Refusal, Revoked,
-    Rotation, Warning, WorkspaceId,
+    self, Action, Birth, Bound, Cause, Issue, Key, KeyId, KeyPatch, KeyRef, MemberId, Patched, PrincipalKind, Reason,
+    Refusal, Revoked, Rotation, Scopes, Stage, Target, Warning, WorkspaceId,
 };
 
 /// How many ids are drawn before giving up: the ids of one second number 14 million.
@@ -61,14 +63,21 @@ pub struct Changed {
 /// # Errors
 /// A refusal; [`Error::NoFreeId`], [`Error::NumbersExhausted`].
 pub async fn issue(tx: &mut Tx, context: &Context, issue: Issue, random: Random<'_>) -> Result<Issued, Error> {
+    let subject = issue.subject.unwrap_or(workspaces::DEFAULT_SUBJECT);
+    dialect::share_principal(tx, context.workspace.as_str(), i64::from(subject)).await?;
     let ground = ground(tx, &context.workspace, issue.subject).await?;
+    context.authority.require(Action::KeysIssue, &ground.target())?;
+    context.authority.require_grant(&issue.scopes)?;
+    let acknowledged = catalogue::require_acknowledged(tx, context, &issue.scopes).await?;
+    require_member(tx, &context.workspace, issue.owner_member.as_ref()).await?;
     let now = tx.now().await?;
     catalogue::enter(tx, &context.workspace, issue.scopes.iter(), issue.tier.as_ref(), now).await?;
     let number = workspaces::next_number(tx, &context.workspace).await?;
     for _ in 0..ID_ATTEMPTS {
         let (birth, secret) = ground.birth(context, issue.environment, number, now, random);
         let key = domain::issue(issue.clone(), birth)?;
-        if record::created(tx, context, &key, Entry::new("key.issued", None), now).await? {
+        let entry = Entry { acknowledged: &acknowledged, ..Entry::new("key.issued", None) };
+        if record::created(tx, context, &key, entry, now).await? {
             return Ok(Issued { key, secret, bound: ground.bound, now });
         }
     }
@@ -108,9 +117,11 @@ pub async fn patch(
     patch: KeyPatch,
 ) -> Result<Changed, Error> {
     let held = hold(tx, context, key).await?;
+    context.authority.require(Action::KeysUpdate, &held.key.target())?;
     if revision.is_some_and(|revision| revision != held.key.revision) {
         return Err(Error::Stale(held.key.revision));
     }
+    require_member(tx, &context.workspace, patch.owner_member.as_ref().and_then(Option::as_ref)).await?;
     let Patched { key, rotation, warnings } =
         domain::patch(&held.key, held.rotation.as_ref(), patch, held.bound, held.now)?;
     let rotation = match rotation {
@@ -128,6 +139,7 @@ pub async fn patch(
 /// A refusal where it is revoked or expired; [`Error::NotFound`].
 pub async fn disable(tx: &mut Tx, context: &Context, key: &KeyRef, reason: Option<Reason>) -> Result<Changed, Error> {
     let held = hold(tx, context, key).await?;
+    context.authority.require(Action::KeysDisable, &held.key.target())?;
     let after = domain::disable(&held.key, Cause::Admin, held.now)?;
     let rotation = held.rotation.clone();
     let entries = [Entry::new("key.disabled", reason.as_ref().map(Reason::as_str))];
@@ -140,6 +152,7 @@ pub async fn disable(tx: &mut Tx, context: &Context, key: &KeyRef, reason: Optio
 /// A refusal where it is revoked or expired; [`Error::NotFound`].
 pub async fn enable(tx: &mut Tx, context: &Context, key: &KeyRef, reason: Option<Reason>) -> Result<Changed, Error> {
     let held = hold(tx, context, key).await?;
+    context.authority.require(Action::KeysDisable, &held.key.target())?;
     let after = domain::enable(&held.key, Cause::Admin, held.now)?;
     let rotation = held.rotation.clone();
     let entries = [Entry::new("key.enabled", reason.as_ref().map(Reason::as_str))];
@@ -152,6 +165,7 @@ pub async fn enable(tx: &mut Tx, context: &Context, key: &KeyRef, reason: Option
 /// [`Error::NotFound`].
 pub async fn revoke(tx: &mut Tx, context: &Context, key: &KeyRef, reason: Option<Reason>) -> Result<Changed, Error> {
     let held = hold(tx, context, key).await?;
+    context.authority.require(Action::KeysRevoke, &held.key.target())?;
     let as_successor = rotations::open_of_successor(tx, &held.key, held.now).await?;
     let text = reason.clone();
     let Revoked { key: after, completed, warnings } =
@@ -168,8 +182,71 @@ pub async fn revoke(tx: &mut Tx, context: &Context, key: &KeyRef, reason: Option
     held.change(tx, context, after, &entries, completed.clone(), warnings).await
 }
 
-/// Whether whoever acts may revoke the keys of this principal.
-pub(super) fn may_revoke(_context: &Context, _kind: PrincipalKind, _subject: u32) -> Result<(), Refusal> {
+/// Whether whoever acts may revoke the keys of this principal by name.
+pub(super) fn may_revoke(context: &Context, kind: PrincipalKind, subject: u32) -> Result<(), Refusal> {
+    if kind == PrincipalKind::Gateway {
+        // Paired devices get and lose their keys by pairing only.
+        let call = format!("POST /v1/gateways/{}/unpair", principal_id(subject));
+        return Err(Refusal::NotRevocableHere { call });
+    }
+    context.authority.require(Action::KeysRevoke, &Target::Key { kind, subject })
+}
+
+/// Refuses a member that the workspace does not have, or no longer.
+async fn require_member(read: &mut Read, workspace: &WorkspaceId, member: Option<&MemberId>) -> Result<(), Error> {
+    let Some(member) = member else { return Ok(()) };
+    let sql = "SELECT subject FROM members WHERE workspace_id = $1 AND id = $2 AND state <> 'removed'";
+    match sql!(read, sql, workspace.as_str(), member.as_str() => optional (i64,))? {
+        Some(_) => Ok(()),
+        None => Err(Refusal::MemberUnknown.into()),
+    }
+}
+
+/// Enters a key whose text has been in use before there was a row: nothing where it is there already.
+pub(super) async fn adopt(
+    tx: &mut Tx,
+    context: &Context,
+    id: KeyId,
+    token: &Token,
+    scopes: Scopes,
+    now: i64,
+) -> Result<(), Error> {
+    let ground = ground(tx, &context.workspace, None).await?;
+    let number = workspaces::next_number(tx, &context.workspace).await?;
+    let key = Key {
+        lineage: id.clone(),
+        id,
+        workspace: context.workspace.clone(),
+        number,
+        digest: token.digest,
+        prefix: token.prefix.clone(),
+        name: token.name.clone(),
+        stage: match token.revoked_at {
+            Some(at) => Stage::Revoked { at, reason: None },
+            None => Stage::Active,
+        },
+        disabled_by: domain::Causes::default(),
+        environment: nightlatch_key::Environment::Live,
+        subject: ground.subject,
+        kind: ground.kind,
+        scopes,
+        tier: None,
+        owner: None,
+        owner_member: None,
+        labels: domain::Labels::default(),
+        issued_by: token.created_by.clone(),
+        issuer_member: None,
+        created_at: token.created_at,
+        expires_at: token.expires_at,
+        rotate_by: None,
+        last_used_at: token.last_used_at,
+        predecessor: None,
+        successor: None,
+        imported: false,
+        weak: false,
+        revision: 1,
+    };
+    record::created(tx, context, &key, Entry::new("key.imported", None), now).await?;
     Ok(())
 }
 
@@ -182,6 +259,11 @@ pub(super) struct Ground {
 }
 
 impl Ground {
+    /// What issuing is done to.
+    pub(super) const fn target(&self) -> Target {
+        Target::Key { kind: self.kind, subject: self.subject }
+    }
+
     /// Mints a text, and what a new key is given beside what was asked for.
     pub(super) fn birth(
         &self,
@@ -203,7 +285,7 @@ impl Ground {
             subject: self.subject,
             kind: self.kind,
             by: context.actor.clone(),
-            issuer_member: None,
+            issuer_member: context.authority.member().cloned(),
             now,
         };
         (birth, secret)
@@ -213,18 +295,29 @@ impl Ground {
 /// Reads what issuing needs; the default principal where `subject` is omitted.
 pub(super) async fn ground(read: &mut Read, workspace: &WorkspaceId, subject: Option<u32>) -> Result<Ground, Error> {
     let subject = subject.unwrap_or(workspaces::DEFAULT_SUBJECT);
-    let sql = "SELECT w.brand, p.kind, CAST(COALESCE((SELECT MAX(s.largest_validity_ms + s.skew_ms) FROM sets s \
+    let sql = "SELECT w.brand, p.kind, p.state, CAST(COALESCE((SELECT MAX(s.largest_validity_ms + s.skew_ms) FROM sets s \
                WHERE s.workspace_id = w.id), 0) AS BIGINT) FROM workspaces w \
                LEFT JOIN principals p ON p.workspace_id = w.id AND p.subject = $2 WHERE w.id = $1";
-    let row = sql!(read, sql, workspace.as_str(), i64::from(subject) => optional (String, Option<String>, i64))?;
-    let (brand, kind, bound) = row.ok_or(Error::NotFound("workspace"))?;
+    let row = sql!(
+        read, sql, workspace.as_str(), i64::from(subject) => optional (String, Option<String>, Option<String>, i64)
+    )?;
+    let (brand, kind, state, bound) = row.ok_or(Error::NotFound("workspace"))?;
     let kind = kind.ok_or(Refusal::PrincipalUnknown)?;
+    workspaces::require_active(state.as_deref())?;
     Ok(Ground {
         brand: Brand::new(&brand).map_err(|_| Error::Corrupt("brand"))?,
         subject,
         kind: PrincipalKind::from_name(&kind).ok_or(Error::Corrupt("principal kind"))?,
         bound: Bound::from_ms(bound),
     })
+}
+
+/// The kind of a principal that keys can be made for.
+///
+/// # Errors
+/// A refusal where there is none of that number, or it is suspended or removed.
+pub(super) async fn kind_of(read: &mut Read, workspace: &WorkspaceId, subject: u32) -> Result<PrincipalKind, Error> {
+    Ok(ground(read, workspace, Some(subject)).await?.kind)
 }
 
 /// A key held for change: nobody else changes it until the transaction ends.
@@ -262,6 +355,9 @@ impl Held {
 pub(super) async fn hold(tx: &mut Tx, context: &Context, key: &KeyRef) -> Result<Held, Error> {
     let id = id_of(tx, &context.workspace, key).await?.ok_or(Error::NotFound("key"))?;
     let key = hold_one(tx, &context.workspace, &id).await?;
+    if !context.authority.sees(key.subject) {
+        return Err(Error::NotFound("key"));
+    }
     let bound = workspaces::bound(tx, &context.workspace).await?;
     let now = tx.now().await?;
     let rotation = rotations::recorded_open(tx, &key.id).await?.filter(|rotation| rotation.is_open(now));

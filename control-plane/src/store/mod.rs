@@ -28,13 +28,17 @@ pub mod import;
 mod key_list;
 pub mod keys;
 pub(crate) mod lease;
+pub mod members;
 mod page;
 pub mod peppers;
+pub mod principals;
+mod profiles;
 pub(crate) mod publication;
 pub mod receipts;
 mod record;
 pub(crate) mod recovery;
 pub mod revoke_many;
+pub mod roles;
 mod rotation_list;
 pub mod rotations;
 pub mod routes;
@@ -64,7 +68,7 @@ pub use error::Error;
 pub use page::{Cursor, Page, PageRequest};
 pub use tx::{Read, Tx};
 
-use crate::domain::{Actor, WorkspaceId};
+use crate::domain::{Actor, Authority, WorkspaceId};
 use tx::Held;
 use writer::Writer;
 
@@ -97,10 +101,33 @@ pub struct Context {
     pub workspace: WorkspaceId,
     /// Who acts.
     pub actor: Actor,
+    /// On whose authority: what a mutation may do is decided inside it, once it knows what it is done to.
+    pub authority: Authority,
+    /// Whether whoever acts has said that sensitive scopes are meant.
+    pub acknowledged: bool,
     /// The request's id.
     pub request_id: String,
     /// Where the request came from: an address.
     pub source: Option<String>,
+}
+
+impl Context {
+    /// The program itself. `request_id` says what made it act.
+    pub fn system(workspace: WorkspaceId, request_id: impl Into<String>) -> Self {
+        Self {
+            workspace,
+            actor: Actor::system(),
+            authority: Authority::System,
+            acknowledged: false,
+            request_id: request_id.into(),
+            source: None,
+        }
+    }
+
+    /// The same actor in the reserved workspace. What it may do there was decided in its own.
+    fn in_reserved(&self) -> Self {
+        Self { workspace: WorkspaceId::reserved(), authority: Authority::System, ..self.clone() }
+    }
 }
 
 /// The database. Cheap to clone.

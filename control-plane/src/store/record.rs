@@ -7,7 +7,7 @@ use super::audit::{self, Draft, Target};
 use super::rows::{labels_text, stage_name};
 use super::tx::sql;
 use super::{Context, Error, Tx, catalogue, receipts};
-use crate::domain::{EdgeImage, Key, Rotation, Stage};
+use crate::domain::{EdgeImage, Key, Rotation, Scope, Stage};
 
 /// What an audit entry says beside the key and the actor.
 pub(super) struct Entry<'a> {
@@ -17,15 +17,17 @@ pub(super) struct Entry<'a> {
     pub(super) reason: Option<&'a str>,
     /// The rotation it belongs to.
     pub(super) rotation: Option<&'a Rotation>,
+    /// The sensitive scopes that were granted knowingly.
+    pub(super) acknowledged: &'a [Scope],
 }
 
 impl<'a> Entry<'a> {
     pub(super) fn new(action: &'static str, reason: Option<&'a str>) -> Self {
-        Self { action, reason, rotation: None }
+        Self { action, reason, rotation: None, acknowledged: &[] }
     }
 
     pub(super) fn of_rotation(action: &'static str, reason: Option<&'a str>, rotation: &'a Rotation) -> Self {
-        Self { action, reason, rotation: Some(rotation) }
+        Self { action, reason, rotation: Some(rotation), acknowledged: &[] }
     }
 }
 
@@ -195,10 +197,15 @@ async fn audit_of(
     entry: &Entry<'_>,
     now: i64,
 ) -> Result<(), Error> {
+    if context.workspace.is_reserved() {
+        // A token's key: noted as a token, in the workspace that it administers.
+        return Ok(());
+    }
     let (before, mut after) = audit::difference(before.map(audit::view), audit::view(key));
     if let Some(rotation) = entry.rotation {
         after.extend(audit::rotation_view(rotation));
     }
+    audit::acknowledged(&mut after, entry.acknowledged);
     let draft = Draft {
         action: entry.action,
         target: Target::Key(key),

@@ -18,6 +18,8 @@ pub struct RotationFilter {
     pub cancelled: Option<bool>,
     /// With this key as predecessor or successor.
     pub key: Option<KeyRef>,
+    /// Of keys of this principal.
+    pub subject: Option<u32>,
 }
 
 /// A rotation of the workspace. One whose deadline has passed is shown as ended, whether or not that is recorded yet.
@@ -67,6 +69,10 @@ pub async fn list(
             return Ok(Page { items: Vec::new(), next: None });
         };
         select.push(" AND (predecessor = ").value(id.as_str()).push(" OR successor = ").value(id.as_str()).push(")");
+    }
+    if let Some(subject) = filter.subject {
+        select.push(" AND EXISTS (SELECT 1 FROM keys k WHERE k.id = predecessor AND k.subject = ");
+        select.value(i64::from(subject)).push(")");
     }
     select.page("started_at", "id", Direction::Descending, page);
     let rows: Vec<RotationRow> = select.fetch(read).await?;

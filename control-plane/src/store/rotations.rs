@@ -8,12 +8,12 @@ use super::rotation_list::find;
 pub use super::rotation_list::{RotationFilter, get, list};
 pub(super) use super::rotation_list::{open_of_successor, recorded_open, recorded_open_of};
 use super::tx::sql;
-use super::{Context, Error, Random, Read, Tx, catalogue, workspaces};
+use super::{Context, Error, Random, Read, Tx, catalogue, dialect, workspaces};
 use crate::domain::reach::{self, Reach};
 use crate::domain::rotate::{self, Ending, Turned};
 use crate::domain::rotation::{Start, SuccessorFate};
 use crate::domain::{
-    Actor, Bound, Key, KeyId, KeyRef, Reason, Rotation, RotationId, Scopes, Stage, Warning, WorkspaceId,
+    Action, Bound, Key, KeyId, KeyRef, Reason, Rotation, RotationId, Scope, Scopes, Stage, Warning, WorkspaceId,
 };
 
 /// A rotation that was just started.
@@ -85,7 +85,10 @@ pub async fn start(
     random: Random<'_>,
 ) -> Result<Started, Error> {
     let held = keys::hold(tx, context, predecessor).await?;
+    context.authority.require(Action::KeysRotate, &held.key.target())?;
+    context.authority.require_grant(start.scopes.as_ref().unwrap_or(&held.key.scopes))?;
     let (now, bound) = (held.now, held.bound);
+    dialect::share_principal(tx, context.workspace.as_str(), i64::from(held.key.subject)).await?;
     let ground = keys::ground(tx, &context.workspace, Some(held.key.subject)).await?;
     // A deadline that passed unrecorded still holds the place of the one open rotation.
     let recorded = recorded_open(tx, &held.key.id).await?;
@@ -94,6 +97,7 @@ pub async fn start(
     }
     // Refused here, nothing is entered or counted.
     let mut plan = rotate::plan(&held.key, held.rotation.as_ref(), &start, bound, now)?;
+    let acknowledged = gained(tx, context, &held.key, &plan.scopes).await?;
     name_lost_routes(tx, &held.key, &plan.scopes, &mut plan.warnings).await?;
     catalogue::enter(tx, &context.workspace, plan.scopes.iter(), held.key.tier.as_ref(), now).await?;
     let number = workspaces::next_number(tx, &context.workspace).await?;
@@ -103,7 +107,8 @@ pub async fn start(
         let (birth, secret) = ground.birth(context, held.key.environment, number, now, random);
         let rotate::Started { predecessor, successor, rotation, ended, .. } =
             rotate::start(&held.key, held.rotation.as_ref(), start.clone(), id.clone(), birth, bound)?;
-        let issued = Entry::of_rotation("key.issued", Some(reason.as_str()), &rotation);
+        let issued =
+            Entry { acknowledged: &acknowledged, ..Entry::of_rotation("key.issued", Some(reason.as_str()), &rotation) };
         if !record::created(tx, context, &successor, issued, now).await? {
             continue;
         }
@@ -129,18 +134,21 @@ pub async fn start(
 ///
 /// # Errors
 /// As [`start`].
-pub async fn plan(
-    read: &mut Read,
-    workspace: &WorkspaceId,
-    predecessor: &KeyRef,
-    start: &Start,
-) -> Result<Plan, Error> {
-    let KeyView { key, rotation, now } = keys::get(read, workspace, predecessor).await?;
-    let bound = workspaces::bound(read, workspace).await?;
+pub async fn plan(read: &mut Read, context: &Context, predecessor: &KeyRef, start: &Start) -> Result<Plan, Error> {
+    let KeyView { key, rotation, now } = keys::get(read, &context.workspace, predecessor).await?;
+    let bound = workspaces::bound(read, &context.workspace).await?;
     let rotate::Plan { name, scopes, deadline, mut warnings } =
         rotate::plan(&key, rotation.as_ref(), start, bound, now)?;
+    gained(read, context, &key, &scopes).await?;
     name_lost_routes(read, &key, &scopes, &mut warnings).await?;
     Ok(Plan { predecessor: key, name: name.into_string(), scopes, deadline, warnings, bound, now })
+}
+
+/// The sensitive scopes that a successor would have and its predecessor has not, where they are meant.
+async fn gained(read: &mut Read, context: &Context, predecessor: &Key, scopes: &Scopes) -> Result<Vec<Scope>, Error> {
+    let gained = scopes.missing_in(&predecessor.scopes);
+    let gained = Scopes::new(gained.iter().map(Scope::as_str))?;
+    catalogue::require_acknowledged(read, context, &gained).await
 }
 
 /// Says which routes a successor of these scopes would not get through any more, where any scope is lost.
@@ -173,6 +181,7 @@ pub async fn extend(
     reason: Option<Reason>,
 ) -> Result<Changed, Error> {
     let held = hold(tx, context, id).await?;
+    context.authority.require(Action::KeysRotate, &held.predecessor.target())?;
     let turned = rotate::extend(&held.rotation, &held.predecessor, overlap_seconds, held.bound, held.now)?;
     held.turn(tx, context, turned, "rotation.extended", reason).await
 }
@@ -189,6 +198,7 @@ pub async fn cancel(
     reason: Option<Reason>,
 ) -> Result<Changed, Error> {
     let held = hold(tx, context, id).await?;
+    context.authority.require(Action::KeysRotate, &held.predecessor.target())?;
     let open = recorded_open(tx, &held.successor.id).await?.filter(|rotation| rotation.is_open(held.now));
     let ending = Ending { by: &context.actor, reason: reason.clone(), now: held.now };
     let Held { rotation, predecessor, successor: key, bound, .. } = &held;
@@ -208,6 +218,8 @@ pub async fn complete(
     reason: Option<Reason>,
 ) -> Result<Changed, Error> {
     let held = hold(tx, context, id).await?;
+    let action = if force { Action::KeysForce } else { Action::KeysRotate };
+    context.authority.require(action, &held.predecessor.target())?;
     let ending = Ending { by: &context.actor, reason: reason.clone(), now: held.now };
     let turned = rotate::complete(&held.rotation, &held.predecessor, &held.successor, ending, force)?;
     held.turn(tx, context, turned, "rotation.completed", reason).await
@@ -297,6 +309,9 @@ impl Held {
 async fn hold(tx: &mut Tx, context: &Context, id: &RotationId) -> Result<Held, Error> {
     let seen = find(tx, &context.workspace, id).await?;
     let predecessor = keys::hold_one(tx, &context.workspace, &seen.predecessor).await?;
+    if !context.authority.sees(predecessor.subject) {
+        return Err(Error::NotFound("rotation"));
+    }
     let successor = keys::hold_one(tx, &context.workspace, &seen.successor).await?;
     // Whoever changes a rotation holds its predecessor: from here on it stands still.
     let rotation = find(tx, &context.workspace, id).await?;
@@ -308,12 +323,7 @@ async fn hold(tx: &mut Tx, context: &Context, id: &RotationId) -> Result<Held, E
 /// Records that a deadline has passed.
 async fn close_lapsed(tx: &mut Tx, predecessor: &Key, lapsed: &Rotation, now: i64) -> Result<(), Error> {
     update(tx, lapsed).await?;
-    let context = Context {
-        workspace: lapsed.workspace.clone(),
-        actor: Actor::system(),
-        request_id: lapsed.id.as_str().to_owned(),
-        source: None,
-    };
+    let context = Context::system(lapsed.workspace.clone(), lapsed.id.as_str());
     let entry = Entry::of_rotation("rotation.completed", None, lapsed);
     record::noted(tx, &context, predecessor, &entry, now).await
 }

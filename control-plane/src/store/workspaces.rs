@@ -6,7 +6,7 @@ use sqlx::FromRow;
 use super::rows::unsigned;
 use super::tx::sql;
 use super::{Error, Random, Read, Tx};
-use crate::domain::{Bound, PrincipalKind, SetId, WorkspaceId};
+use crate::domain::{Bound, PrincipalKind, Refusal, SetId, WorkspaceId};
 
 /// The principal that keys act for where none is named.
 pub const DEFAULT_SUBJECT: u32 = 1;
@@ -164,7 +164,8 @@ pub async fn bootstrap(tx: &mut Tx, wanted: &Bootstrap, random: Random<'_>) -> R
 /// # Errors
 /// [`Error::Database`].
 pub async fn first(read: &mut Read) -> Result<Option<(Workspace, Set)>, Error> {
-    let sql = "SELECT id, name, brand, created_at FROM workspaces ORDER BY created_at, id LIMIT 1";
+    let sql =
+        "SELECT id, name, brand, created_at FROM workspaces WHERE kind = 'tenant' ORDER BY created_at, id LIMIT 1";
     let Some(row) = sql!(read, sql => optional WorkspaceRow)? else {
         return Ok(None);
     };
@@ -233,6 +234,15 @@ pub async fn principals(read: &mut Read, workspace: &WorkspaceId) -> Result<Vec<
     rows.into_iter().map(principal_of).collect()
 }
 
+/// Refuses where a principal gets no keys any more, or for now none.
+pub(super) fn require_active(state: Option<&str>) -> Result<(), Refusal> {
+    match state {
+        Some("suspended") => Err(Refusal::PrincipalSuspended),
+        Some("removed") => Err(Refusal::PrincipalRemoved),
+        _ => Ok(()),
+    }
+}
+
 /// Takes the next key number. Mutations of the workspace that do so wait for each other from here on.
 pub(super) async fn next_number(tx: &mut Tx, workspace: &WorkspaceId) -> Result<u32, Error> {
     next_numbers(tx, workspace, 1).await
@@ -247,6 +257,36 @@ pub(super) async fn next_numbers(tx: &mut Tx, workspace: &WorkspaceId, count: u3
         return Err(Error::NumbersExhausted);
     }
     unsigned(next - i64::from(count))
+}
+
+/// Takes the next principal's number, which is never used again.
+pub(super) async fn next_subject(tx: &mut Tx, workspace: &WorkspaceId) -> Result<u32, Error> {
+    let sql = "UPDATE workspaces SET next_subject = next_subject + 1 WHERE id = $1 RETURNING next_subject";
+    let row = sql!(tx, sql, workspace.as_str() => optional (i64,))?;
+    let (next,) = row.ok_or(Error::NotFound("workspace"))?;
+    unsigned(next - 1)
+}
+
+/// Makes a principal and returns its subject.
+pub(super) async fn add_principal(
+    tx: &mut Tx,
+    workspace: &WorkspaceId,
+    kind: PrincipalKind,
+    name: &str,
+    now: i64,
+) -> Result<u32, Error> {
+    let subject = next_subject(tx, workspace).await?;
+    sql!(
+        tx,
+        "INSERT INTO principals (workspace_id, subject, kind, name, created_at) VALUES ($1, $2, $3, $4, $5)",
+        workspace.as_str(),
+        i64::from(subject),
+        kind.as_str(),
+        name,
+        now
+        => execute
+    )?;
+    Ok(subject)
 }
 
 /// The advisory lock of the first start: two processes must not both create a workspace.

@@ -4,9 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nightlatch::domain::import::ImportLine;
-use nightlatch::domain::{
-    Actor, ActorType, Issue, Key, KeyPatch, KeyRef, Labels, Name, Scopes, SetId, Status, Tier, WorkspaceId,
-};
+use nightlatch::domain::{Issue, Key, KeyPatch, KeyRef, Labels, Name, Scopes, SetId, Status, Tier, WorkspaceId};
 use nightlatch::publisher::{KeySource, Limits, Probe, Publisher, PublisherConfig, SetDirectory, Step};
 use nightlatch::secrets::Keyring;
 use nightlatch::store::import::{self, Import, Imported};
@@ -170,12 +168,7 @@ impl World {
     }
 
     pub(crate) fn context(&self) -> Context {
-        Context {
-            workspace: self.workspace.clone(),
-            actor: Actor::new(ActorType::System, "tests"),
-            request_id: "req".into(),
-            source: None,
-        }
+        Context::system(self.workspace.clone(), "req")
     }
 
     pub(crate) async fn issue(&self, scopes: &[&str]) -> Key {

@@ -71,10 +71,9 @@ impl Arena {
             .await
             .unwrap();
         let context = Context {
-            workspace: workspace.id.clone(),
             actor: Actor::new(ActorType::Token, "tok_admin"),
-            request_id: "req_1".to_owned(),
             source: Some("192.0.2.1".to_owned()),
+            ..Context::system(workspace.id.clone(), "req_1")
         };
         Self { store, workspace: workspace.id, set: set.id, context, url, directory }
     }
@@ -187,6 +186,7 @@ pub(crate) fn request(name: &str) -> Issue {
         scopes: Scopes::new(["invoices:read", "invoices:write"]).unwrap(),
         tier: None,
         owner: None,
+        owner_member: None,
         labels: Labels::new(BTreeMap::new()).unwrap(),
         expires_at: None,
         rotate_by: None,

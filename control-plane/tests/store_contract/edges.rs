@@ -180,7 +180,7 @@ async fn durable(arena: &Arena) -> Token {
         expires_at: None,
     };
     arena.write(move |tx, _| Box::pin(async move { edges::enrol(tx, &enrolment, mint).await })).await.unwrap();
-    tokens::by_digest(&mut arena.read().await, &Digest::of(b"credential")).await.unwrap().unwrap().0
+    tokens::by_digest(&mut arena.read().await, &Digest::of(b"credential")).await.unwrap().unwrap().0.token
 }
 
 async fn the_last_word_of_an_edge_is_kept(arena: Arena) {

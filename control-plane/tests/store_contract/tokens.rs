@@ -1,9 +1,10 @@
 //! Tokens, enrolment, idempotent answers, routes.
 
-use nightlatch::domain::{TokenId, WorkspaceId};
+use nightlatch::domain::{Role, TokenId, WorkspaceId};
+use nightlatch::store::enrolment::{self, Enrolled, Founder};
 use nightlatch::store::idempotency::{self, Answer, Found, Secret, Slot};
 use nightlatch::store::tokens::{self, NewToken, Token, TokenKind};
-use nightlatch::store::{Error, PageRequest, enrolment, routes};
+use nightlatch::store::{Error, PageRequest, os_random, routes};
 use nightlatch_key::Digest;
 
 use crate::arena::{Arena, on_both, refusal};
@@ -44,13 +45,14 @@ async fn a_token_is_found_by_its_digest_until_it_is_revoked(arena: Arena) {
     let mut read = arena.read().await;
     assert!(tokens::any_management(&mut read, &arena.workspace).await.unwrap());
     let (found, now) = tokens::by_digest(&mut read, &Digest::of(&[1])).await.unwrap().unwrap();
+    let found = found.token;
     assert!(found.is_usable(now));
     assert_eq!((found.id, found.scopes, found.workspace), (made.id.clone(), made.scopes, arena.workspace.clone()));
     assert!(tokens::by_digest(&mut read, &Digest::of(&[9])).await.unwrap().is_none());
     let page = PageRequest { limit: 1, after: None };
-    let first = tokens::list(&mut read, &arena.workspace, &page).await.unwrap();
+    let first = tokens::list(&mut read, &arena.workspace, None, &page).await.unwrap();
     let page = PageRequest { limit: 1, after: first.next };
-    let second = tokens::list(&mut read, &arena.workspace, &page).await.unwrap();
+    let second = tokens::list(&mut read, &arena.workspace, None, &page).await.unwrap();
     assert!(second.next.is_none());
     drop(read);
 
@@ -59,7 +61,7 @@ async fn a_token_is_found_by_its_digest_until_it_is_revoked(arena: Arena) {
         arena.write(move |tx, context| Box::pin(async move { tokens::revoke(tx, &context, &id).await })).await.unwrap();
     }
     let (found, now) = tokens::by_digest(&mut arena.read().await, &Digest::of(&[1])).await.unwrap().unwrap();
-    assert!(!found.is_usable(now));
+    assert!(!found.token.is_usable(now));
     assert_eq!(arena.actions().await, ["token.created", "token.created", "token.revoked"]);
 }
 
@@ -77,11 +79,11 @@ async fn a_token_is_touched_once_a_minute(arena: Arena) {
     let made = create(&arena, token(1, TokenKind::Management)).await.unwrap();
     let mut seen = Vec::new();
     for _ in 0..2 {
-        let id = made.id.clone();
-        arena.write(move |tx, _| Box::pin(async move { tokens::touch(tx, &id).await })).await.unwrap();
+        let token = made.clone();
+        arena.write(move |tx, _| Box::pin(async move { tokens::touch(tx, &token).await })).await.unwrap();
         let (found, now) = tokens::by_digest(&mut arena.read().await, &Digest::of(&[1])).await.unwrap().unwrap();
-        assert!(!tokens::wants_touch(&found, now));
-        seen.push(found.last_used_at);
+        assert!(!tokens::wants_touch(&found.token, now));
+        seen.push(found.token.last_used_at);
     }
     assert!(seen[0].is_some());
     assert_eq!(seen[0], seen[1]);
@@ -95,13 +97,13 @@ async fn open(arena: &Arena, digest: Digest, lifetime_ms: i64) {
         .unwrap();
 }
 
-async fn exchange(arena: &Arena, digest: Digest, number: u8) -> Result<Token, Error> {
+async fn exchange(arena: &Arena, digest: Digest) -> Result<Enrolled, Error> {
     arena
         .store
         .write(move |tx| {
-            Box::pin(async move {
-                enrolment::exchange(tx, digest, &token(number, TokenKind::Management), "req_2", None).await
-            })
+            Box::pin(
+                async move { enrolment::exchange(tx, digest, Founder::default(), "req_2", None, &mut os_random).await },
+            )
         })
         .await
 }
@@ -110,30 +112,34 @@ async fn an_enrolment_is_exchanged_once(arena: Arena) {
     let digest = Digest::of(b"one-time");
     open(&arena, digest, 3_600_000).await;
     assert!(enrolment::is_open(&mut arena.read().await, &arena.workspace).await.unwrap());
-    assert!(matches!(exchange(&arena, Digest::of(b"guess"), 9).await, Err(Error::NotFound(_))));
-    let tries = futures::future::join_all((0..6).map(|number| exchange(&arena, digest, number))).await;
+    assert!(matches!(exchange(&arena, Digest::of(b"guess")).await, Err(Error::NotFound(_))));
+    let tries = futures::future::join_all((0..6).map(|_| exchange(&arena, digest))).await;
     assert_eq!(tries.iter().filter(|result| result.is_ok()).count(), 1);
     let made = tries.into_iter().find_map(Result::ok).unwrap();
-    assert_eq!(made.workspace, arena.workspace);
-    assert_eq!(made.created_by.kind, "enrolment");
+    assert_eq!(made.token.workspace, arena.workspace);
+    assert_eq!(made.token.created_by.kind, "enrolment");
+    assert_eq!((made.member.role, made.token.member.as_ref()), (Role::Owner, Some(&made.member.id)));
+    let (held, _) = tokens::by_digest(&mut arena.read().await, &made.secret.digest()).await.unwrap().unwrap();
+    assert_eq!(held.standing.unwrap().role, Role::Owner);
+    assert_eq!(held.key.unwrap().key.workspace, WorkspaceId::reserved());
     assert!(!enrolment::is_open(&mut arena.read().await, &arena.workspace).await.unwrap());
-    assert_eq!(arena.actions().await, ["token.created", "workspace.enrolled"]);
+    assert_eq!(arena.actions().await, ["member.joined", "token.created", "workspace.enrolled"]);
 }
 
 async fn an_enrolment_ends_with_the_next(arena: Arena) {
     let (first, second) = (Digest::of(b"first"), Digest::of(b"second"));
     open(&arena, first, 3_600_000).await;
     open(&arena, second, 3_600_000).await;
-    assert!(exchange(&arena, first, 1).await.is_err());
+    assert!(exchange(&arena, first).await.is_err());
     arena.execute(format!("UPDATE enrolments SET expires_at = {}", arena.store.now().await.unwrap())).await;
     assert!(!enrolment::is_open(&mut arena.read().await, &arena.workspace).await.unwrap());
-    assert!(exchange(&arena, second, 1).await.is_err());
+    assert!(exchange(&arena, second).await.is_err());
 }
 
 fn slot(workspace: &WorkspaceId, request: u8) -> Slot {
     Slot {
         workspace: workspace.clone(),
-        token: TokenId::generate([1; 10]),
+        caller: "tok_1".to_owned(),
         route: "POST /v1/keys",
         key_hash: [3; 32],
         request_hash: [request; 32],

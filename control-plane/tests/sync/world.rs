@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightlatch::domain::{Actor, ActorType, Issue, Labels, Name, Scopes, SetId};
+use nightlatch::domain::{Issue, Labels, Name, Scopes, SetId};
 use nightlatch::publisher::{Limits, Publisher, PublisherConfig, SetDirectory};
 use nightlatch::secrets::Keyring;
 use nightlatch::store::workspaces::{self, Bootstrap};
@@ -49,12 +49,7 @@ impl World {
             .write(move |tx| Box::pin(async move { workspaces::bootstrap(tx, &wanted, &mut os_random).await }))
             .await;
         let (workspace, set) = made.unwrap();
-        let context = Context {
-            workspace: workspace.id,
-            actor: Actor::new(ActorType::System, "tests"),
-            request_id: "req".into(),
-            source: None,
-        };
+        let context = Context::system(workspace.id, "req");
         let directory = SetDirectory::new(temp.path().join("set"));
         Self { store, directory, temp, set: set.id, context }
     }

@@ -2,22 +2,30 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Secret, Token};
+use crate::{Member, Secret, Token};
 
-/// Trades the one-time enrolment token for a management token.
+/// Trades the one-time enrolment token for an owner and a management token of theirs.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Enrol {
     /// The text in the file `enrolment-token` of the data directory.
     pub token: Secret,
+    /// What the first owner is to be called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The first owner's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
 }
 
 /// The management token that the enrolment made.
 #[derive(Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Enrolled {
-    /// The new token.
+    /// The workspace's new owner.
+    pub member: Member,
+    /// The new token, which has that owner's authority.
     pub token: Token,
     /// Its text, shown this once.
     pub secret: Secret,

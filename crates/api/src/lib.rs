@@ -20,6 +20,7 @@ mod import;
 mod inventory;
 mod key;
 mod key_requests;
+mod member;
 mod page;
 mod problem;
 mod receipt;
@@ -46,6 +47,10 @@ pub use import::{ImportLine, ImportOptions, ImportReport, LineError};
 pub use inventory::{ExportFormat, OwnerKeys, RefusedKey, RevokeMany, RevokedMany};
 pub use key::{Environment, Key, KeyState, PrincipalKind};
 pub use key_requests::{DisableKey, EnableKey, IssueKey, IssuedKey, KeyFilter, RevokeKey, RevokedKey, UpdateKey};
+pub use member::{
+    InviteMember, InvitedMember, Member, MemberFilter, MemberState, MoveMember, ReplaceRole, Role, RoleScopes,
+    UpdateMember,
+};
 pub use page::{Page, PageQuery};
 pub use problem::{FieldError, PROBLEM_CONTENT_TYPE, Problem};
 pub use receipt::{ConnectionRoute, EdgeClock, EdgeProof, OpenRoute, Receipt, ReceiptEdge, ReceiptState};
@@ -57,6 +62,6 @@ pub use rotation::{
 pub use route::{CacheRule, PreflightRule, RouteDocument, RouteRule, Routes, SetQuery};
 pub use secret::Secret;
 pub use set::{PublishedHead, Set};
-pub use token::{CreateToken, CreatedToken, Token, TokenKind, TokenState};
+pub use token::{CreateToken, CreatedToken, RotateToken, Token, TokenKind, TokenState};
 pub use verify::{Verdict, VerifiedKey, VerifyKey};
 pub use warning::{RouteRef, Warning};

@@ -54,7 +54,13 @@ registry! {
         "Codes work once and for an hour. Make another with `nightlatch edge add`.";
     /// The token may not make this call.
     Forbidden = "forbidden", 403, "The token may not do this",
-        "Use a management token for administration and the set's edge token for its files and reports.";
+        "Ask an owner or admin for the role or the token's scope named in `action`; edges read their set's files only.";
+    /// A session has to prove anew who it is.
+    StepUpRequired = "step_up_required", 403, "This needs a fresh proof of who you are",
+        "Call `POST /v1/session/step-up` with your password or a code, then send the request again.";
+    /// Nobody grants scopes beyond their own.
+    BeyondOwnScopes = "beyond_own_scopes", 403, "Scopes beyond your own cannot be granted",
+        "Leave out the scopes listed under `scopes`, or ask somebody who has them.";
     /// Nothing of that id or path, or it belongs to someone else.
     NotFound = "not_found", 404, "There is no such thing",
         "Check the id and the path.";
@@ -97,6 +103,24 @@ registry! {
     /// The keys of an emergency are not those that were seen.
     PlanChanged = "plan_changed", 409, "The keys are not those of the plan",
         "Look at the new dry run, and send its `plan` as `expect`.";
+    /// Keys of this kind of principal come and go by another call.
+    NotRevocableHere = "not_revocable_here", 409, "Keys of this kind come and go by another call",
+        "Use the call named in `call`.";
+    /// The workspace would be without an owner.
+    LastOwner = "last_owner", 409, "The last owner cannot go",
+        "Make another member an owner first.";
+    /// The principal is suspended.
+    PrincipalSuspended = "principal_suspended", 409, "The principal is suspended",
+        "Resume it first.";
+    /// The principal is removed, which is final.
+    PrincipalRemoved = "principal_removed", 409, "The principal is removed, for ever",
+        "Make another one.";
+    /// Another member has the address.
+    MemberExists = "member_exists", 409, "A member with this address is there already",
+        "Change the present member, or remove it before inviting it anew.";
+    /// The invitation was accepted already.
+    InviteAccepted = "invite_accepted", 409, "The invitation was accepted already",
+        "Nothing is left to do: the member is active.";
     /// The predecessor was used within the last 120 seconds.
     PredecessorInUse = "predecessor_in_use", 409, "The predecessor is still in use",
         "Find who still uses it, wait, and try again; or send `force: true` with a `reason`.";
@@ -121,12 +145,15 @@ registry! {
     /// A field is well formed and its value cannot be used.
     ValueInvalid = "value_invalid", 422, "A value cannot be used",
         "Correct the parts listed under `errors` and send it again.";
-    /// A sensitive scope would be granted, and the caller has not said that it is meant.
-    SensitiveUnacknowledged = "sensitive_unacknowledged", 422, "Sensitive scopes need to be acknowledged",
-        "Leave the scopes listed in `scopes` out, or send `acknowledge_sensitive: true`.";
     /// Something is said of as many scopes as may be.
     CatalogueFull = "catalogue_full", 422, "The catalogue is full",
         "Remove entries that are not needed any more, or say it of a group: `READ_*`.";
+    /// A sensitive scope was to be granted without saying so.
+    SensitiveUnacknowledged = "sensitive_unacknowledged", 422, "Sensitive scopes are granted only knowingly",
+        "Leave out the scopes listed under `scopes`, or send `acknowledge_sensitive: true`.";
+    /// Partner roles need an organisation, others must have none.
+    RoleUnfit = "role_unfit", 422, "The role does not fit",
+        "Invite partner staff at `/v1/partners/{id}/staff`, members of the workspace at `/v1/members`.";
     /// Forcing without saying why.
     ReasonRequired = "reason_required", 422, "Forcing needs a reason",
         "Send `reason` along with `force`.";

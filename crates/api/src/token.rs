@@ -20,8 +20,12 @@ pub struct Token {
     /// The edge whose credential it is, `edge_…`; null for other tokens.
     #[serde(default)]
     pub edge: Option<String>,
-    /// What it may do; `["*"]` is everything its kind may.
+    /// What it may do; `["*"]` is everything that its kind and its member may.
     pub scopes: Vec<String>,
+    /// The member whose authority a management token has, `mem_…`; null for edge tokens, and for those from before there
+    /// were members.
+    #[serde(default)]
+    pub member: Option<String>,
     /// The public, loggable start of its text.
     pub prefix: String,
     /// Whether it works now.
@@ -85,12 +89,26 @@ pub struct CreateToken {
     /// The set an edge token reads. Required for an edge token, refused for a management token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set: Option<String>,
-    /// What it may do: only `["*"]`, everything its kind may, which is also the default.
+    /// What it may do: names of actions such as `keys:read`, at most 64. `["*"]` is everything that its maker may, also
+    /// what comes to be possible later, and the default. Edge tokens have no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<String>>,
     /// When it stops working. Fractions of a second are dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+}
+
+/// Replaces a management token by another of the same rights.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RotateToken {
+    /// How long both work, in seconds.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 31_536_000))]
+    pub overlap_seconds: u32,
+    /// Why, 1 to 200 characters.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 200))]
+    pub reason: String,
 }
 
 /// A new token and its text.

@@ -5,7 +5,7 @@ use nightlatch_api::{EdgeReport, EdgeReportAccepted, Problem};
 
 use crate::api::App;
 use crate::api::body::Json;
-use crate::api::caller::Caller;
+use crate::api::caller::{Caller, Who};
 use crate::api::params::missing;
 use crate::api::refused::Refused;
 use crate::domain::{KeyRef, SetId};
@@ -39,7 +39,7 @@ pub(in crate::api) async fn report(
     body: Json<EdgeReport>,
 ) -> Result<axum::Json<EdgeReportAccepted>, Refused> {
     let report = checked(body.value)?;
-    let token = caller.token;
+    let Who::Token(token) = caller.who;
     let Taken { accepted, advanced } = app
         .store()
         .write::<_, Error, _>(move |tx| Box::pin(async move { edges::report(tx, &token, &report).await }))

@@ -74,7 +74,7 @@ pub(in crate::api) async fn export(
 ) -> Result<Response, Refused> {
     let (format, filters) = asked(query.as_deref().unwrap_or_default())?;
     let mut read = app.store().read().await?;
-    let filter = filter::resolve(&mut read, caller.workspace(), filters).await?;
+    let filter = filter::resolve(&mut read, &caller.context(), filters).await?;
     drop(read);
     let head = match format {
         ExportFormat::Csv => csv_row(COLUMNS.map(str::to_owned)),

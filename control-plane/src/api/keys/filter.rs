@@ -6,14 +6,17 @@ use super::view;
 use crate::api::refused::Refused;
 use crate::api::time::to_seconds;
 use crate::domain::ids::principal_subject;
-use crate::domain::{MemberId, Scope, WorkspaceId};
+use crate::domain::{MemberId, Scope};
 use crate::store::touched::Person;
-use crate::store::{Read, keys};
+use crate::store::{Context, Read, keys};
+
+/// The longest text that anything is compared with, in bytes: 200 characters.
+const MAX_TEXT: usize = 800;
 
 /// The store's filter; `None` where nothing can pass: an id that nobody can have belongs to no key.
 pub(super) async fn resolve(
     read: &mut Read,
-    workspace: &WorkspaceId,
+    context: &Context,
     filter: KeyFilter,
 ) -> Result<Option<keys::KeyFilter>, Refused> {
     let scope = filter.scope.map(|text| Scope::new(text).map_err(|_| Refused::invalid("scope", "is not a scope")));
@@ -22,11 +25,21 @@ pub(super) async fn resolve(
         Some(subject) => subject,
         None => None,
     };
+    // Who sees one principal's keys only sees those, whatever they ask for.
+    let subject = match (subject, context.authority.sees_only()) {
+        (Some(asked), Some(only)) if asked != only => return Ok(None),
+        (asked, only) => only.or(asked),
+    };
+    // No text of ours is longer, or has such a character: nothing can be equal to it or have it within.
+    let texts = [&filter.owner, &filter.issued_by, &filter.q];
+    if texts.into_iter().flatten().any(|text| text.len() > MAX_TEXT || text.contains('\0')) {
+        return Ok(None);
+    }
     let (Some(owner_member), Some(touched_by)) = (member(filter.owner_member), member(filter.touched_by)) else {
         return Ok(None);
     };
     let touched_by = match touched_by {
-        Some(member) => Some(Person::find(read, workspace, member).await?),
+        Some(member) => Some(Person::find(read, &context.workspace, member).await?),
         None => None,
     };
     // What a member's tokens have issued was issued by the member.

@@ -33,6 +33,7 @@ pub(in crate::api) async fn issue(
     once: Once,
     body: Json<IssueKey>,
 ) -> Result<Response, Refused> {
+    let caller = caller.acknowledging(body.value.acknowledge_sensitive);
     let (context, request) = (caller.context(), request(body.value)?);
     let create = Create {
         route: "POST /v1/keys",

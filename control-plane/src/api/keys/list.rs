@@ -35,7 +35,7 @@ pub(in crate::api) async fn list(
     let list = List::new("keys", caller.workspace(), &filters);
     let page = app.cursors().page(&list, query.limit, query.cursor.as_deref())?;
     let mut read = app.store().read().await?;
-    let Some(filter) = filter::resolve(&mut read, caller.workspace(), filters).await? else {
+    let Some(filter) = filter::resolve(&mut read, &caller.context(), filters).await? else {
         return Ok(axum::Json(Page { items: Vec::new(), next_cursor: None }));
     };
     let found = keys::list(&mut read, caller.workspace(), &filter, &page).await?;
@@ -60,7 +60,7 @@ pub(in crate::api) async fn read(
     Id(id): Id<KeyRef>,
 ) -> Result<Response, Refused> {
     let mut read = app.store().read().await?;
-    let found = keys::get(&mut read, caller.workspace(), &id).await?;
+    let found = caller.key(&mut read, &id).await?;
     let bound = workspaces::bound(&mut read, caller.workspace()).await?;
     let key = view::key(&found.key, found.rotation.as_ref().map(|r| &r.id), bound, found.now);
     Ok(([(ETAG, etag::header(found.key.revision))], axum::Json(key)).into_response())

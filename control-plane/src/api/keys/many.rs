@@ -52,7 +52,7 @@ pub(in crate::api) async fn revoke_many(
     }
     let shown = serde_json::to_value(&asked).unwrap_or_default();
     let mut read = app.store().read().await?;
-    let Some(filter) = filter::resolve(&mut read, caller.workspace(), asked).await? else {
+    let Some(filter) = filter::resolve(&mut read, &context, asked).await? else {
         return Ok(axum::Json(answer(&Survey::default(), Vec::new())));
     };
     let survey = revoke_many::survey(&mut read, &context, &filter, CALL).await?;
@@ -144,6 +144,9 @@ fn refused(key: &KeyId, refusal: &Refusal) -> api::RefusedKey {
         key: key.to_string(),
         code: code_of(refusal).as_str().to_owned(),
         detail: refusal.to_string(),
-        call: None,
+        call: match refusal {
+            Refusal::NotRevocableHere { call } => Some(call.clone()),
+            _ => None,
+        },
     }
 }

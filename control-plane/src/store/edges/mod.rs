@@ -18,7 +18,7 @@ use super::select::{Direction, Select};
 use super::tokens::{self, NewToken};
 use super::tx::sql;
 use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, dialect, workspaces};
-use crate::domain::{Actor, ActorType, EdgeClass, EdgeId, EdgeState, SetId, WorkspaceId};
+use crate::domain::{Actor, ActorType, Authority, EdgeClass, EdgeId, EdgeState, SetId, WorkspaceId};
 
 /// How long a one-time code works, milliseconds.
 pub const CODE_LIFETIME_MS: i64 = 60 * 60 * 1000;
@@ -187,9 +187,9 @@ pub async fn enrol(
     let (workspace, id) = (WorkspaceId::from_stored(workspace), EdgeId::from_stored(id));
     let context = Context {
         actor: Actor::new(ActorType::Edge, id.as_str()),
-        workspace,
-        request_id: enrolment.request_id.clone(),
+        authority: Authority::Edge,
         source: enrolment.source.clone(),
+        ..Context::system(workspace, enrolment.request_id.clone())
     };
     let view = get(tx, &context.workspace, &id).await?;
     let token = mint(&view.edge);

@@ -24,7 +24,7 @@ const EXPORT_TIMEOUT: Duration = Duration::from_secs(3_600);
 impl Client {
     /// Trades the enrolment token for a management token.
     pub async fn enrol(&self, token: Secret) -> Result<Enrolled, ClientError> {
-        self.post(&["v1", "enrol"], &Enrol { token }).await
+        self.post(&["v1", "enrol"], &Enrol { token, name: None, email: None }).await
     }
 
     /// Issues a key.

@@ -1,0 +1,608 @@
+//! Who may do what: one table, role × action × principal kind. The code obeys it and the tests walk it; what is not in it
+//! is refused.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use nightlatch_keyset::PrincipalKind;
+
+use super::ids::MemberId;
+use super::{Refusal, Scope, Scopes};
+
+/// What a member is in the workspace, or in a partner organisation inside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Everything, and the only one who makes owners.
+    Owner,
+    /// Administers everything but owners.
+    Admin,
+    /// Runs things: sees, and has keys of its own.
+    Operator,
+    /// Sees.
+    Viewer,
+    /// Manages its partner organisation: keys and staff.
+    PartnerOwner,
+    /// Manages its partner organisation's keys and staff below its own rank.
+    PartnerAdmin,
+    /// Sees its partner organisation's keys.
+    PartnerStaff,
+}
+
+impl Role {
+    /// Every role, in the order of the table's columns.
+    pub const ALL: [Self; 7] = [
+        Self::Owner,
+        Self::Admin,
+        Self::Operator,
+        Self::Viewer,
+        Self::PartnerOwner,
+        Self::PartnerAdmin,
+        Self::PartnerStaff,
+    ];
+
+    /// The name used in the API and the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Admin => "admin",
+            Self::Operator => "operator",
+            Self::Viewer => "viewer",
+            Self::PartnerOwner => "partner_owner",
+            Self::PartnerAdmin => "partner_admin",
+            Self::PartnerStaff => "partner_staff",
+        }
+    }
+
+    /// The role of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == name)
+    }
+
+    /// Whether it is a role in a partner organisation.
+    pub const fn is_partner(self) -> bool {
+        matches!(self, Self::PartnerOwner | Self::PartnerAdmin | Self::PartnerStaff)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+macro_rules! actions {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        /// Something that can be done. Its name is also the scope that a management token needs for it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Action {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Action {
+            /// Every action.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The name, which is also the scope's.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+actions! {
+    /// See keys, rotations and receipts.
+    KeysRead = "keys:read";
+    /// Make keys.
+    KeysIssue = "keys:issue";
+    /// Replace keys by others: start, extend, cancel and complete rotations.
+    KeysRotate = "keys:rotate";
+    /// Stop keys for a while, and let them work again.
+    KeysDisable = "keys:disable";
+    /// End keys.
+    KeysRevoke = "keys:revoke";
+    /// Complete a rotation whose predecessor is still in use.
+    KeysForce = "keys:force";
+    /// Change names, labels, owners, tiers and expiries.
+    KeysUpdate = "keys:update";
+    /// Take in keys made elsewhere.
+    KeysImport = "keys:import";
+    /// Take lists of keys away.
+    KeysExport = "keys:export";
+    /// Ask whether a key would be let through.
+    Verify = "verify";
+    /// See members and roles.
+    MembersRead = "members:read";
+    /// Invite, change, suspend and remove members, and say what roles may.
+    MembersManage = "members:manage";
+    /// The same for owners.
+    MembersOwner = "members:owner";
+    /// See service accounts.
+    ServiceAccountsRead = "service_accounts:read";
+    /// Make, change, suspend and remove service accounts.
+    ServiceAccountsManage = "service_accounts:manage";
+    /// See partner organisations, their staff and links.
+    PartnersRead = "partners:read";
+    /// Make, change, suspend and remove partner organisations.
+    PartnersManage = "partners:manage";
+    /// Invite, change and remove a partner organisation's staff.
+    PartnerStaffManage = "partner_staff:manage";
+    /// Link a partner organisation to client workspaces.
+    LinksManage = "links:manage";
+    /// Accept, change and end links to partner organisations of other workspaces.
+    LinksAccept = "links:accept";
+    /// See gateways.
+    GatewaysRead = "gateways:read";
+    /// Pair and unpair gateways.
+    GatewaysPair = "gateways:pair";
+    /// See scopes and tiers.
+    ScopesRead = "scopes:read";
+    /// Describe scopes and mark them sensitive.
+    ScopesManage = "scopes:manage";
+    /// See the audit log.
+    AuditRead = "audit:read";
+    /// Take the audit log away.
+    AuditExport = "audit:export";
+    /// Erase personal data from the audit log.
+    AuditErase = "audit:erase";
+    /// See tokens.
+    TokensRead = "tokens:read";
+    /// Make, rotate and revoke tokens.
+    TokensManage = "tokens:manage";
+    /// See route documents.
+    RoutesRead = "routes:read";
+    /// Replace route documents.
+    RoutesManage = "routes:manage";
+    /// See edges.
+    EdgesRead = "edges:read";
+    /// Add and remove edges and their credentials.
+    EdgesManage = "edges:manage";
+    /// See sets and read their files.
+    SetsRead = "sets:read";
+    /// See the workspace.
+    WorkspacesRead = "workspaces:read";
+    /// Change the workspace.
+    WorkspacesManage = "workspaces:manage";
+    /// Make further workspaces in this deployment.
+    WorkspacesCreate = "workspaces:create";
+}
+
+impl Action {
+    /// The action of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|action| action.as_str() == name)
+    }
+
+    /// Whether it is about keys, so that the table says it for every kind of principal.
+    pub const fn is_of_keys(self) -> bool {
+        matches!(
+            self,
+            Self::KeysRead
+                | Self::KeysIssue
+                | Self::KeysRotate
+                | Self::KeysDisable
+                | Self::KeysRevoke
+                | Self::KeysForce
+                | Self::KeysUpdate
+        )
+    }
+
+    /// Whether a person has to prove anew who they are before it.
+    pub const fn needs_step_up(self) -> bool {
+        matches!(
+            self,
+            Self::KeysIssue
+                | Self::KeysRotate
+                | Self::KeysRevoke
+                | Self::KeysForce
+                | Self::KeysImport
+                | Self::KeysExport
+                | Self::MembersManage
+                | Self::MembersOwner
+                | Self::ServiceAccountsManage
+                | Self::PartnersManage
+                | Self::PartnerStaffManage
+                | Self::LinksManage
+                | Self::LinksAccept
+                | Self::GatewaysPair
+                | Self::AuditErase
+                | Self::TokensManage
+                | Self::RoutesManage
+                | Self::EdgesManage
+                | Self::WorkspacesManage
+                | Self::WorkspacesCreate
+        )
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a cell of the table says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cell {
+    /// May not.
+    No,
+    /// May where it is its own: a member's own keys, a partner organisation's own.
+    Own,
+    /// May.
+    Yes,
+}
+
+use Action as A;
+use Cell::{No, Own, Yes};
+use PrincipalKind::{Gateway, Partner, ServiceAccount, User};
+
+/// A row of the table: what is done, to keys of which kind of principal where it is done to keys, and for every role of
+/// [`Role::ALL`] whether it may.
+pub type Row = (Action, Option<PrincipalKind>, [Cell; 7]);
+
+/// The table.
+#[rustfmt::skip]
+pub const TABLE: &[Row] = &[
+    // action                 keys of                owner admin operator viewer  partner: owner admin staff
+    (A::KeysRead,             Some(User),           [Yes,  Yes,  Yes,     Yes,             No,   No,   No ]),
+    (A::KeysIssue,            Some(User),           [Own,  Own,  Own,     Own,             No,   No,   No ]),
+    (A::KeysRotate,           Some(User),           [Own,  Own,  Own,     Own,             No,   No,   No ]),
+    (A::KeysDisable,          Some(User),           [Yes,  Yes,  Own,     Own,             No,   No,   No ]),
+    (A::KeysRevoke,           Some(User),           [Yes,  Yes,  Own,     Own,             No,   No,   No ]),
+    (A::KeysForce,            Some(User),           [Own,  Own,  Own,     Own,             No,   No,   No ]),
+    (A::KeysUpdate,           Some(User),           [Own,  Own,  Own,     Own,             No,   No,   No ]),
+
+    (A::KeysRead,             Some(ServiceAccount), [Yes,  Yes,  Yes,     Yes,             No,   No,   No ]),
+    (A::KeysIssue,            Some(ServiceAccount), [Yes,  Yes,  No,      No,              No,   No,   No ]),
+    (A::KeysRotate,           Some(ServiceAccount), [Yes,  Yes,  No,      No,              No,   No,   No ]),
+    (A::KeysDisable,          Some(ServiceAccount), [Yes,  Yes,  No,      No,              No,   No,   No ]),
+    (A::KeysRevoke,           Some(ServiceAccount), [Yes,  Yes,  No,      No,              No,   No,   No ]),
+    (A::KeysForce,            Some(ServiceAccount), [Yes,  Yes,  No,      No,              No,   No,   No ]),
+    (A::KeysUpdate,           Some(ServiceAccount), [Yes,  Yes,  No,      No,              No,   No,   No ]),
+
+    // The workspace's own people have the brake, a suspension of the organisation, but not its keys.
+    (A::KeysRead,             Some(Partner),        [Yes,  Yes,  Yes,     Yes,             Own,  Own,  Own]),
+    (A::KeysIssue,            Some(Partner),        [No,   No,   No,      No,              Own,  Own,  No ]),
+    (A::KeysRotate,           Some(Partner),        [No,   No,   No,      No,              Own,  Own,  No ]),
+    (A::KeysDisable,          Some(Partner),        [Yes,  Yes,  No,      No,              Own,  Own,  No ]),
+    (A::KeysRevoke,           Some(Partner),        [No,   No,   No,      No,              Own,  Own,  No ]),
+    (A::KeysForce,            Some(Partner),        [No,   No,   No,      No,              Own,  Own,  No ]),
+    (A::KeysUpdate,           Some(Partner),        [No,   No,   No,      No,              Own,  Own,  No ]),
+
+    // They come and go with pairing: who may try is told so, and by which call.
+    (A::KeysRead,             Some(Gateway),        [Yes,  Yes,  Yes,     Yes,             No,   No,   No ]),
+    (A::KeysIssue,            Some(Gateway),        [Yes,  Yes,  No,      No,              No,   No,   No ]),
+    (A::KeysRotate,           Some(Gateway),        [Yes,  Yes,  No,      No,              No,   No,   No ]),
+    (A::KeysDisable,          Some(Gateway),        [Yes,  Yes,  No,      No,              No,   No,   No ]),
+    (A::KeysRevoke,           Some(Gateway),        [Yes,  Yes,  No,      No,              No,   No,   No ]),
+    (A::KeysForce,            Some(Gateway),        [Yes,  Yes,  No,      No,              No,   No,   No ]),
+    (A::KeysUpdate,           Some(Gateway),        [Yes,  Yes,  No,      No,              No,   No,   No ]),
+
+    (A::KeysImport,           None,                 [Yes,  Yes,  No,      No,              No,   No,   No ]),
+    (A::KeysExport,           None,                 [Yes,  Yes,  No,      No,              No,   No,   No ]),
+    (A::Verify,               None,                 [Yes,  Yes,  Yes,     No,              No,   No,   No ]),
+    (A::MembersRead,          None,                 [Yes,  Yes,  Yes,     Yes,             No,   No,   No ]),
+    (A::MembersManage,        None,                 [Yes,  Yes,  No,      No,              No,   No,   No ]),
+    (A::MembersOwner,         None,                 [Yes,  No,   No,      No,              No,   No,   No ]),
+    (A::ServiceAccountsRead,  None,                 [Yes,  Yes,  Yes,     Yes,             No,   No,   No ]),
+    (A::ServiceAccountsManage, None,                [Yes,  Yes,  No,      No,              No,   No,   No ]),
+    (A::PartnersRead,         None,                 [Yes,  Yes,  Yes,     Yes,             Own,  Own,  Own]),
+    (A::PartnersManage,       None,                 [Yes,  Yes,  No,      No,              No,   No,   No ]),
+    (A::PartnerStaffManage,   None,                 [Yes,  Yes,  No,      No,              Own,  Own,  No ]),
+    (A::LinksManage,          None,                 [Yes,  Yes,  No,      No,              Own,  Own,  No ]),
+    (A::LinksAccept,          None,                 [Yes,  Yes,  No,      No,              No,   No,   No ]),
+    (A::GatewaysRead,         None,                 [Yes,  Yes,  Yes,     Yes,             No,   No,   No ]),
+    (A::GatewaysPair,         None,                 [Yes,  Yes,  No,      No,              No,   No,   No ]),
+    (A::ScopesRead,           None,                 [Yes,  Yes,  Yes,     Yes,             No,   No,   No ]),
+    (A::ScopesManage,         None,                 [Yes,  Yes,  No,      No,              No,   No,   No ]),
+    (A::AuditRead,            None,                 [Yes,  Yes,  Yes,     No,              No,   No,   No ]),
+    (A::AuditExport,          None,                 [Yes,  Yes,  No,      No,              No,   No,   No ]),
+    (A::AuditErase,           None,                 [Yes,  No,   No,      No,              No,   No,   No ]),
+    (A::TokensRead,           None,                 [Yes,  Yes,  Own,     Own,             Own,  Own,  Own]),
+    (A::TokensManage,         None,                 [Yes,  Yes,  Own,     Own,             Own,  Own,  Own]),
+    (A::RoutesRead,           None,                 [Yes,  Yes,  Yes,     Yes,             No,   No,   No ]),
+    (A::RoutesManage,         None,                 [Yes,  Yes,  No,      No,              No,   No,   No ]),
+    (A::EdgesRead,            None,                 [Yes,  Yes,  Yes,     Yes,             No,   No,   No ]),
+    (A::EdgesManage,          None,                 [Yes,  Yes,  No,      No,              No,   No,   No ]),
+    (A::SetsRead,             None,                 [Yes,  Yes,  Yes,     Yes,             No,   No,   No ]),
+    (A::WorkspacesRead,       None,                 [Yes,  Yes,  Yes,     Yes,             Yes,  Yes,  Yes]),
+    (A::WorkspacesManage,     None,                 [Yes,  No,   No,      No,              No,   No,   No ]),
+    (A::WorkspacesCreate,     None,                 [Yes,  No,   No,      No,              No,   No,   No ]),
+];
+
+/// What the table says; [`Cell::No`] where it says nothing.
+pub fn cell(role: Role, action: Action, kind: Option<PrincipalKind>) -> Cell {
+    let column = Role::ALL.iter().position(|known| *known == role);
+    let row = TABLE.iter().find(|(of, keys_of, _)| *of == action && *keys_of == kind);
+    column.zip(row).map_or(No, |(column, (_, _, cells))| cells[column])
+}
+
+/// What something is done to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Nothing that belongs to somebody.
+    None,
+    /// A key.
+    Key {
+        /// Its principal's kind.
+        kind: PrincipalKind,
+        /// Its principal.
+        subject: u32,
+    },
+    /// A principal, or what belongs to one: a partner organisation's staff and links, a member's tokens.
+    Principal {
+        /// Which.
+        subject: u32,
+    },
+}
+
+impl Target {
+    const fn kind(self) -> Option<PrincipalKind> {
+        match self {
+            Self::Key { kind, .. } => Some(kind),
+            Self::None | Self::Principal { .. } => None,
+        }
+    }
+}
+
+/// Somebody with a role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// What they are.
+    pub role: Role,
+    /// Which member; `None` for tokens from before there were members.
+    pub member: Option<MemberId>,
+    /// That member's subject.
+    pub subject: Option<u32>,
+    /// The subject of the partner organisation whose staff it is.
+    pub partner: Option<u32>,
+    /// What of the table the token may use; `None` where all.
+    pub rights: Option<BTreeSet<Action>>,
+    /// Whether they have just proved who they are. Tokens always have.
+    pub elevated: bool,
+    /// What keys they may give: no scope beyond it. `None` is every scope.
+    pub ceiling: Option<BTreeSet<Scope>>,
+}
+
+impl Standing {
+    /// An owner without a member, as tokens from before there were members have it.
+    pub const fn founder() -> Self {
+        Self {
+            role: Role::Owner,
+            member: None,
+            subject: None,
+            partner: None,
+            rights: None,
+            elevated: true,
+            ceiling: None,
+        }
+    }
+
+    /// Whether something is its own: its own keys, its partner organisation's, what belongs to either.
+    fn owns(&self, target: &Target) -> bool {
+        let is = |own: Option<u32>, subject| own == Some(subject);
+        match *target {
+            Target::None => false,
+            Target::Key { kind: Partner, subject } => is(self.partner, subject),
+            Target::Key { subject, .. } => is(self.subject, subject),
+            Target::Principal { subject } => is(self.subject, subject) || is(self.partner, subject),
+        }
+    }
+
+    /// Whether a cell of the table could be satisfied by anything.
+    const fn could(&self, cell: Cell) -> bool {
+        match cell {
+            No => false,
+            Own => self.subject.is_some() || self.partner.is_some(),
+            Yes => true,
+        }
+    }
+}
+
+/// On whose authority something is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Authority {
+    /// The program's own: what it does follows from what somebody with a role has done, or from time.
+    System,
+    /// An edge's: its reports and its set's files.
+    Edge,
+    /// A member's, or that of a token.
+    Of(Box<Standing>),
+}
+
+impl Authority {
+    /// Somebody with a role.
+    pub fn of(standing: Standing) -> Self {
+        Self::Of(Box::new(standing))
+    }
+
+    /// Refuses what the table does not allow.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`]; [`Refusal::StepUpRequired`] where it would be allowed to somebody who has just proved who
+    /// they are.
+    pub fn require(&self, action: Action, target: &Target) -> Result<(), Refusal> {
+        let standing = match self {
+            Self::System => return Ok(()),
+            Self::Edge => return Err(Refusal::Forbidden { action }),
+            Self::Of(standing) => standing,
+        };
+        let allowed = match cell(standing.role, action, target.kind()) {
+            No => false,
+            Own => standing.owns(target),
+            Yes => true,
+        };
+        if !allowed || standing.rights.as_ref().is_some_and(|rights| !rights.contains(&action)) {
+            return Err(Refusal::Forbidden { action });
+        }
+        if action.needs_step_up() && !standing.elevated {
+            return Err(Refusal::StepUpRequired);
+        }
+        Ok(())
+    }
+
+    /// Refuses where no target at all would be allowed: asked before anything is looked up.
+    ///
+    /// # Errors
+    /// As [`Authority::require`].
+    pub fn may_ever(&self, action: Action) -> Result<(), Refusal> {
+        let standing = match self {
+            Self::System => return Ok(()),
+            Self::Edge => return Err(Refusal::Forbidden { action }),
+            Self::Of(standing) => standing,
+        };
+        let mut rows = TABLE.iter().filter(|(of, _, _)| *of == action);
+        let some = rows.any(|(_, kind, _)| standing.could(cell(standing.role, action, *kind)));
+        if !some || standing.rights.as_ref().is_some_and(|rights| !rights.contains(&action)) {
+            return Err(Refusal::Forbidden { action });
+        }
+        if action.needs_step_up() && !standing.elevated {
+            return Err(Refusal::StepUpRequired);
+        }
+        Ok(())
+    }
+
+    /// The only principal whose keys they see; `None` where there is no such limit. What they do not see is answered like
+    /// what does not exist.
+    pub fn sees_only(&self) -> Option<u32> {
+        match self {
+            // Without an organisation, nothing: no principal has this number.
+            Self::Of(standing) if standing.role.is_partner() => Some(standing.partner.unwrap_or(0)),
+            _ => None,
+        }
+    }
+
+    /// Whether they see what belongs to a principal.
+    pub fn sees(&self, subject: u32) -> bool {
+        self.sees_only().is_none_or(|only| only == subject)
+    }
+
+    /// Refuses scopes beyond their own.
+    ///
+    /// # Errors
+    /// [`Refusal::BeyondOwnScopes`].
+    pub fn require_grant(&self, scopes: &Scopes) -> Result<(), Refusal> {
+        let Self::Of(standing) = self else { return Ok(()) };
+        let Some(ceiling) = &standing.ceiling else { return Ok(()) };
+        let beyond: Vec<_> = scopes.iter().filter(|scope| !ceiling.contains(*scope)).cloned().collect();
+        if beyond.is_empty() { Ok(()) } else { Err(Refusal::BeyondOwnScopes { scopes: beyond }) }
+    }
+
+    /// Refuses who may not grant every scope there is.
+    ///
+    /// # Errors
+    /// [`Refusal::BeyondOwnScopes`].
+    pub fn require_everything(&self) -> Result<(), Refusal> {
+        match self {
+            Self::Of(standing) if standing.ceiling.is_some() => Err(Refusal::BeyondOwnScopes { scopes: Vec::new() }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses rights that they do not have themselves: a token is never more than who makes it.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`].
+    pub fn require_rights(&self, rights: Option<&BTreeSet<Action>>) -> Result<(), Refusal> {
+        let Self::Of(standing) = self else { return Ok(()) };
+        let Some(own) = &standing.rights else { return Ok(()) };
+        let asked: Vec<Action> = rights.map_or_else(|| Action::ALL.to_vec(), |rights| rights.iter().copied().collect());
+        match asked.into_iter().find(|action| !own.contains(action)) {
+            Some(action) => Err(Refusal::Forbidden { action }),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses to make, change or end a member of this role: owners are made by owners, an organisation's owners by each
+    /// other and by the workspace's own people.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`], [`Refusal::StepUpRequired`].
+    pub fn require_member(&self, role: Role, partner: Option<u32>) -> Result<(), Refusal> {
+        match (role, partner) {
+            (Role::Owner, _) => self.require(Action::MembersOwner, &Target::None),
+            (role, Some(subject)) if role.is_partner() => {
+                self.require(Action::PartnerStaffManage, &Target::Principal { subject })?;
+                match self {
+                    Self::Of(standing) if standing.role == Role::PartnerAdmin && role == Role::PartnerOwner => {
+                        Err(Refusal::Forbidden { action: Action::PartnerStaffManage })
+                    }
+                    _ => Ok(()),
+                }
+            }
+            _ => self.require(Action::MembersManage, &Target::None),
+        }
+    }
+
+    /// The member who acts, where one does.
+    pub fn member(&self) -> Option<&MemberId> {
+        match self {
+            Self::Of(standing) => standing.member.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_says_everything_once() {
+        for action in Action::ALL {
+            let rows: Vec<_> = TABLE.iter().filter(|(of, _, _)| of == action).collect();
+            let kinds: BTreeSet<_> = rows.iter().map(|(_, kind, _)| *kind).collect();
+            assert_eq!(kinds.len(), rows.len(), "{action} is there twice");
+            let expected: BTreeSet<_> =
+                if action.is_of_keys() { PrincipalKind::ALL.map(Some).into() } else { [None].into() };
+            assert_eq!(kinds, expected, "{action}");
+            assert_eq!(Action::from_name(action.as_str()), Some(*action));
+        }
+        assert!(Action::ALL.len() <= 64, "a token's scopes fit a key's");
+    }
+
+    /// S0-27, S0-28, S1-02, S1-03.
+    #[test]
+    fn what_the_documents_say_of_roles() {
+        let key = |kind, subject| Target::Key { kind, subject };
+        let of = |role, subject: Option<u32>, partner| {
+            Authority::of(Standing { role, subject, partner, ..Standing::founder() })
+        };
+        let (owner, operator) = (of(Role::Owner, Some(2), None), of(Role::Operator, Some(3), None));
+        assert!(owner.require(A::KeysIssue, &key(ServiceAccount, 1)).is_ok());
+        let refused = Err(Refusal::Forbidden { action: A::KeysIssue });
+        assert_eq!(operator.require(A::KeysIssue, &key(ServiceAccount, 1)), refused);
+        assert!(operator.require(A::KeysIssue, &key(User, 3)).is_ok());
+        assert_eq!(owner.require(A::KeysIssue, &key(User, 3)), refused);
+        assert_eq!(owner.require(A::KeysIssue, &key(Partner, 9)), refused);
+        for (role, may) in [(Role::PartnerOwner, true), (Role::PartnerAdmin, true), (Role::PartnerStaff, false)] {
+            let staff = of(role, Some(4), Some(9));
+            assert_eq!(staff.require(A::KeysIssue, &key(Partner, 9)).is_ok(), may);
+            assert_eq!(staff.require(A::KeysRevoke, &key(Partner, 9)).is_ok(), may);
+            assert!(staff.require(A::KeysRead, &key(Partner, 9)).is_ok());
+            assert!(staff.require(A::KeysRead, &key(Partner, 8)).is_err());
+            assert!(!staff.sees(1) && staff.sees(9));
+        }
+    }
+
+    #[test]
+    fn tokens_are_no_more_than_their_rights() {
+        let standing = Standing { rights: Some([A::KeysRead].into()), ..Standing::founder() };
+        let token = Authority::of(standing);
+        assert!(token.require(A::KeysRead, &Target::Key { kind: User, subject: 1 }).is_ok());
+        assert!(token.require(A::TokensManage, &Target::None).is_err());
+        assert!(token.require_rights(Some(&[A::KeysRead].into())).is_ok());
+        assert!(token.require_rights(Some(&[A::KeysRead, A::AuditRead].into())).is_err());
+        assert!(token.require_rights(None).is_err(), "a narrow token makes none that may do everything");
+    }
+
+    #[test]
+    fn step_up_comes_after_the_table() {
+        let session = Authority::of(Standing { elevated: false, ..Standing::founder() });
+        assert_eq!(session.require(A::TokensManage, &Target::None), Err(Refusal::StepUpRequired));
+        assert!(session.require(A::TokensRead, &Target::None).is_ok());
+        let viewer = Authority::of(Standing { elevated: false, role: Role::Viewer, ..Standing::founder() });
+        let refused = Err(Refusal::Forbidden { action: A::MembersManage });
+        assert_eq!(viewer.require(A::MembersManage, &Target::None), refused);
+    }
+}

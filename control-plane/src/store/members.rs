@@ -1,0 +1,642 @@
+//! Members: invite, change, suspend, remove.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+use sqlx::FromRow;
+
+use super::audit::{self, Draft, Target};
+use super::rows::unsigned;
+use super::select::{Direction, Select};
+use super::tx::sql;
+use super::{
+    Context, Cursor, Error, Page, PageRequest, Random, Read, Tx, catalogue, dialect, keys, principals, profiles, roles,
+    tokens, workspaces,
+};
+use crate::domain::{
+    Actor, Member, MemberId, MemberPatch, MemberState, Name, PrincipalKind, Reason, Refusal, Role, Scopes, Standing,
+    Tier, WorkspaceId,
+};
+use nightlatch_key::Digest;
+
+/// Selects [`Row`]s.
+macro_rules! select_members {
+    ($condition:literal) => {
+        concat!(
+            "SELECT id, workspace_id, subject, role, partner, email, name, state, scopes, tier, account_id, \
+             invite_expires_at, invited_by_type, invited_by_id, created_at, joined_at, suspended_at, removed_at, \
+             revision FROM members WHERE ",
+            $condition
+        )
+    };
+}
+
+/// Somebody to be invited.
+#[derive(Clone, Debug)]
+pub struct Invitation {
+    /// The address, lower case.
+    pub email: String,
+    /// What it is to be called.
+    pub name: Option<Name>,
+    /// What it is to be.
+    pub role: Role,
+    /// The subject of the partner organisation whose staff it is to be.
+    pub partner: Option<u32>,
+    /// What its own keys may do beside what its role brings.
+    pub scopes: Scopes,
+    /// The rate limit of its own keys.
+    pub tier: Option<Tier>,
+    /// SHA-256 of the one-time code.
+    pub code: Digest,
+    /// How long the code works, milliseconds.
+    pub lifetime_ms: i64,
+}
+
+/// What a list of members is narrowed to.
+#[derive(Clone, Debug, Default)]
+pub struct MemberFilter {
+    /// Its state.
+    pub state: Option<MemberState>,
+    /// Its role.
+    pub role: Option<Role>,
+    /// Staff of this partner organisation.
+    pub partner: Option<u32>,
+    /// Exactly this address.
+    pub email: Option<String>,
+}
+
+/// A member of the workspace.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub async fn get(read: &mut Read, workspace: &WorkspaceId, id: &MemberId) -> Result<Member, Error> {
+    let sql = select_members!("workspace_id = $1 AND id = $2");
+    let row = sql!(read, sql, workspace.as_str(), id.as_str() => optional Row)?;
+    row.ok_or(Error::NotFound("member"))?.try_into()
+}
+
+/// Members of the workspace, newest first.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn list(
+    read: &mut Read,
+    workspace: &WorkspaceId,
+    filter: &MemberFilter,
+    page: &PageRequest,
+) -> Result<Page<Member>, Error> {
+    let mut select = Select::new(select_members!("workspace_id = "));
+    select.value(workspace.as_str());
+    let words = [
+        (" AND state = ", filter.state.map(MemberState::as_str)),
+        (" AND role = ", filter.role.map(Role::as_str)),
+        (" AND email = ", filter.email.as_deref()),
+    ];
+    for (condition, word) in words {
+        if let Some(word) = word {
+            select.push(condition).value(word);
+        }
+    }
+    if let Some(partner) = filter.partner {
+        select.push(" AND partner = ").value(i64::from(partner));
+    }
+    select.page("created_at", "id", Direction::Descending, page);
+    let rows: Vec<Row> = select.fetch(read).await?;
+    let members = rows.into_iter().map(Member::try_from).collect::<Result<Vec<_>, _>>()?;
+    let place = |member: &Member| Cursor { at: member.created_at, id: member.id.as_str().to_owned() };
+    Ok(Page::from_rows(members, page.limit, place))
+}
+
+/// The subject of a member.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn subject_of(read: &mut Read, workspace: &WorkspaceId, id: &MemberId) -> Result<Option<u32>, Error> {
+    let sql = "SELECT subject FROM members WHERE workspace_id = $1 AND id = $2";
+    let row = sql!(read, sql, workspace.as_str(), id.as_str() => optional (i64,))?;
+    row.map(|(subject,)| unsigned(subject)).transpose()
+}
+
+/// The subjects of those members of a role that are not gone.
+pub(super) async fn subjects_of_role(read: &mut Read, workspace: &WorkspaceId, role: Role) -> Result<Vec<u32>, Error> {
+    let sql =
+        "SELECT subject FROM members WHERE workspace_id = $1 AND role = $2 AND state <> 'removed' ORDER BY subject";
+    let rows = sql!(read, sql, workspace.as_str(), role.as_str() => all (i64,))?;
+    rows.into_iter().map(|(subject,)| unsigned(subject)).collect()
+}
+
+/// The authority that a member has now; `None` where it has none: it is not here yet, suspended or gone, or its partner
+/// organisation is.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn standing(read: &mut Read, workspace: &WorkspaceId, id: &MemberId) -> Result<Option<Standing>, Error> {
+    let sql = "SELECT m.subject, m.role, m.partner, m.scopes, m.state, r.scopes AS role_scopes, p.state AS partner_state, \
+               p.scopes AS partner_scopes FROM members m \
+               LEFT JOIN role_scopes r ON r.workspace_id = m.workspace_id AND r.role = m.role \
+               LEFT JOIN principals p ON p.workspace_id = m.workspace_id AND p.subject = m.partner \
+               WHERE m.workspace_id = $1 AND m.id = $2";
+    let Some(row) = sql!(read, sql, workspace.as_str(), id.as_str() => optional StandingRow)? else { return Ok(None) };
+    let partner_works = row.partner.is_none() || row.partner_state.as_deref() == Some("active");
+    if row.state != MemberState::Active.as_str() || !partner_works {
+        return Ok(None);
+    }
+    let role = Role::from_name(&row.role).ok_or(Error::Corrupt("role"))?;
+    let ceiling = if role.is_partner() {
+        // What the workspace lets the organisation's keys carry; where nobody has said, anything.
+        row.partner_scopes.as_deref().map(|scopes| Scopes::from_stored(scopes).iter().cloned().collect())
+    } else {
+        let granted = roles::Granted::of(role, row.role_scopes.as_deref())?;
+        let own = Scopes::from_stored(&row.scopes);
+        (!granted.everything).then(|| granted.scopes.iter().chain(own.iter()).cloned().collect::<BTreeSet<_>>())
+    };
+    Ok(Some(Standing {
+        role,
+        member: Some(id.clone()),
+        subject: Some(unsigned(row.subject)?),
+        partner: row.partner.map(unsigned).transpose()?,
+        rights: None,
+        elevated: true,
+        ceiling,
+    }))
+}
+
+/// Invites somebody: makes the member and its principal. Whoever shows the code joins.
+///
+/// # Errors
+/// A refusal.
+pub async fn invite(
+    tx: &mut Tx,
+    context: &Context,
+    invitation: Invitation,
+    random: Random<'_>,
+) -> Result<Member, Error> {
+    context.authority.require_member(invitation.role, invitation.partner)?;
+    context.authority.require_grant(&invitation.scopes)?;
+    catalogue::require_acknowledged(tx, context, &invitation.scopes).await?;
+    if invitation.role.is_partner() != invitation.partner.is_some() {
+        return Err(Refusal::RoleUnfit.into());
+    }
+    let now = tx.now().await?;
+    if let Some(partner) = invitation.partner {
+        let kind = keys::kind_of(tx, &context.workspace, partner).await?;
+        if kind != PrincipalKind::Partner {
+            return Err(Refusal::PrincipalUnknown.into());
+        }
+    }
+    let sql = "SELECT COUNT(*) FROM members WHERE workspace_id = $1 AND email = $2 AND state <> 'removed'";
+    if sql!(tx, sql, context.workspace.as_str(), invitation.email.as_str() => one (i64,))?.0 > 0 {
+        return Err(Refusal::MemberExists.into());
+    }
+    let member = Member {
+        id: member_id(random),
+        workspace: context.workspace.clone(),
+        subject: new_subject(tx, &context.workspace, now).await?,
+        role: invitation.role,
+        partner: invitation.partner,
+        email: Some(invitation.email),
+        name: invitation.name.map(Name::into_string),
+        state: MemberState::Invited,
+        scopes: invitation.scopes,
+        tier: invitation.tier,
+        account: None,
+        invite_expires_at: Some(now.saturating_add(invitation.lifetime_ms)),
+        invited_by: context.actor.clone(),
+        created_at: now,
+        joined_at: None,
+        suspended_at: None,
+        removed_at: None,
+        revision: 1,
+    };
+    insert(tx, &member, Some(&invitation.code)).await?;
+    note(tx, context, "member.invited", None, &member, None, now).await?;
+    Ok(member)
+}
+
+/// Makes the first owner of a workspace, for whoever held its enrolment token.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn found(
+    tx: &mut Tx,
+    context: &Context,
+    name: Option<Name>,
+    email: Option<String>,
+    random: Random<'_>,
+) -> Result<Member, Error> {
+    let now = tx.now().await?;
+    let member = Member {
+        id: member_id(random),
+        workspace: context.workspace.clone(),
+        subject: new_subject(tx, &context.workspace, now).await?,
+        role: Role::Owner,
+        partner: None,
+        email,
+        name: name.map(Name::into_string),
+        state: MemberState::Active,
+        scopes: Scopes::default(),
+        tier: None,
+        account: None,
+        invite_expires_at: None,
+        invited_by: context.actor.clone(),
+        created_at: now,
+        joined_at: Some(now),
+        suspended_at: None,
+        removed_at: None,
+        revision: 1,
+    };
+    insert(tx, &member, None).await?;
+    note(tx, context, "member.joined", None, &member, None, now).await?;
+    Ok(member)
+}
+
+/// Makes another code for somebody who has not come yet; the one before works no longer.
+///
+/// # Errors
+/// A refusal; [`Error::NotFound`].
+pub async fn reinvite(
+    tx: &mut Tx,
+    context: &Context,
+    id: &MemberId,
+    code: &Digest,
+    lifetime_ms: i64,
+) -> Result<Member, Error> {
+    let before = hold(tx, context, id).await?;
+    if before.state != MemberState::Invited {
+        return Err(Refusal::InviteAccepted.into());
+    }
+    let now = tx.now().await?;
+    let after = Member { invite_expires_at: Some(now.saturating_add(lifetime_ms)), ..before.clone() };
+    let sql = "UPDATE members SET invite_digest = $2 WHERE id = $1";
+    sql!(tx, sql, id.as_str(), code.as_bytes().as_slice() => execute)?;
+    update(tx, context, "member.invited", &before, after, None, now).await
+}
+
+/// Whether a code could be used now: asked first, it keeps those who guess from the one place where all write.
+///
+/// # Errors
+/// [`Error::NotFound`] where it is unknown, used or expired.
+pub async fn by_code(read: &mut Read, code: &Digest) -> Result<Member, Error> {
+    let now = read.now().await?;
+    let sql = select_members!("invite_digest = $1 AND state = 'invited' AND invite_expires_at > $2");
+    let row = sql!(read, sql, code.as_bytes().as_slice(), now => optional Row)?;
+    row.ok_or(Error::NotFound("invitation"))?.try_into()
+}
+
+/// Lets somebody who shows the code of an invitation join, with an account.
+///
+/// # Errors
+/// [`Error::NotFound`] where the code is unknown, used or expired.
+pub async fn accept(
+    tx: &mut Tx,
+    code: &Digest,
+    account: &str,
+    name: Option<Name>,
+    request_id: &str,
+    source: Option<&str>,
+) -> Result<Member, Error> {
+    let found = by_code(tx, code).await?;
+    dialect::lock_member(tx, found.id.as_str()).await?;
+    // Of two that race, the second finds it used.
+    let before = by_code(tx, code).await?;
+    let context = Context {
+        actor: Actor::new(crate::domain::ActorType::Member, before.id.as_str()),
+        source: source.map(str::to_owned),
+        ..Context::system(before.workspace.clone(), request_id)
+    };
+    let now = tx.now().await?;
+    let after = Member {
+        state: MemberState::Active,
+        account: Some(account.to_owned()),
+        name: name.map(Name::into_string).or_else(|| before.name.clone()),
+        invite_expires_at: None,
+        joined_at: Some(now),
+        ..before.clone()
+    };
+    let sql = "UPDATE members SET invite_digest = NULL WHERE id = $1";
+    sql!(tx, sql, before.id.as_str() => execute)?;
+    update(tx, &context, "member.joined", &before, after, None, now).await
+}
+
+/// Changes a member. `revision` is what the caller read (`If-Match`).
+///
+/// # Errors
+/// A refusal; [`Error::Stale`]; [`Error::NotFound`].
+pub async fn patch(
+    tx: &mut Tx,
+    context: &Context,
+    id: &MemberId,
+    revision: Option<i64>,
+    patch: MemberPatch,
+) -> Result<Member, Error> {
+    let before = hold(tx, context, id).await?;
+    if revision.is_some_and(|revision| revision != before.revision) {
+        return Err(Error::Stale(before.revision));
+    }
+    let mut after = before.clone();
+    if let Some(role) = patch.role.filter(|role| *role != before.role) {
+        context.authority.require_member(role, before.partner)?;
+        if role.is_partner() != before.partner.is_some() {
+            return Err(Refusal::RoleUnfit.into());
+        }
+        require_another_owner(tx, &before).await?;
+        after.role = role;
+    }
+    if let Some(scopes) = patch.scopes {
+        context.authority.require_grant(&scopes)?;
+        catalogue::require_acknowledged(tx, context, &gained(&before.scopes, &scopes)?).await?;
+        after.scopes = scopes;
+    }
+    if let Some(name) = patch.name {
+        after.name = Some(name.into_string());
+    }
+    if let Some(tier) = patch.tier {
+        after.tier = tier;
+    }
+    if after == before {
+        return Ok(before);
+    }
+    if before.state == MemberState::Removed {
+        return Err(Refusal::PrincipalRemoved.into());
+    }
+    let now = tx.now().await?;
+    update(tx, context, "member.updated", &before, after, None, now).await
+}
+
+/// Suspends a member: it may do nothing, its tokens open nothing and its keys are refused, until it is resumed.
+///
+/// # Errors
+/// A refusal; [`Error::NotFound`].
+pub async fn suspend(tx: &mut Tx, context: &Context, id: &MemberId, reason: Option<&Reason>) -> Result<Member, Error> {
+    let before = hold(tx, context, id).await?;
+    match before.state {
+        MemberState::Suspended => return Ok(before),
+        MemberState::Removed => return Err(Refusal::PrincipalRemoved.into()),
+        MemberState::Invited | MemberState::Active => {}
+    }
+    require_another_owner(tx, &before).await?;
+    let now = tx.now().await?;
+    principals::suspend_because(tx, context, before.subject, reason).await?;
+    let after = Member { state: MemberState::Suspended, suspended_at: Some(now), ..before.clone() };
+    update(tx, context, "member.suspended", &before, after, reason, now).await
+}
+
+/// Lets a suspended member work again, and its keys with it.
+///
+/// # Errors
+/// A refusal; [`Error::NotFound`].
+pub async fn resume(tx: &mut Tx, context: &Context, id: &MemberId, reason: Option<&Reason>) -> Result<Member, Error> {
+    let before = hold(tx, context, id).await?;
+    match before.state {
+        MemberState::Invited | MemberState::Active => return Ok(before),
+        MemberState::Removed => return Err(Refusal::PrincipalRemoved.into()),
+        MemberState::Suspended => {}
+    }
+    let now = tx.now().await?;
+    principals::resume_because(tx, context, before.subject, reason).await?;
+    let state = if before.joined_at.is_some() { MemberState::Active } else { MemberState::Invited };
+    let after = Member { state, suspended_at: None, ..before.clone() };
+    update(tx, context, "member.resumed", &before, after, reason, now).await
+}
+
+/// Removes a member for ever: its keys and tokens are revoked in the same transaction.
+///
+/// # Errors
+/// A refusal; [`Error::NotFound`].
+pub async fn remove(tx: &mut Tx, context: &Context, id: &MemberId, reason: Option<&Reason>) -> Result<Member, Error> {
+    let before = hold(tx, context, id).await?;
+    if before.state == MemberState::Removed {
+        return Ok(before);
+    }
+    require_another_owner(tx, &before).await?;
+    let now = tx.now().await?;
+    principals::remove_because(tx, context, before.subject, reason).await?;
+    tokens::end_of_member(tx, context, id, reason).await?;
+    let sql = "UPDATE members SET invite_digest = NULL WHERE id = $1";
+    sql!(tx, sql, id.as_str() => execute)?;
+    let after =
+        Member { state: MemberState::Removed, removed_at: Some(now), invite_expires_at: None, ..before.clone() };
+    update(tx, context, "member.removed", &before, after, reason, now).await
+}
+
+/// Refuses where a workspace, or an organisation in it, would be without an owner. Owners are locked in one order, so that
+/// two of them cannot go at once, each counting on the other.
+async fn require_another_owner(tx: &mut Tx, member: &Member) -> Result<(), Error> {
+    let counts = matches!(member.role, Role::Owner | Role::PartnerOwner) && member.state == MemberState::Active;
+    if !counts {
+        return Ok(());
+    }
+    dialect::lock_owners(tx, member.workspace.as_str()).await?;
+    let sql = "SELECT COUNT(*) FROM members WHERE workspace_id = $1 AND role = $2 AND state = 'active' AND id <> $3 \
+               AND COALESCE(partner, 0) = $4";
+    let partner = member.partner.map_or(0, i64::from);
+    let (others,) = sql!(
+        tx, sql, member.workspace.as_str(), member.role.as_str(), member.id.as_str(), partner => one (i64,)
+    )?;
+    if others == 0 { Err(Refusal::LastOwner.into()) } else { Ok(()) }
+}
+
+/// Takes a member for change, where the caller may change it. Staff of other partner organisations are unknown to a
+/// partner's people, and so are the workspace's own.
+async fn hold(tx: &mut Tx, context: &Context, id: &MemberId) -> Result<Member, Error> {
+    dialect::lock_member(tx, id.as_str()).await?;
+    let member = get(tx, &context.workspace, id).await?;
+    if !context.authority.sees(member.partner.unwrap_or_default()) {
+        return Err(Error::NotFound("member"));
+    }
+    context.authority.require_member(member.role, member.partner)?;
+    Ok(member)
+}
+
+async fn new_subject(tx: &mut Tx, workspace: &WorkspaceId, now: i64) -> Result<u32, Error> {
+    // The principal has no name of its own: a person's is the member's, and can be erased there.
+    workspaces::add_principal(tx, workspace, PrincipalKind::User, "", now).await
+}
+
+fn member_id(random: Random<'_>) -> MemberId {
+    let mut bytes = [0; 10];
+    random(&mut bytes);
+    MemberId::generate(bytes)
+}
+
+async fn insert(tx: &mut Tx, member: &Member, code: Option<&Digest>) -> Result<(), Error> {
+    let inserted = sql!(
+        tx,
+        "INSERT INTO members (id, workspace_id, subject, role, partner, email, name, state, scopes, tier, account_id, \
+         invite_digest, invite_expires_at, invited_by_type, invited_by_id, created_at, joined_at, revision) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
+         ON CONFLICT DO NOTHING",
+        member.id.as_str(),
+        member.workspace.as_str(),
+        i64::from(member.subject),
+        member.role.as_str(),
+        member.partner.map(i64::from),
+        member.email.as_deref(),
+        member.name.as_deref(),
+        member.state.as_str(),
+        member.scopes.to_stored(),
+        member.tier.as_ref().map(Tier::as_str),
+        member.account.as_deref(),
+        code.map(|code| code.as_bytes().as_slice()),
+        member.invite_expires_at,
+        member.invited_by.kind.as_str(),
+        member.invited_by.id.as_str(),
+        member.created_at,
+        member.joined_at,
+        member.revision
+        => execute
+    )?;
+    // Another mutation has invited the same address meanwhile.
+    if inserted == 0 { Err(Refusal::MemberExists.into()) } else { Ok(()) }
+}
+
+/// Writes a changed member, tells edges what its keys may do now, and notes it.
+async fn update(
+    tx: &mut Tx,
+    context: &Context,
+    action: &'static str,
+    before: &Member,
+    mut after: Member,
+    reason: Option<&Reason>,
+    now: i64,
+) -> Result<Member, Error> {
+    after.revision = before.revision + 1;
+    let updated = sql!(
+        tx,
+        "UPDATE members SET role = $3, name = $4, state = $5, scopes = $6, tier = $7, account_id = $8, \
+         invite_expires_at = $9, joined_at = $10, suspended_at = $11, removed_at = $12, revision = $13 \
+         WHERE id = $1 AND revision = $2",
+        before.id.as_str(),
+        before.revision,
+        after.role.as_str(),
+        after.name.as_deref(),
+        after.state.as_str(),
+        after.scopes.to_stored(),
+        after.tier.as_ref().map(Tier::as_str),
+        after.account.as_deref(),
+        after.invite_expires_at,
+        after.joined_at,
+        after.suspended_at,
+        after.removed_at,
+        after.revision
+        => execute
+    )?;
+    if updated != 1 {
+        return Err(Error::Corrupt("member revision"));
+    }
+    profiles::changed(tx, &after.workspace, after.subject, now).await?;
+    note(tx, context, action, Some(before), &after, reason, now).await?;
+    Ok(after)
+}
+
+/// What somebody may do now and could not do before.
+fn gained(before: &Scopes, after: &Scopes) -> Result<Scopes, Error> {
+    Ok(Scopes::new(after.missing_in(before).iter().map(|scope| scope.as_str()))?)
+}
+
+async fn note(
+    tx: &mut Tx,
+    context: &Context,
+    action: &'static str,
+    before: Option<&Member>,
+    after: &Member,
+    reason: Option<&Reason>,
+    now: i64,
+) -> Result<(), Error> {
+    let none = Scopes::default();
+    let gained = gained(before.map_or(&none, |before| &before.scopes), &after.scopes)?;
+    let acknowledged = match context.acknowledged {
+        true => catalogue::require_acknowledged(tx, context, &gained).await?,
+        false => Vec::new(),
+    };
+    let (before, mut after_fields) = audit::difference(before.map(view), view(after));
+    audit::acknowledged(&mut after_fields, &acknowledged);
+    let draft = Draft {
+        action,
+        target: Target::Other("member", after.id.as_str()),
+        before: before.filter(|fields| !fields.is_empty()).map(Value::Object),
+        after: Some(Value::Object(after_fields)),
+        reason: reason.map(Reason::as_str),
+    };
+    audit::append(tx, context, &draft, now).await
+}
+
+/// What of a member can change, and is worth an entry: nothing that is personal.
+fn view(member: &Member) -> Map<String, Value> {
+    let scopes: Vec<_> = member.scopes.iter().map(|scope| scope.as_str()).collect();
+    let fields = json!({
+        "role": member.role.as_str(),
+        "state": member.state.as_str(),
+        "subject": member.subject,
+        "partner": member.partner,
+        "scopes": scopes,
+        "tier": member.tier.as_ref().map(Tier::as_str),
+        "account": member.account,
+    });
+    match fields {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}
+
+#[derive(Debug, FromRow)]
+struct StandingRow {
+    subject: i64,
+    role: String,
+    partner: Option<i64>,
+    scopes: String,
+    state: String,
+    role_scopes: Option<String>,
+    partner_state: Option<String>,
+    partner_scopes: Option<String>,
+}
+
+#[derive(Debug, FromRow)]
+struct Row {
+    id: String,
+    workspace_id: String,
+    subject: i64,
+    role: String,
+    partner: Option<i64>,
+    email: Option<String>,
+    name: Option<String>,
+    state: String,
+    scopes: String,
+    tier: Option<String>,
+    account_id: Option<String>,
+    invite_expires_at: Option<i64>,
+    invited_by_type: String,
+    invited_by_id: String,
+    created_at: i64,
+    joined_at: Option<i64>,
+    suspended_at: Option<i64>,
+    removed_at: Option<i64>,
+    revision: i64,
+}
+
+impl TryFrom<Row> for Member {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self, Error> {
+        Ok(Self {
+            id: MemberId::from_stored(row.id),
+            workspace: WorkspaceId::from_stored(row.workspace_id),
+            subject: unsigned(row.subject)?,
+            role: Role::from_name(&row.role).ok_or(Error::Corrupt("role"))?,
+            partner: row.partner.map(unsigned).transpose()?,
+            email: row.email,
+            name: row.name,
+            state: MemberState::from_name(&row.state).ok_or(Error::Corrupt("member state"))?,
+            scopes: Scopes::from_stored(&row.scopes),
+            tier: row.tier.map(Tier::new).transpose().map_err(|_| Error::Corrupt("tier"))?,
+            account: row.account_id,
+            invite_expires_at: row.invite_expires_at,
+            invited_by: Actor { kind: row.invited_by_type, id: row.invited_by_id },
+            created_at: row.created_at,
+            joined_at: row.joined_at,
+            suspended_at: row.suspended_at,
+            removed_at: row.removed_at,
+            revision: row.revision,
+        })
+    }
+}
