@@ -2,15 +2,18 @@
 
 mod app;
 mod bad_input;
+mod catalogue;
 mod durable;
 mod edges;
 mod enrolled;
 mod idempotency;
 mod import;
+mod inventory;
 mod keys;
 mod lists;
 mod openapi;
 mod operations;
+mod people;
 mod problems;
 mod receipts;
 mod rotations;
