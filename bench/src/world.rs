@@ -58,6 +58,7 @@ impl World {
                     tier: Some("gold".into()),
                     scopes: vec![format!("scope-{number:04}:read"), format!("scope-{number:04}:write")],
                     live: None,
+                    refused: false,
                 })
                 .collect(),
         })

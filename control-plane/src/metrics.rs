@@ -111,6 +111,7 @@ pub struct Metrics {
     edge_data_age: Family<OfEdge, Gauge<f64, AtomicU64>>,
     edge_clock_offset: Family<OfEdge, Gauge<f64, AtomicU64>>,
     edges: Family<InState, Gauge>,
+    attempts_not_noted: Counter,
 }
 
 impl Default for Metrics {
@@ -142,6 +143,7 @@ impl Metrics {
             edge_data_age: Family::default(),
             edge_clock_offset: Family::default(),
             edges: Family::default(),
+            attempts_not_noted: Counter::default(),
             registry: Registry::default(),
         };
         registry.register("http_requests", "Calls answered", metrics.requests.clone());
@@ -204,6 +206,11 @@ impl Metrics {
             metrics.edge_clock_offset.clone(),
         );
         registry.register("edges", "Edges by state", metrics.edges.clone());
+        registry.register(
+            "refused_attempts_not_noted",
+            "Refused attempts beyond what the audit log takes of one caller",
+            metrics.attempts_not_noted.clone(),
+        );
         Self { registry, ..metrics }
     }
 
@@ -214,6 +221,11 @@ impl Metrics {
             .get_or_create(&CallKind { method: method.clone(), route: route.clone() })
             .observe(took.as_secs_f64());
         self.requests.get_or_create(&Call { method, route, status }).inc();
+    }
+
+    /// Counts a refused attempt that the audit log did not take.
+    pub fn attempt_not_noted(&self) {
+        self.attempts_not_noted.inc();
     }
 
     /// Notes how long a publish took: from numbering a version to its head in place.

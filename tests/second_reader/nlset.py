@@ -273,7 +273,7 @@ class SetDirectory:
             after = commitment(statement.from_commitment, link)
             require(statement.to_commitment == after, f"{name}: its to-commitment is not that of its body")
         try:
-            body = decode_body(body_octets)
+            body = decode_body(body_octets, statement.version)
             after = apply_body(
                 body, header.tag_bits(), header.columns, state.profiles, state.base_rows, state.added_rows
             )

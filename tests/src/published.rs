@@ -46,6 +46,7 @@ impl Default for Key {
                 tier: None,
                 scopes: Vec::new(),
                 live: None,
+                refused: false,
             },
             subject: 1,
         }

@@ -18,6 +18,9 @@ pub enum Refusal {
     /// The named member does not exist in the workspace, or was removed.
     #[error("the member does not exist")]
     MemberUnknown,
+    /// A member's key has the member's scopes and tier, and none of its own.
+    #[error("a user's key has the scopes and the tier of its member, and none of its own")]
+    ScopesInherited,
     /// An expiry must lie in the future.
     #[error("the expiry is not in the future")]
     ExpiryPast,
@@ -135,6 +138,7 @@ impl Refusal {
             Self::Invalid { .. } => "value_invalid",
             Self::PrincipalUnknown => "principal_unknown",
             Self::MemberUnknown => "member_unknown",
+            Self::ScopesInherited => "scopes_inherited",
             Self::ExpiryPast => "expiry_in_past",
             Self::RotateByRequired => "rotate_by_required",
             Self::OverlapBelowBound { .. } => "overlap_below_bound",

@@ -1,7 +1,7 @@
 //! The leader's way from one epoch to the next.
 //!
-//! Most often it folds what it holds. Where the set is to be made with another pepper, rows are to have other columns, or
-//! the set has grown so much that more bits of each tag are to be stored, a base is built from the database in the
+//! Most often it folds what it holds. Where the set is to be made with another pepper, rows are to have other columns, the
+//! base is one of the format before, or the set has grown so much that more bits of each tag are to be stored, a base is built from the database in the
 //! background, while the epoch goes on. No other epoch begins meanwhile.
 
 use nightlatch_keyset::{Author, BaseBuilder, BaseInfo, Columns, Layout, Replica};
@@ -90,6 +90,8 @@ impl Leader {
             CutReason::Pepper
         } else if epoch.columns() != target.columns {
             CutReason::Columns
+        } else if !epoch.author.replica().has_current_format() {
+            CutReason::Format
         } else {
             let reason =
                 self.next.as_ref().map(|_| CutReason::Signer).or_else(|| epoch.cut_reason(&self.config.limits));

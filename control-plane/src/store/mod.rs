@@ -16,6 +16,7 @@
 //! Whatever changes a key goes through one private step (`record`) that writes the row, its audit entry and, where edges
 //! would see a difference, the change rows, in the same transaction.
 
+pub mod attempts;
 pub mod audit;
 pub mod catalogue;
 mod dialect;
@@ -32,7 +33,8 @@ pub mod members;
 mod page;
 pub mod peppers;
 pub mod principals;
-mod profiles;
+pub(crate) mod profile_rows;
+pub mod profiles;
 pub(crate) mod publication;
 pub mod receipts;
 mod record;

@@ -13,7 +13,7 @@ use super::audit::{self, Draft, Target};
 use super::key_list::{Order, statement};
 use super::keys::{self, KeyFilter};
 use super::rows::unsigned;
-use super::{Context, Cursor, Error, PageRequest, Read, Tx, dialect};
+use super::{Context, Cursor, Error, PageRequest, Read, Tx, dialect, profiles};
 use crate::domain::reach::Reach;
 use crate::domain::{KeyId, KeyRef, PrincipalKind, Reason, Refusal, Scopes};
 
@@ -50,13 +50,15 @@ pub struct Survey {
     /// Keys by who looks after them.
     pub owners: BTreeMap<Owners, u64>,
     /// What decides which routes they get through.
-    pub reaches: BTreeSet<ReachText>,
+    reaches: BTreeSet<ReachText>,
+    /// Members whose own keys are among them, by environment and subject: they have their member's scopes.
+    members: BTreeSet<(String, u32)>,
     /// Names them.
     pub plan: Plan,
 }
 
 /// The environment, kind and scopes of keys, as stored.
-pub type ReachText = (String, String, String);
+type ReachText = (String, String, String);
 
 /// Names a number of keys as they are, whatever their order: a key that is used meanwhile may move in its list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,16 +117,22 @@ pub async fn survey(read: &mut Read, context: &Context, filter: &KeyFilter, take
             survey.count(context, row, take)?;
         }
         if !more {
-            return Ok(survey);
+            break;
         }
     }
+    for (environment, subject) in &survey.members {
+        let scopes = profiles::contents(read, &context.workspace, *subject).await?.scopes.to_stored();
+        survey.reaches.insert((environment.clone(), PrincipalKind::User.as_str().to_owned(), scopes));
+    }
+    Ok(survey)
 }
 
 impl Survey {
     fn count(&mut self, context: &Context, row: Row, take: usize) -> Result<(), Error> {
         let seen = Seen { id: KeyId::from_stored(row.id), number: unsigned(row.number)?, revision: row.revision };
         let kind = PrincipalKind::from_name(&row.kind).ok_or(Error::Corrupt("principal kind"))?;
-        if let Err(refusal) = keys::may_revoke(context, kind, unsigned(row.subject)?) {
+        let subject = unsigned(row.subject)?;
+        if let Err(refusal) = keys::may_revoke(context, kind, subject) {
             self.refused += 1;
             if self.refusals.len() < TOLD {
                 self.refusals.push((seen.id, refusal));
@@ -140,7 +148,11 @@ impl Survey {
         if self.owners.len() < TOLD_APART || self.owners.contains_key(&owner) {
             *self.owners.entry(owner).or_default() += 1;
         }
-        if self.reaches.len() < TOLD_APART {
+        if kind == PrincipalKind::User {
+            if self.members.len() < TOLD_APART {
+                self.members.insert((row.environment, subject));
+            }
+        } else if self.reaches.len() < TOLD_APART {
             self.reaches.insert((row.environment, row.kind, row.scopes));
         }
         Ok(())

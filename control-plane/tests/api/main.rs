@@ -1,6 +1,7 @@
 //! The API through its real router, database and publisher.
 
 mod app;
+mod attempts;
 mod bad_input;
 mod catalogue;
 mod durable;

@@ -9,6 +9,7 @@ mod gate;
 mod heads;
 mod interleaving;
 mod leadership;
+mod members;
 mod numbering;
 mod reader;
 mod rebuilding;

@@ -35,6 +35,7 @@ impl Publisher {
             tier: None,
             scopes: vec!["a".into()],
             live: None,
+            refused: false,
         };
         let columns = Columns { subject: false, number: false };
         let info = BaseInfo {

@@ -2,7 +2,7 @@
 
 use nightlatch_gate::policy::{CredentialSource, Draft, Policy, RouteDraft};
 use nightlatch_key::{Brand, Digest, Environment, mint};
-use nightlatch_keyset::{Author, Deny, Head, Replica, Trust};
+use nightlatch_keyset::{Author, Deny, Head, Profile, Replica, Trust};
 
 use crate::delta::body;
 use crate::stand::{BASE_KEYS, Stand, key, profile, stand};
@@ -61,6 +61,7 @@ fn text_of(note: &str) -> Vec<u8> {
 /// Bodies of deltas to version 3: every kind of change, of keys in the base and keys added since.
 fn deltas(stand: &Stand) -> Vec<Vec<u8>> {
     let (shared, live, new) = (profile(&["a", "b"], None), profile(&["c", "d"], Some(2)), profile(&["new"], None));
+    let refused = Profile { refused: true, ..live.clone() };
     let none: Vec<_> = Vec::new();
     let ended =
         |number| nightlatch_keyset::Change { status: nightlatch_keyset::Status::Revoked, ..key(number, &shared) };
@@ -69,6 +70,7 @@ fn deltas(stand: &Stand) -> Vec<Vec<u8>> {
         (vec![ended(0), ended(3), ended(100)], vec![]),
         (vec![key(1, &new), key(101, &new), key(200, &new), key(201, &shared)], vec![live]),
         ((300..340).map(|number| key(number, &shared)).collect(), vec![]),
+        (vec![], vec![refused]),
         (
             (0..BASE_KEYS)
                 .map(|number| nightlatch_keyset::Change { subject: 9, deadline: None, ..ended(number) })
@@ -99,6 +101,8 @@ fn profiles(stand: &Stand) -> Vec<Vec<u8>> {
         [&[3][..], &stand.base.index[192..192 + len]].concat(),
         vec![1, 0, 0, 0, 0, 0, 0],
         [&[1, 3, 1, 1, 7, 0, 0, 0, 1, b't', 2, 0, 1, b'a', 2, b'a', b'b'][..]].concat(),
+        // A refused one.
+        [&[1, 0, 0, 3, 7, 0, 0, 0, 0, 1, 0, 1, b'a'][..]].concat(),
         vec![0],
     ]
 }

@@ -53,13 +53,13 @@ pub(in crate::api) async fn revoke_many(
     let shown = serde_json::to_value(&asked).unwrap_or_default();
     let mut read = app.store().read().await?;
     let Some(filter) = filter::resolve(&mut read, &context, asked).await? else {
-        return Ok(axum::Json(answer(&Survey::default(), Vec::new())));
+        return Ok(axum::Json(answer(&Survey::default(), &[])));
     };
     let survey = revoke_many::survey(&mut read, &context, &filter, CALL).await?;
     let policies = routes::policies(&mut read, caller.workspace()).await?;
     let reaches: Vec<_> = survey.reaches().collect();
     let names = reach::named(&policies, |route| reaches.iter().any(|reach| reach.passes(route)));
-    let mut answer = answer(&survey, names);
+    let mut answer = answer(&survey, &names);
     if dry_run {
         let page = PageRequest { limit: SHOWN, after: None };
         let filter = keys::KeyFilter { not_final: true, ..filter };
@@ -116,7 +116,7 @@ async fn revoke(
     Ok(revoked.await?)
 }
 
-fn answer(survey: &Survey, routes: Vec<reach::RouteName>) -> RevokedMany {
+fn answer(survey: &Survey, routes: &[reach::RouteName]) -> RevokedMany {
     let mut owners: Vec<_> = survey.owners.iter().collect();
     owners.sort_by_key(|(_, keys)| std::cmp::Reverse(**keys));
     let owner = |((owner, owner_member), keys): (&revoke_many::Owners, &u64)| OwnerKeys {

@@ -41,6 +41,7 @@ impl Probed {
             tier: None,
             scopes: Vec::new(),
             live: None,
+            refused: false,
         };
         let change = |number: u64| Change {
             tag: tag(number),

@@ -40,13 +40,14 @@ impl Key {
                 tier: Some("gold".into()),
                 scopes,
                 live: None,
+                refused: false,
             },
             subject: 1,
             number,
         }
     }
 
-    fn change(&self, pepper: &Pepper) -> Change<'_> {
+    pub(crate) fn change(&self, pepper: &Pepper) -> Change<'_> {
         Change {
             tag: pepper.tag(&digest(self.number)),
             status: self.status,
