@@ -72,8 +72,11 @@ async fn populate(arena: &Arena, random: &mut StdRng) {
             Some((id, subject)) => {
                 let standing = Standing { member: MemberId::parse(id), subject: Some(subject), ..Standing::founder() };
                 context.authority = Authority::of(standing);
-                // Now and then a key of their own.
-                Issue { subject: random.random_bool(0.4).then_some(subject), ..issue }
+                // Now and then a key of their own, which has no scopes of its own.
+                match random.random_bool(0.4) {
+                    true => Issue { subject: Some(subject), scopes: Scopes::default(), ..issue },
+                    false => issue,
+                }
             }
             None => issue,
         };
