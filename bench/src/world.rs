@@ -151,6 +151,7 @@ impl World {
             skew: 5_000,
             open_until: None,
             trust: None,
+            audit: None,
         })
     }
 

@@ -79,6 +79,8 @@ pub struct SetGauges {
     pub lease_term: i64,
     /// Whether this process leads.
     pub leading: bool,
+    /// Whether the set is not in order here: nothing valid is published, or publishing is refused.
+    pub failing: bool,
     /// Keys added since the current base.
     pub overlay: u64,
     /// Bytes of the current epoch's deltas of level 0.
@@ -87,6 +89,8 @@ pub struct SetGauges {
     pub build: (u64, u64),
     /// A deny note is there and cannot be read.
     pub deny_unreadable: bool,
+    /// The audit log in the database is not the one that was signed.
+    pub audit_broken: bool,
 }
 
 /// All metrics of the process.
@@ -100,11 +104,13 @@ pub struct Metrics {
     heartbeat_lag: Family<OfSet, Gauge<f64, AtomicU64>>,
     lease_term: Family<OfSet, Gauge>,
     leading: Family<OfSet, Gauge>,
+    failing: Family<OfSet, Gauge>,
     overlay: Family<OfSet, Gauge>,
     delta_bytes: Family<OfSet, Gauge>,
     build_rows: Family<OfSet, Gauge>,
     build_rows_expected: Family<OfSet, Gauge>,
     deny_unreadable: Family<OfSet, Gauge>,
+    audit_broken: Family<OfSet, Gauge>,
     publish: Histogram,
     cuts: Family<Cut, Counter>,
     cut: Histogram,
@@ -132,11 +138,13 @@ impl Metrics {
             heartbeat_lag: Family::default(),
             lease_term: Family::default(),
             leading: Family::default(),
+            failing: Family::default(),
             overlay: Family::default(),
             delta_bytes: Family::default(),
             build_rows: Family::default(),
             build_rows_expected: Family::default(),
             deny_unreadable: Family::default(),
+            audit_broken: Family::default(),
             publish: Histogram::new(BUCKETS),
             cuts: Family::default(),
             cut: Histogram::new(BUCKETS),
@@ -163,6 +171,7 @@ impl Metrics {
         );
         registry.register("lease_term", "Fencing term of the publisher's lease", metrics.lease_term.clone());
         registry.register("leading", "Whether this process numbers and signs: 1 or 0", metrics.leading.clone());
+        registry.register("set_failing", "Whether the set is not in order here: 1 or 0", metrics.failing.clone());
         registry.register_with_unit(
             "publish_duration",
             "From numbering a version to its head in place",
@@ -175,6 +184,11 @@ impl Metrics {
             "deny_note_unreadable",
             "Whether a deny note is there that cannot be read: 1 or 0",
             metrics.deny_unreadable.clone(),
+        );
+        registry.register(
+            "audit_broken",
+            "Whether the audit log is not the one that was signed: 1 or 0",
+            metrics.audit_broken.clone(),
         );
         registry.register(
             "base_build_rows",
@@ -245,12 +259,14 @@ impl Metrics {
         self.unpublished.get_or_create(&set).set(i64::try_from(gauges.unpublished).unwrap_or(i64::MAX));
         self.lease_term.get_or_create(&set).set(gauges.lease_term);
         self.leading.get_or_create(&set).set(i64::from(gauges.leading));
+        self.failing.get_or_create(&set).set(i64::from(gauges.failing));
         let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.overlay.get_or_create(&set).set(whole(gauges.overlay));
         self.delta_bytes.get_or_create(&set).set(whole(gauges.delta_bytes));
         self.build_rows.get_or_create(&set).set(whole(gauges.build.0));
         self.build_rows_expected.get_or_create(&set).set(whole(gauges.build.1));
         self.deny_unreadable.get_or_create(&set).set(i64::from(gauges.deny_unreadable));
+        self.audit_broken.get_or_create(&set).set(i64::from(gauges.audit_broken));
         if let Some(age) = gauges.head_age {
             self.head_age.get_or_create(&set).set(age);
         }

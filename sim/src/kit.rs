@@ -143,6 +143,7 @@ impl Kit {
             skew: 0,
             open_until: None,
             trust: None,
+            audit: None,
         }
     }
 }

@@ -109,6 +109,7 @@ impl World {
                 .open
                 .filter(|_| self.kit.is_open(known.set.policy))
                 .map(|more| known.set.validity + more),
+            audit: None,
             trust: Some(known.set.trust),
         };
         let before = known.set.clone();

@@ -229,8 +229,8 @@ class NoteTest(unittest.TestCase):
             notes.decode_base64("AB==", "key")
 
     def test_heads_of_other_versions_are_refused_by_name(self):
-        with self.assertRaisesRegex(Refused, "nightlatch.head/4"):
-            parse_head("nightlatch.head/4\n")
+        with self.assertRaisesRegex(Refused, "nightlatch.head/5"):
+            parse_head("nightlatch.head/5\n")
 
 
 class BaseTest(unittest.TestCase):

@@ -217,5 +217,5 @@ class SetWriter:
 
     def put_head(self, fields):
         """The head with these values by name, in the order given."""
-        text = "nightlatch.head/3\n" + "".join(f"{name} {value}\n" for name, value in fields.items())
+        text = "nightlatch.head/4\n" + "".join(f"{name} {value}\n" for name, value in fields.items())
         self.put("head", note(text, self.name, self.seed))

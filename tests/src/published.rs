@@ -127,6 +127,7 @@ impl PublishedSet {
             skew: 5_000,
             open_until: None,
             trust: None,
+            audit: None,
         };
         let mut published = Self {
             head,

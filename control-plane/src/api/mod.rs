@@ -35,6 +35,7 @@ mod sets;
 mod time;
 mod tokens;
 mod verify;
+mod workspaces;
 
 pub use app::{App, Parts};
 pub(crate) use enrol::mint as mint_enrolment;

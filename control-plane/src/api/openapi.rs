@@ -30,6 +30,7 @@ use super::router;
         (name = "catalogue", description = "Scopes and tiers."),
         (name = "sets", description = "Published key sets, as edges and the sync job read them."),
         (name = "edges", description = "Edges, their credentials, and what they report."),
+        (name = "workspaces", description = "The tenants of the deployment."),
         (name = "operations", description = "Health and metrics."),
     ),
 )]

@@ -103,6 +103,7 @@ impl From<Refusal> for Refused {
             Refusal::MemberUnknown => refused.field("owner_member", "does not exist"),
             Refusal::ExpiryPast => refused.field("expires_at", "has passed"),
             Refusal::RotateByRequired => refused.field("rotate_by", "is missing"),
+            Refusal::BrandTaken => refused.field("brand", "is taken"),
             Refusal::ReasonRequired => refused.field("reason", "is missing"),
             Refusal::OverlapBelowBound { minimum_seconds } => refused
                 .with("minimum_seconds", minimum_seconds)
@@ -154,6 +155,7 @@ pub(super) fn code_of(refusal: &Refusal) -> Code {
         Refusal::CatalogueFull => Code::CatalogueFull,
         Refusal::EdgeNotEnrolled => Code::EdgeNotEnrolled,
         Refusal::EdgeRemoved => Code::EdgeRemoved,
+        Refusal::BrandTaken => Code::BrandTaken,
         Refusal::Forbidden { .. } => Code::Forbidden,
         Refusal::StepUpRequired => Code::StepUpRequired,
         Refusal::BeyondOwnScopes { .. } => Code::BeyondOwnScopes,
@@ -183,6 +185,7 @@ pub(super) fn shape_of(field: &str) -> &'static str {
         "key" => {
             "must be a key of this workspace's brand with a right checksum, or 1 to 128 bytes where the set accepts foreign keys"
         }
+        "brand" => "must be 2 to 12 lower-case letters and digits that begin with a letter",
         "digest" => "must be 64 lower-case hexadecimal characters",
         _ => "is outside its allowed shape",
     }
@@ -288,6 +291,7 @@ mod tests {
             Refusal::CatalogueFull,
             Refusal::EdgeNotEnrolled,
             Refusal::EdgeRemoved,
+            Refusal::BrandTaken,
             Refusal::Forbidden { action: domain::Action::KeysIssue },
             Refusal::StepUpRequired,
             Refusal::BeyondOwnScopes { scopes: Vec::new() },

@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 use super::refused::Refused;
 use super::{
     App, access, audit, catalogue, edges, enrol, frame, head, health, import, keys, members, openapi, receipts,
-    rotations, sets, tokens, verify,
+    rotations, sets, tokens, verify, workspaces,
 };
 
 /// The handlers by path, and the document they make.
@@ -46,6 +46,9 @@ pub(super) fn parts() -> (Router<App>, OpenApi) {
         .routes(routes!(members::list_roles))
         .routes(routes!(members::replace_role))
         .routes(routes!(audit::list))
+        .routes(routes!(audit::export))
+        .routes(routes!(audit::checkpoint))
+        .routes(routes!(audit::erase))
         .routes(routes!(catalogue::scopes))
         .routes(routes!(catalogue::put_scope, catalogue::remove_scope))
         .routes(routes!(catalogue::tiers))
@@ -61,6 +64,8 @@ pub(super) fn parts() -> (Router<App>, OpenApi) {
         .routes(routes!(edges::rotate))
         .routes(routes!(edges::remove))
         .routes(routes!(edges::report))
+        .routes(routes!(workspaces::create, workspaces::list))
+        .routes(routes!(workspaces::read, workspaces::update))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

@@ -21,6 +21,7 @@ mod recover;
 mod remote;
 mod rotations;
 mod routes;
+mod schema;
 mod scopes;
 mod secret_out;
 mod serve;
@@ -30,6 +31,7 @@ mod settings;
 mod time;
 mod tokens;
 mod trust;
+mod workspaces;
 
 use std::process::ExitCode;
 
@@ -99,8 +101,8 @@ enum Command {
     Set(set::Set),
     /// Show the published key sets.
     Sets(sets::Sets),
-    /// Show what was done, by whom, when.
-    Audit(audit::Audit),
+    /// Show, export and prove what was done, by whom, when.
+    Audit(Box<audit::Audit>),
     /// Add, enrol, show and remove edges; print what one needs to run.
     #[command(subcommand)]
     Edge(edge::Edge),
@@ -119,6 +121,10 @@ enum Command {
     EmergencyDeny(Box<emergency_deny::EmergencyDeny>),
     /// Copy a set's published files to where edges read them.
     Sync(Box<SyncArgs>),
+    /// Show which control planes run on the database, and what schema they know.
+    Schema(schema::Schema),
+    /// Make, list, show and rename workspaces.
+    Workspaces(workspaces::Workspaces),
     /// Print the API's OpenAPI document.
     Openapi,
 }
@@ -157,6 +163,8 @@ impl Command {
             Self::Pepper(command) => command.run().await,
             Self::EmergencyDeny(command) => command.run().await,
             Self::Sync(command) => return command.run().await,
+            Self::Schema(command) => command.run().await,
+            Self::Workspaces(command) => command.run().await,
             Self::Openapi => output::text(&crate::api::openapi_document()),
         };
         match result {

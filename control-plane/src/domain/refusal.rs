@@ -84,6 +84,9 @@ pub enum Refusal {
     /// The edge was removed: final.
     #[error("the edge is removed")]
     EdgeRemoved,
+    /// Another workspace of the deployment has the brand, or the product itself.
+    #[error("the brand is taken")]
+    BrandTaken,
     /// The caller's role, or its token's scopes, do not allow it.
     #[error("`{action}` is not allowed to this caller here")]
     Forbidden {
@@ -156,6 +159,7 @@ impl Refusal {
             Self::CatalogueFull => "catalogue_full",
             Self::EdgeNotEnrolled => "edge_not_enrolled",
             Self::EdgeRemoved => "edge_removed",
+            Self::BrandTaken => "brand_taken",
             Self::Forbidden { .. } => "forbidden",
             Self::StepUpRequired => "step_up_required",
             Self::BeyondOwnScopes { .. } => "beyond_own_scopes",

@@ -12,6 +12,7 @@ use super::error::Error;
 use super::image::Image;
 use super::signing::{check_state, clock, issued_without_some, policy_file, policy_in_force, save, terms};
 use crate::domain::SetId;
+use crate::store::audit::{Chained, chain};
 use crate::store::lease::Lease;
 use crate::store::profile_rows::{self, VersionRows};
 use crate::store::publication;
@@ -28,6 +29,8 @@ pub(super) struct Numbered {
     pub(super) more: bool,
     /// Changes of imported keys wait until rows have a column for their numbers.
     pub(super) imports_wait: bool,
+    /// What came of chaining the audit log; `None` where no head was signed.
+    pub(super) audit: Option<Chained>,
 }
 
 /// Files that the signed head implies.
@@ -36,7 +39,8 @@ pub(super) struct Signed {
     pub(super) policy: Option<Vec<u8>>,
 }
 
-/// Numbers committed changes as one version, those first that were written first, and signs the head that includes them.
+/// Numbers committed changes as one version, those first that were written first, and signs the head that includes them, with
+/// the checkpoint of the audit log that has been chained in the same transaction.
 ///
 /// Without changes the head is signed anew where `resign` says so, or something else in it has changed.
 pub(super) async fn number(
@@ -69,13 +73,15 @@ pub(super) async fn number(
     let issued = if more || imports_wait { issued_without_some(tx, set, now, &state).await? } else { now };
 
     let policy = policy_in_force(&state);
-    let said_anew = !terms(&state, epoch.head.policy_len, columns.number).are_said_by(&epoch.head);
+    let said_anew = !terms(&state, epoch.head.policy_len, columns.number, None).are_said_by(&epoch.head);
     if rows.is_none() && (!(resign || said_anew) || issued == state.head_issued) {
-        return Ok(Numbered { epoch, signed: None, more, imports_wait });
+        return Ok(Numbered { epoch, signed: None, more, imports_wait, audit: None });
     }
     let policy_bytes = if policy == epoch.head.policy { None } else { Some(policy_file(tx, set, &policy).await?) };
     let policy_len = policy_bytes.as_ref().map_or(epoch.head.policy_len, |bytes| bytes.len() as u64);
-    let terms = terms(&state, policy_len, columns.number);
+    let audit = chain(tx, &state.workspace, epoch.head.audit, config.limits.max_audit).await?;
+    config.reached(Step::Chained)?;
+    let terms = terms(&state, policy_len, columns.number, audit.checkpoint);
     let mut head = head::resigned(&epoch.head, &terms, issued);
     let mut delta = None;
     if let Some(rows) = rows {
@@ -97,7 +103,7 @@ pub(super) async fn number(
     let note = head.sign(&config.signer);
     save(tx, set, &head, &note, state.validity_ms).await?;
     (epoch.head, epoch.note) = (head, note);
-    Ok(Numbered { epoch, signed: Some(Signed { delta, policy: policy_bytes }), more, imports_wait })
+    Ok(Numbered { epoch, signed: Some(Signed { delta, policy: policy_bytes }), more, imports_wait, audit: Some(audit) })
 }
 
 /// Makes the delta of level 0 that leads to the next version, from that version's rows, and goes there.

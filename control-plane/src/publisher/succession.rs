@@ -12,7 +12,7 @@ use super::blocking;
 use super::build::{Watch, build};
 use super::chores::Chores;
 use super::config::Step;
-use super::cut::{Made, conclude};
+use super::cut::{Before, Made, conclude};
 use super::epoch::Epoch;
 use super::error::Error;
 use super::fold::{self, Next, Since, fold};
@@ -183,10 +183,14 @@ impl Leader {
         }
         let Made { files, record, facts } = made;
         let (config, lease, base) = (self.config.clone(), tenure.lease.clone(), facts.clone());
-        let before = before.map(|head| head.commitment);
+        let before = Before {
+            commitment: before.map(|head| head.commitment),
+            audit: before.map_or(tenure.audit, |head| head.audit),
+        };
         let concluded = self.store.write(move |tx| Box::pin(conclude(tx, config, lease, base, before))).await?;
         self.config.reached(Step::CutConcluded)?;
 
+        self.chained(tenure, &concluded.audit);
         let (head, note) = (concluded.head, concluded.note);
         self.write_policy(concluded.policy).await?;
         let index = self.write(head.base_name(), files.index).await?;

@@ -5,6 +5,7 @@
 //! is newer than everything published before, and the set is made anew from the database.
 
 mod findings;
+mod log;
 mod notes;
 mod published;
 
@@ -12,7 +13,7 @@ use nightlatch_keyset::note::Verifier;
 use nightlatch_keyset::{FileName, Head, StatementError};
 use serde::Serialize;
 
-use crate::domain::{KeyRef, Reason, SetId, WorkspaceId};
+use crate::domain::{KeyRef, Reason, WorkspaceId};
 use crate::publisher::{Publisher, PublisherConfig, PublisherStatus};
 use crate::store::lease::Lease;
 use crate::store::recovery::{self, Above};
@@ -296,15 +297,22 @@ impl Recovery<'_> {
             subject: report.findings.highest.1,
         };
         let (set, lease, context) = (self.config.set.clone(), lease.clone(), context(self.workspace));
+        let signer = self.config.keys.signer(&published.signer).unwrap_or(&self.config.signer).clone();
+        let (issued, forked) = (*issued, report.forked);
+        let log = published.head.audit.map(|checkpoint| log::Published { checkpoint, issued, forked });
         let raised = self.store.write(move |tx| {
             Box::pin(async move {
                 if !lease.renew(tx).await? {
                     return Err(Error::Led);
                 }
-                Ok::<_, Error>(recovery::raise(tx, &context, &set, &above).await?)
+                let (incarnation, _) = recovery::raise(tx, &context, &set, &above).await?;
+                if let Some(log) = &log {
+                    log::own_up(tx, &context, &set, incarnation, log, &signer).await?;
+                }
+                Ok::<_, Error>(())
             })
         });
-        raised.await.map(drop)
+        raised.await
     }
 
     /// Has the set made anew. A server that is started instead would do the same.
@@ -350,14 +358,4 @@ fn reason(why: Why) -> Reason {
 fn published_as(what: &str) -> Reason {
     Reason::new(format!("recovered: published as {what} before the database was restored"))
         .expect("a short text is a reason")
-}
-
-/// The set of a restored database, or what is missing.
-///
-/// # Errors
-/// [`store::Error::NotFound`] where the database is empty.
-pub async fn find_set(store: &Store) -> Result<(WorkspaceId, SetId), Error> {
-    let found = store::workspaces::first(&mut store.read().await?).await?;
-    let (workspace, set) = found.ok_or(store::Error::NotFound("workspace: restore the database first"))?;
-    Ok((workspace.id, set.id))
 }

@@ -31,6 +31,8 @@ pub async fn note(tx: &mut Tx, context: &Context, attempt: &Attempt) -> Result<(
         before: None,
         after: Some(json!({ "route": attempt.route, "code": attempt.code, "status": attempt.status })),
         reason: None,
+        personal: &[],
+        about: None,
     };
     audit::append(tx, context, &draft, now).await
 }

@@ -312,7 +312,15 @@ async fn append(
     after: Option<Value>,
     now: i64,
 ) -> Result<(), Error> {
-    let draft = Draft { action, target: Target::Other("scope", name.as_str()), before, after, reason: None };
+    let draft = Draft {
+        action,
+        target: Target::Other("scope", name.as_str()),
+        before,
+        after,
+        reason: None,
+        personal: &[],
+        about: None,
+    };
     audit::append(tx, context, &draft, now).await
 }
 

@@ -84,6 +84,15 @@ pub(super) async fn lock_lease(tx: &mut Tx, set: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Makes other transactions that chain or erase entries of this workspace's audit log wait until this one ends.
+pub(super) async fn lock_audit_chain(tx: &mut Tx, workspace: &str) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        let sql = "SELECT 1 FROM audit_chains WHERE workspace_id = $1 FOR NO KEY UPDATE";
+        sqlx::query(sql).bind(workspace).execute(conn).await?;
+    }
+    Ok(())
+}
+
 /// Makes another mutation with the same slot wait until this one ends, so that it finds the answer.
 pub(super) async fn lock_slot(tx: &mut Tx, slot: i64) -> Result<(), Error> {
     if let Conn::Postgres(conn) = tx.conn() {

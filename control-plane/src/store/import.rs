@@ -359,6 +359,14 @@ async fn append(
     ]);
     audit::acknowledged(&mut after, acknowledged);
     let target = Target::Other("workspace", context.workspace.as_str());
-    let draft = Draft { action: "key.imported", target, before: None, after: Some(after.into()), reason: None };
+    let draft = Draft {
+        action: "key.imported",
+        target,
+        before: None,
+        after: Some(after.into()),
+        reason: None,
+        personal: &[],
+        about: None,
+    };
     audit::append(tx, context, &draft, now).await
 }

@@ -2,12 +2,14 @@
 
 use nightlatch_key::Environment;
 
+use super::audit::{self, Draft, Target};
 use super::keys::KeyView;
 use super::rows::{KeyRow, key_columns};
 use super::select::{Direction, Select};
 use super::touched::{Person, Source};
-use super::{Cursor, Error, Page, PageRequest, Read, profiles, rotations};
-use crate::domain::{Key, MemberId, PrincipalKind, Scope, State, WorkspaceId};
+use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, profiles, rotations};
+use crate::domain::authority;
+use crate::domain::{Action, Key, MemberId, PrincipalKind, Scope, State, WorkspaceId};
 
 /// What a list of keys is narrowed to. All conditions hold at once.
 #[derive(Clone, Debug, Default)]
@@ -74,6 +76,19 @@ pub async fn list(
         KeyView { key, rotation, now }
     };
     Ok(Page { items: page.items.into_iter().map(view).collect(), next: page.next })
+}
+
+/// Notes that somebody takes a list of keys away. `what` says which.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn note_export(tx: &mut Tx, context: &Context, what: serde_json::Value) -> Result<(), Error> {
+    context.authority.require(Action::KeysExport, &authority::Target::None)?;
+    let now = tx.now().await?;
+    let target = Target::Other("workspace", context.workspace.as_str());
+    let after = Some(what);
+    let draft = Draft { action: "key.exported", target, before: None, after, reason: None, personal: &[], about: None };
+    audit::append(tx, context, &draft, now).await
 }
 
 /// The statement for one page. `head` selects columns of a table `keys k`, up to `FROM`.

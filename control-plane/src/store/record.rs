@@ -216,6 +216,8 @@ async fn audit_of(
         before: before.filter(|fields| !fields.is_empty()).map(serde_json::Value::Object),
         after: Some(serde_json::Value::Object(after)),
         reason: entry.reason,
+        personal: &[],
+        about: None,
     };
     audit::append(tx, context, &draft, now).await
 }

@@ -127,6 +127,8 @@ pub(crate) async fn raise(tx: &mut Tx, context: &Context, set: &SetId, above: &A
         before: Some(json!({"incarnation": state.incarnation, "epoch": state.epoch, "version": state.version})),
         after: Some(json!({"incarnation": incarnation, "epoch": epoch, "version": version})),
         reason: Some("the published set was ahead of the database"),
+        personal: &[],
+        about: None,
     };
     audit::append(tx, context, &draft, now).await?;
     tx.wake_publisher();

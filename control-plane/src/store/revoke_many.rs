@@ -190,7 +190,15 @@ pub async fn announce(
     });
     let target = Target::Other("workspace", context.workspace.as_str());
     let reason = Some(reason.as_str());
-    let draft = Draft { action: "key.revoked_many", target, before: None, after: Some(after), reason };
+    let draft = Draft {
+        action: "key.revoked_many",
+        target,
+        before: None,
+        after: Some(after),
+        reason,
+        personal: &[],
+        about: None,
+    };
     audit::append(tx, context, &draft, now).await
 }
 

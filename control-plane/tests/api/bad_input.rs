@@ -53,6 +53,8 @@ impl Operation {
             &own.edge_id
         } else if self.path.starts_with("/v1/members") {
             &own.member
+        } else if self.path.starts_with("/v1/workspaces") {
+            &own.workspace
         } else {
             &own.key
         };
@@ -85,6 +87,8 @@ impl Operation {
             "createEdge" => json!({ "name": "n", "class": "durable" }),
             "enrolEdge" => json!({ "code": "nlc_live_x", "runtime": "r", "version": "v" }),
             "rotateEdgeCredential" | "removeEdge" => json!({}),
+            "createWorkspace" => json!({ "name": "n", "brand": "another" }),
+            "updateWorkspace" => json!({ "name": "n" }),
             "reportEdge" => json!({
                 "set": own.set, "instance": "i", "sequence": 1, "runtime": "r", "version": "v", "applied": null,
             }),
@@ -95,7 +99,7 @@ impl Operation {
     fn call(&self, app: &TestApp, own: &Own) -> Call {
         let call = app.call(self.method.clone(), &self.with_own(own));
         let call = if self.id == "reportEdge" { call.token(&own.edge) } else { call };
-        if ["updateKey", "updateMember", "replaceRoutes"].contains(&self.id.as_str()) {
+        if ["updateKey", "updateMember", "replaceRoutes", "updateWorkspace"].contains(&self.id.as_str()) {
             call.header("if-match", "*")
         } else {
             call
@@ -112,6 +116,7 @@ struct Own {
     edge_id: String,
     member: String,
     set: String,
+    workspace: String,
 }
 
 impl Own {
@@ -133,6 +138,7 @@ impl Own {
                 invited["member"]["id"].as_str().unwrap().to_owned()
             },
             set: app.set.id.clone(),
+            workspace: app.set.workspace.clone(),
         }
     }
 }
@@ -260,6 +266,7 @@ async fn every_operation_answers_404_for_what_is_not_the_callers(app: TestApp) {
                 edge_id: "edge_0000000000000000".into(),
                 member: "mem_0000000000000000".into(),
                 set: "set_000000000000".into(),
+                workspace: "ws_000000000000".into(),
                 edge: own.edge.clone(),
             },
         ),
@@ -272,6 +279,7 @@ async fn every_operation_answers_404_for_what_is_not_the_callers(app: TestApp) {
                 edge_id: "edge_".into(),
                 member: "mem_".into(),
                 set: "set_".into(),
+                workspace: "ws_".into(),
                 edge: own.edge.clone(),
             },
         ),
@@ -284,6 +292,7 @@ async fn every_operation_answers_404_for_what_is_not_the_callers(app: TestApp) {
                 edge_id: "edge_%2f".into(),
                 member: "mem_%00".into(),
                 set: "..%2f..".into(),
+                workspace: "..%2f..".into(),
                 edge: own.edge.clone(),
             },
         ),
@@ -296,6 +305,7 @@ async fn every_operation_answers_404_for_what_is_not_the_callers(app: TestApp) {
                 edge_id: foreign.edge,
                 member: foreign.member,
                 set: foreign.set,
+                workspace: foreign.workspace,
                 edge: own.edge.clone(),
             },
         ),
@@ -305,6 +315,10 @@ async fn every_operation_answers_404_for_what_is_not_the_callers(app: TestApp) {
     {
         let mut answers = Vec::new();
         for (case, stranger) in &strangers {
+            // The founding workspace's see that others exist.
+            if *case == "foreign" && operation.id == "readWorkspace" {
+                continue;
+            }
             let call = operation.call(&app, stranger);
             let call = if operation.has_json { call.json(&operation.body(&own)) } else { call };
             let answer = call.header("x-request-id", "same").send().await;

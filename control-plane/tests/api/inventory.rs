@@ -169,6 +169,9 @@ async fn s4_01_s4_24_exports_are_whole_and_harmless(app: TestApp) {
     for bad in ["", "?format=xlsx", "?format=csv&limit=5", "?format=csv&cursor=x", "?format=csv&nonsense=1"] {
         app.get(&format!("/v1/keys/export{bad}")).send().await.is_problem(400, "invalid_request");
     }
+    let entry = app.get("/v1/audit?action=key.exported").send().await.json();
+    assert_eq!(entry["items"].as_array().unwrap().len(), 2, "each export is on record");
+    assert_eq!(entry["items"][0]["after"]["filter"], json!({ "state": "active", "scope": "x" }));
     let viewer = join(&app, "viewer", "viewer").await;
     app.get("/v1/keys/export?format=csv").token(&viewer.token).send().await.is_problem(403, "forbidden");
     app.stop().await;

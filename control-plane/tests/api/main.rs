@@ -2,6 +2,7 @@
 
 mod app;
 mod attempts;
+mod audit;
 mod bad_input;
 mod catalogue;
 mod durable;
@@ -10,6 +11,7 @@ mod enrolled;
 mod idempotency;
 mod import;
 mod inventory;
+mod isolation;
 mod keys;
 mod lists;
 mod openapi;
@@ -23,6 +25,7 @@ mod secrecy;
 mod tenants;
 mod tokens;
 mod waiting;
+mod workspaces;
 
 /// Runs a test on SQLite and on PostgreSQL.
 macro_rules! on_both {

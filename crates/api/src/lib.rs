@@ -33,9 +33,12 @@ mod token;
 mod tristate;
 mod verify;
 mod warning;
+mod workspace;
 
 pub use actor::Actor;
-pub use audit::{AuditEntry, AuditFilter, AuditTarget};
+pub use audit::{
+    AuditCheckpoint, AuditEntry, AuditExport, AuditFilter, AuditStanding, AuditTarget, EraseAudit, ErasedAudit,
+};
 pub use catalogue::{PutScope, Scope, Tier};
 pub use edge::{AppliedState, EdgeReport, EdgeReportAccepted, Sighting};
 pub use edges::{
@@ -65,3 +68,4 @@ pub use set::{PublishedHead, Set};
 pub use token::{CreateToken, CreatedToken, RotateToken, Token, TokenKind, TokenState};
 pub use verify::{Verdict, VerifiedKey, VerifyKey};
 pub use warning::{RouteRef, Warning};
+pub use workspace::{CreateWorkspace, CreatedWorkspace, UpdateWorkspace, Workspace};

@@ -103,6 +103,9 @@ registry! {
     /// The keys of an emergency are not those that were seen.
     PlanChanged = "plan_changed", 409, "The keys are not those of the plan",
         "Look at the new dry run, and send its `plan` as `expect`.";
+    /// Another workspace has the brand.
+    BrandTaken = "brand_taken", 409, "The brand is taken",
+        "Choose another brand: each workspace of a deployment has its own, and those of the product's tokens are none's.";
     /// Keys of this kind of principal come and go by another call.
     NotRevocableHere = "not_revocable_here", 409, "Keys of this kind come and go by another call",
         "Use the call named in `call`.";

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::{Key, Publisher, START, build, digest, pepper};
 use nightlatch_keyset::note::Signer;
 use nightlatch_keyset::{
-    Author, BASE_FORMAT, Base, Columns, Commitment, Delta, Deny, FileName, Hash, Head, Index, Layout, Malformed,
-    Profile, Refused, Replica, Status, Trust, levels, note,
+    AuditCheckpoint, Author, BASE_FORMAT, Base, Columns, Commitment, Delta, Deny, FileName, Hash, Head, Index, Layout,
+    Malformed, Profile, Refused, Replica, Status, Trust, levels, note,
 };
 use proptest::prelude::*;
 
@@ -221,14 +221,18 @@ fn a_head_comes_back_and_only_as_it_was_signed() {
     let verifiers = [publisher.verifier()];
     let note = publisher.note();
     assert_eq!(Head::open(&note, &verifiers).unwrap(), publisher.head);
+    let audited = Head { audit: Some(AuditCheckpoint { count: 7, root: Hash::of(b"root") }), ..publisher.head.clone() };
+    assert_eq!(Head::open(&audited.sign(&publisher.signer), &verifiers).unwrap(), audited);
+    let root = Hash::of(b"root").to_string();
     for (line, wrong) in [
         ("version 1", "version 01"),
         ("version 1", "version +1"),
         ("accepts-foreign no", "accepts-foreign maybe"),
         ("open-until -", "open-until 5"),
         ("trust -", "trust none"),
-        ("nightlatch.head/3", "nightlatch.head/4"),
-        ("nightlatch.head/3", "nightlatch.delta/3"),
+        ("nightlatch.head/4", "nightlatch.head/5"),
+        ("nightlatch.head/4", "nightlatch.head/2"),
+        ("nightlatch.head/4", "nightlatch.delta/3"),
         ("rebase -", "rebase 00"),
         ("rebase-length 0", "rebase-length 1"),
         ("base-parts 3", "base-parts ,3"),
@@ -236,6 +240,12 @@ fn a_head_comes_back_and_only_as_it_was_signed() {
         ("set set", "tes set"),
         ("epoch 1\n", ""),
         ("audit -\n", "audit -\nmore -\n"),
+        ("audit -", "audit 1"),
+        ("audit -", &format!("audit 0 {root}")),
+        ("audit -", &format!("audit 01 {root}")),
+        ("audit -", &format!("audit 1 {root} ")),
+        ("audit -", &format!("audit 1  {root}")),
+        ("audit -", &format!("audit 1 {}", root.to_uppercase())),
     ] {
         let (text, _) = note.split_once("\n\n").unwrap();
         let text = format!("{text}\n").replacen(line, wrong, 1);
@@ -489,17 +499,29 @@ fn s0_14_one_profile_change_for_ten_thousand_keys_is_one_small_delta() {
     }
 }
 
-/// The format's golden files, byte for byte: version 3 of base, delta and head, and version 1 of rebase record, trust note
-/// and deny note. Those of the version before are in `v2`.
+/// The format's golden files, byte for byte: version 3 of base and delta, version 1 of rebase record, trust note and deny
+/// note, and version 3 of the head, which is still read, in `v3`; version 4 of the head in `v4`. Base and delta of the version
+/// before are in `v2`.
 #[test]
 fn golden_files() {
     let mut publisher = golden_set();
     publisher.publish_with(&[], &[Profile { refused: true, ..member(&["b"]) }]);
     let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
+    // As the writer of version 3 wrote it.
+    let earlier = |publisher: &Publisher| {
+        let note = publisher.note();
+        let (text, _) = note.split_once("\n\n").unwrap();
+        let text = format!("{}\n", text.replacen("nightlatch.head/4", "nightlatch.head/3", 1));
+        let note = publisher.signer.sign(&text);
+        assert_eq!(Head::open(&note, &[publisher.verifier()]).unwrap(), publisher.head);
+        note.into_bytes()
+    };
     let mut files: Vec<(String, Vec<u8>)> =
         publisher.files.iter().map(|(name, bytes)| (format!("v3/{name}"), bytes.clone())).collect();
     publisher.head.open_until = Some(START + 3_600_000);
     publisher.head.trust = Some(2);
+    files.push(("v3/head".into(), earlier(&publisher)));
+    publisher.head.audit = Some(AuditCheckpoint { count: 1_000, root: Hash::of(b"audit") });
     let (old, new) = (Signer::new("root", &[8; 32]).unwrap(), Signer::new("root", &[9; 32]).unwrap());
     let trust = Trust {
         set: publisher.head.set.clone(),
@@ -513,7 +535,7 @@ fn golden_files() {
     digests.sort_by_key(|digest| *digest.as_bytes());
     let deny = Deny { set: publisher.head.set.clone(), number: 1, issued: START, digests };
     let (verifier, root) = (publisher.verifier().to_vkey(), old.verifier().to_vkey());
-    files.push(("v3/head".into(), publisher.note().into_bytes()));
+    files.push(("v4/head".into(), publisher.note().into_bytes()));
     files.push(("v3/trust".into(), note::cosign(&trust.sign(&old), &new).unwrap().into_bytes()));
     files.push(("v3/deny".into(), deny.sign(&publisher.signer).into_bytes()));
     files.push(("v3/verifier".into(), format!("{verifier}\n").into_bytes()));

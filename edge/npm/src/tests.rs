@@ -79,6 +79,7 @@ impl Publisher {
             skew: 5_000,
             open_until: None,
             trust: None,
+            audit: None,
         };
         let replica = Replica::load(base.index.clone(), base.parts.clone(), &head).unwrap();
         let signer = Signer::new(&format!("nightlatch/{SET}"), &[1; 32]).unwrap();

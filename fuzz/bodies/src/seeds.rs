@@ -2,7 +2,7 @@
 
 use nightlatch_gate::policy::{CredentialSource, Draft, Policy, RouteDraft};
 use nightlatch_key::{Brand, Digest, Environment, mint};
-use nightlatch_keyset::{Author, Deny, Head, Profile, Replica, Trust};
+use nightlatch_keyset::{AuditCheckpoint, AuditGap, Author, Deny, Hash, Head, Profile, Replica, Trust};
 
 use crate::delta::body;
 use crate::stand::{BASE_KEYS, Stand, key, profile, stand};
@@ -11,12 +11,20 @@ use crate::stand::{BASE_KEYS, Stand, key, profile, stand};
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     let stand = stand();
     match target {
+        "audit_export" => exports(),
+        "audit_note" => vec![text_of(&gap(stand).sign(&stand.signer))],
+        "audit_row" => rows(),
         "base" => vec![[&stand.base.index[..], &stand.base.parts.concat()].concat()],
         "delta" => deltas(stand),
         "deny" => vec![text_of(&denied(stand).sign(&stand.signer))],
         "file_name" => file_names(stand),
         "head" => {
-            let open = Head { open_until: Some(stand.head.valid_until), trust: Some(2), ..stand.head.clone() };
+            let open = Head {
+                open_until: Some(stand.head.valid_until),
+                trust: Some(2),
+                audit: Some(gap(stand).published),
+                ..stand.head.clone()
+            };
             [&stand.head, &stand.rebased, &open].map(|head| text_of(&head.sign(&stand.signer))).into()
         }
         "key_text" => key_texts(),
@@ -42,6 +50,72 @@ fn trusted(stand: &Stand) -> Trust {
         roots: vec![stand.signer.verifier(); 2],
         signers: vec![stand.signer.verifier()],
     }
+}
+
+fn gap(stand: &Stand) -> AuditGap {
+    AuditGap {
+        set: stand.head.set.clone(),
+        incarnation: 1,
+        issued: stand.head.issued,
+        published: AuditCheckpoint { count: 1_200, root: Hash::of(b"root") },
+        kept: 1_100,
+    }
+}
+
+/// The golden exports, and one of nothing.
+fn exports() -> Vec<Vec<u8>> {
+    let whole = include_str!("../../../crates/audit/golden/whole.ndjson");
+    let choice = include_str!("../../../crates/audit/golden/choice.ndjson");
+    let nothing = format!(
+        "{{\"format\":\"nightlatch.audit-export/1\",\"workspace\":\"ws_0\",\"filter\":null,\"head\":null,\"count\":0,\
+         \"root\":\"{}\",\"after\":0,\"previous_hash\":\"{}\",\"peaks\":[],\"gaps\":[]}}\n\
+         {{\"end\":true,\"entries\":0,\"unchained\":0}}\n",
+        Hash::of(b""),
+        Hash([0; 32])
+    );
+    [whole, choice, &nothing].map(|text| text.as_bytes().to_vec()).to_vec()
+}
+
+/// Words of entries, separated by units' separators.
+fn rows() -> Vec<Vec<u8>> {
+    let words = |words: &[&str]| words.join("\u{1f}").into_bytes();
+    vec![
+        words(&[
+            "1",
+            "7",
+            "1800000000000",
+            "ws_0",
+            "member",
+            "mem_1",
+            "-",
+            "key.issued",
+            "user.updated",
+            "key",
+            "key_1",
+        ]),
+        words(&[
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+            "p",
+            "s",
+            "a:read",
+            "{}",
+            "{\"a\":1}",
+            "why",
+            "req",
+            "a:00",
+        ]),
+        Vec::new(),
+    ]
 }
 
 fn denied(stand: &Stand) -> Deny {

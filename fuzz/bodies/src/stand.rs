@@ -137,6 +137,7 @@ fn first_head() -> Result<Head, Box<dyn std::error::Error>> {
         skew: 5_000,
         open_until: None,
         trust: None,
+        audit: None,
     })
 }
 

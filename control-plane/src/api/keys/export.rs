@@ -17,7 +17,7 @@ use crate::api::caller::Caller;
 use crate::api::params;
 use crate::api::refused::Refused;
 use crate::domain::WorkspaceId;
-use crate::store::{Cursor, PageRequest, keys, workspaces};
+use crate::store::{Cursor, Error, PageRequest, keys, workspaces};
 
 /// Keys that are read, written out and forgotten in one go.
 const STRIDE: u32 = 500;
@@ -73,6 +73,10 @@ pub(in crate::api) async fn export(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refused> {
     let (format, filters) = asked(query.as_deref().unwrap_or_default())?;
+    let (context, what) = (caller.context(), serde_json::json!({ "format": format, "filter": filters }));
+    app.store()
+        .write::<_, Error, _>(move |tx| Box::pin(async move { keys::note_export(tx, &context, what).await }))
+        .await?;
     let mut read = app.store().read().await?;
     let filter = filter::resolve(&mut read, &caller.context(), filters).await?;
     drop(read);

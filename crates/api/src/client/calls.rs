@@ -2,22 +2,24 @@
 
 use std::time::Duration;
 
+use futures::{Stream, TryStreamExt as _};
 use reqwest::header::{ETAG, IF_NONE_MATCH};
 use reqwest::{Method, Response, StatusCode};
 
 use super::request::{Tagged, bytes};
 use super::{Client, ClientError};
 use crate::{
-    AuditEntry, AuditFilter, CancelRotation, ChangedRotation, CompleteRotation, CreateEdge, CreateToken, CreatedEdge,
-    CreatedToken, DisableKey, Edge, EdgeReport, EdgeReportAccepted, EnableKey, Enrol, EnrolEdge, Enrolled,
-    EnrolledEdge, ExportFormat, ExtendRotation, ImportOptions, ImportReport, IssueKey, IssuedKey, Key, KeyFilter, Page,
-    PageQuery, PutScope, Receipt, RevokeKey, RevokeMany, RevokedKey, RevokedMany, RotateCredential, RotatedCredential,
-    Rotation, RotationFilter, RotationPlan, RouteDocument, Routes, Scope, Secret, Set, SetQuery, StartRotation,
-    StartedRotation, Tier, Token, UpdateKey, Verdict, VerifyKey,
+    AuditEntry, AuditExport, AuditFilter, AuditStanding, CancelRotation, ChangedRotation, CompleteRotation, CreateEdge,
+    CreateToken, CreateWorkspace, CreatedEdge, CreatedToken, CreatedWorkspace, DisableKey, Edge, EdgeReport,
+    EdgeReportAccepted, EnableKey, Enrol, EnrolEdge, Enrolled, EnrolledEdge, EraseAudit, ErasedAudit, ExportFormat,
+    ExtendRotation, ImportOptions, ImportReport, IssueKey, IssuedKey, Key, KeyFilter, Page, PageQuery, PutScope,
+    Receipt, RevokeKey, RevokeMany, RevokedKey, RevokedMany, RotateCredential, RotatedCredential, Rotation,
+    RotationFilter, RotationPlan, RouteDocument, Routes, Scope, Secret, Set, SetQuery, StartRotation, StartedRotation,
+    Tier, Token, UpdateKey, UpdateWorkspace, Verdict, VerifyKey, Workspace,
 };
 
 /// How long an export may take.
-const EXPORT_TIMEOUT: Duration = Duration::from_secs(3_600);
+const LONG: Duration = Duration::from_secs(24 * 3600);
 
 /// Every method fails with [`ClientError::Problem`] where the server refuses.
 #[expect(clippy::missing_errors_doc, reason = "said once for the whole block")]
@@ -40,8 +42,7 @@ impl Client {
     /// Exports all keys that pass the filter. The body is to be read as it comes: it can be long.
     pub async fn export_keys(&self, filter: &KeyFilter, format: ExportFormat) -> Result<Response, ClientError> {
         let query = [("format", format.as_str())];
-        self.send(Method::GET, &["v1", "keys", "export"], |r| r.query(filter).query(&query).timeout(EXPORT_TIMEOUT))
-            .await
+        self.send(Method::GET, &["v1", "keys", "export"], |r| r.query(filter).query(&query).timeout(LONG)).await
     }
 
     /// Ends keys that pass a filter, as many as one call may; or, in a dry run, says which.
@@ -246,6 +247,31 @@ impl Client {
         self.post(&["v1", "edges", id, "remove"], &serde_json::json!({})).await
     }
 
+    /// Makes a workspace and the one-time token of its first owner.
+    pub async fn create_workspace(&self, request: &CreateWorkspace) -> Result<CreatedWorkspace, ClientError> {
+        self.post(&["v1", "workspaces"], request).await
+    }
+
+    /// Lists one page of the workspaces that the caller may see.
+    pub async fn list_workspaces(&self, page: &PageQuery) -> Result<Page<Workspace>, ClientError> {
+        self.list(&["v1", "workspaces"], page).await
+    }
+
+    /// Reads a workspace.
+    pub async fn workspace(&self, id: &str) -> Result<Tagged<Workspace>, ClientError> {
+        self.read_tagged(&["v1", "workspaces", id], &()).await
+    }
+
+    /// Changes a workspace that still is as the tag says.
+    pub async fn update_workspace(
+        &self,
+        id: &str,
+        etag: &str,
+        change: &UpdateWorkspace,
+    ) -> Result<Tagged<Workspace>, ClientError> {
+        self.change(Method::PATCH, &["v1", "workspaces", id], &(), etag, change).await
+    }
+
     /// Posts what an edge observed.
     pub async fn report(&self, report: &EdgeReport) -> Result<EdgeReportAccepted, ClientError> {
         self.post(&["v1", "edges", "reports"], report).await
@@ -254,6 +280,28 @@ impl Client {
     /// Lists one page of the audit trail.
     pub async fn list_audit(&self, filter: &AuditFilter) -> Result<Page<AuditEntry>, ClientError> {
         self.list(&["v1", "audit"], filter).await
+    }
+
+    /// Reads an export of the audit log, piece by piece.
+    pub async fn export_audit(
+        &self,
+        wanted: &AuditExport,
+    ) -> Result<impl Stream<Item = Result<Vec<u8>, ClientError>> + use<>, ClientError> {
+        let response = self.send(Method::GET, &["v1", "audit", "export"], |r| r.query(wanted).timeout(LONG)).await?;
+        let url = response.url().to_string();
+        let broken =
+            move |source: reqwest::Error| ClientError::Transport { url: url.clone(), source: source.without_url() };
+        Ok(response.bytes_stream().map_ok(Into::into).map_err(broken))
+    }
+
+    /// How far the audit log is chained and signed.
+    pub async fn audit_checkpoint(&self) -> Result<AuditStanding, ClientError> {
+        self.read(&["v1", "audit", "checkpoint"]).await
+    }
+
+    /// Erases what is personal about a member from the audit log.
+    pub async fn erase_audit(&self, request: &EraseAudit) -> Result<ErasedAudit, ClientError> {
+        self.post(&["v1", "audit", "erase"], request).await
     }
 
     /// Lists one page of the scope catalogue.

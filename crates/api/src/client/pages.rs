@@ -6,7 +6,9 @@ use futures::Stream;
 use futures::stream::{self, TryStreamExt};
 
 use super::{Client, ClientError};
-use crate::{AuditEntry, AuditFilter, Edge, Key, KeyFilter, Page, PageQuery, Rotation, RotationFilter, Scope, Token};
+use crate::{
+    AuditEntry, AuditFilter, Edge, Key, KeyFilter, Page, PageQuery, Rotation, RotationFilter, Scope, Token, Workspace,
+};
 
 impl Client {
     /// Every key that passes the filter.
@@ -38,6 +40,14 @@ impl Client {
         walk(move |cursor| async move {
             let page = PageQuery { cursor, ..PageQuery::default() };
             self.list_scopes(&page).await
+        })
+    }
+
+    /// Every workspace that the caller may see.
+    pub fn workspaces(&self) -> impl Stream<Item = Result<Workspace, ClientError>> + '_ {
+        walk(move |cursor| async move {
+            let page = PageQuery { cursor, ..PageQuery::default() };
+            self.list_workspaces(&page).await
         })
     }
 

@@ -180,6 +180,7 @@ fn first_head() -> Result<Head> {
         skew: 0,
         open_until: None,
         trust: None,
+        audit: None,
     })
 }
 

@@ -118,6 +118,7 @@ impl Publisher {
             skew: 5_000,
             open_until: None,
             trust: None,
+            audit: None,
         };
         let mut keys: BTreeMap<u32, Key> = keys.into_iter().map(|key| (key.number, key)).collect();
         let live = keys.values().filter(|key| key.profile.live.is_some());

@@ -105,17 +105,23 @@ fn of_heads(all: &mut Attacks) {
     with("head-signature-cut", note[..note.len() - 20].into());
     with("head-bad-signature", note.replacen("version 4", "version 5", 1));
     with("head-wrong-signer", publisher.head.sign(&Signer::new("nightlatch/set_0123456789", &[2; 32]).unwrap()));
-    with("head-unknown-version", signed(&text(&note).replacen("head/3", "head/4", 1)));
-    with("head-other-note", signed(&text(&note).replacen("nightlatch.head/3", "nightlatch.receipt/1", 1)));
+    with("head-unknown-version", signed(&text(&note).replacen("head/4", "head/5", 1)));
+    with("head-other-note", signed(&text(&note).replacen("nightlatch.head/4", "nightlatch.receipt/1", 1)));
     with("head-number-spelled-otherwise", signed(&with_line(text(&note), "version", "04")));
     with("head-oversized-base", signed(&with_line(text(&note), "base-length", "18446744073709551615")));
     with("head-too-many-parts", signed(&with_line(text(&note), "base-parts", &["1"; 65].join(","))));
     with("head-valid-before-it-was-issued", signed(&with_line(text(&note), "valid-until", "1")));
-    with("head-kept-place", signed(&with_line(text(&note), "audit", "1")));
+    with(
+        "head-checkpoint-of-nothing",
+        signed(&with_line(text(&note), "audit", &format!("0 {}", publisher.head.base_root))),
+    );
     with("head-open-before-it-ends", signed(&with_line(text(&note), "open-until", "1")));
     with(
-        "head-of-before-with-a-trust-note",
-        signed(&with_line(text(&note), "trust", "1").replacen("head/3", "head/2", 1)),
+        "head-of-before-with-a-checkpoint",
+        signed(
+            &with_line(text(&note), "audit", &format!("1 {}", publisher.head.base_root))
+                .replacen("head/4", "head/3", 1),
+        ),
     );
     with("head-too-long", signed(&format!("{}{}\n", text(&note), "x".repeat(16_384))));
 
