@@ -84,6 +84,7 @@ pub async fn rotate(
         scopes: None,
         order: nightlatch_api::RotationOrder::IssueFirst,
         dry_run: false,
+        acknowledge_sensitive: false,
     };
     let predecessor = world.api().key(&deployment.id).await?.value;
     let StartedRotation { rotation, key, secret, .. } = world.api().start_rotation(&deployment.id, &request).await?;

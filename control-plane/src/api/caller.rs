@@ -29,6 +29,8 @@ pub(super) struct Caller {
     pub(super) who: Who,
     /// What they may do.
     pub(super) authority: Authority,
+    /// Whether they have said that sensitive scopes are meant.
+    acknowledged: bool,
     pub(super) request_id: String,
     pub(super) source: Option<String>,
     /// The database clock when they were identified, unix milliseconds.
@@ -69,6 +71,11 @@ pub(super) enum Who {
 }
 
 impl Caller {
+    /// The same caller, who has said whether sensitive scopes are meant.
+    pub(super) fn acknowledging(self, acknowledged: bool) -> Self {
+        Self { acknowledged, ..self }
+    }
+
     pub(super) fn workspace(&self) -> &WorkspaceId {
         match &self.who {
             Who::Token(token) => &token.workspace,
@@ -112,6 +119,7 @@ impl Caller {
         Context {
             actor: self.actor(),
             authority: self.authority.clone(),
+            acknowledged: self.acknowledged,
             source: self.source.clone(),
             ..Context::system(self.workspace().clone(), self.request_id.clone())
         }
@@ -125,7 +133,14 @@ impl Caller {
                 return Err(Refused::invalid("Authorization", "a token or a session makes the call, not both").into());
             }
             let (request_id, source, now) = (request_id(extensions), source(extensions), holder.now);
-            return Ok(Self { who: Who::Session(Box::new(holder)), authority, request_id, source, now });
+            return Ok(Self {
+                who: Who::Session(Box::new(holder)),
+                authority,
+                acknowledged: false,
+                request_id,
+                source,
+                now,
+            });
         }
         let text = bearer(headers)?;
         let digest = Digest::of(text);
@@ -141,6 +156,7 @@ impl Caller {
             who: Who::Token(Box::new(token.clone())),
             // Of what is refused nothing is done, whatever it would be allowed.
             authority: authority.unwrap_or(Authority::Edge),
+            acknowledged: false,
             request_id: request_id(extensions),
             source: source(extensions),
             now,

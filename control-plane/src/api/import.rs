@@ -55,6 +55,7 @@ pub(super) async fn import(
     once: Once,
     request: Request,
 ) -> Result<Response, Refused> {
+    let caller = caller.acknowledging(options.acknowledge_sensitive);
     body::require_type(request.headers(), NDJSON)?;
     let bytes = body::read(request, MAX_BODY).await?;
     let body_hash: [u8; 32] = Sha256::digest(&bytes).into();
@@ -68,7 +69,10 @@ pub(super) async fn import(
     let create = Create {
         route: "POST /v1/keys/import",
         secret: "secret",
-        request_hash: request_hash(&[&body_hash, &[u8::from(options.strict), u8::from(options.dry_run)]]),
+        request_hash: request_hash(&[
+            &body_hash,
+            &[u8::from(options.strict), u8::from(options.dry_run), u8::from(options.acknowledge_sensitive)],
+        ]),
         work: Box::new(move |tx| {
             Box::pin(async move { Ok(report(import::run(tx, &context, import, &mut os_random).await?, &details)) })
         }),

@@ -51,6 +51,7 @@ pub(super) async fn invite(
     once: Once,
     body: Json<InviteMember>,
 ) -> Result<Response, Refused> {
+    let caller = caller.acknowledging(body.value.acknowledge_sensitive);
     let code = mint_reserved(INVITE_BRAND, caller.now);
     let invitation = invitation(body.value, None, &code)?;
     invited(&app, &caller, once, "POST /v1/members", body.hash, (invitation, code)).await
@@ -217,7 +218,7 @@ pub(super) async fn update(
         IfMatch::Any => None,
         IfMatch::Revision(revision) => Some(revision),
     };
-    let (context, body) = (caller.context(), body.value);
+    let (context, body) = (caller.acknowledging(body.value.acknowledge_sensitive).context(), body.value);
     let patch = MemberPatch {
         name: body.name.map(Name::new).transpose()?,
         role: body.role.map(role),
@@ -341,7 +342,7 @@ pub(super) async fn replace_role(
     Id(role): Id<Role>,
     body: Json<ReplaceRole>,
 ) -> Result<axum::Json<RoleScopes>, Refused> {
-    let context = caller.context();
+    let context = caller.acknowledging(body.value.acknowledge_sensitive).context();
     let (everything, words): (Vec<_>, Vec<_>) = body.value.scopes.into_iter().partition(|word| word == "*");
     let granted = Granted { everything: !everything.is_empty(), scopes: Scopes::new(words)? };
     let granted = app

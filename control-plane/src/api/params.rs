@@ -23,14 +23,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refused> {
-        let query = parts.uri.query().unwrap_or_default();
-        let deserializer = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
-        let value = serde_path_to_error::deserialize(deserializer).map_err(|error| {
-            let (place, told) = (error.path().to_string(), only_expectations(error.inner().to_string()));
-            Refused::invalid(if place == "." { "query" } else { &place }, told)
-        })?;
-        Ok(Self(value))
+        read(parts.uri.query().unwrap_or_default()).map(Self)
     }
+}
+
+/// Reads a query string.
+pub(super) fn read<T: DeserializeOwned>(query: &str) -> Result<T, Refused> {
+    let deserializer = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+    serde_path_to_error::deserialize(deserializer).map_err(|error| {
+        let (place, told) = (error.path().to_string(), only_expectations(error.inner().to_string()));
+        Refused::invalid(if place == "." { "query" } else { &place }, told)
+    })
 }
 
 /// A thing named in the path. A text that cannot be an id is answered like an id that does not exist.

@@ -79,6 +79,25 @@ pub(super) async fn committed(app: &App, workspace: &WorkspaceId, key: &KeyId) -
     Ok(noted.await?)
 }
 
+/// As [`committed`], for many keys.
+pub(super) async fn committed_many(app: &App, workspace: &WorkspaceId, mut keys: Vec<KeyId>) -> Result<(), Refused> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    // By key, then by set: whoever else notes several goes in the same order.
+    keys.sort_unstable();
+    let workspace = workspace.clone();
+    let noted = app.store().write::<_, Error, _>(move |tx| {
+        Box::pin(async move {
+            for key in &keys {
+                receipts::note_commit(tx, &workspace, key).await?;
+            }
+            Ok(())
+        })
+    });
+    Ok(noted.await?)
+}
+
 /// Waits until the revocation of a key is proven for every set of the workspace, or the time is up, or the server stops.
 /// Answers the receipt that is furthest from being proven; `None` where there is nothing to prove.
 pub(super) async fn wait(

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use nightlatch_api::{Code, Problem, Warning};
+use nightlatch_api::{Code, Problem, RouteRef, Warning};
 
 use super::time;
 use crate::domain::{self, Refusal};
@@ -12,6 +12,8 @@ use crate::store;
 
 /// How long a caller should wait before it tries again, in seconds.
 const RETRY_SECONDS: &str = "1";
+/// Routes that a warning's text names; all of them stand beside it.
+const SHOWN_ROUTES: usize = 10;
 
 /// A refused request. The response carries the problem as an extension; the frame around all handlers adds the request
 /// id and writes it out.
@@ -105,6 +107,7 @@ impl From<Refusal> for Refused {
         match refusal {
             Refusal::Invalid { field } => Self::value(field, shape_of(field)),
             Refusal::PrincipalUnknown => refused.field("principal", "does not exist"),
+            Refusal::MemberUnknown => refused.field("owner_member", "does not exist"),
             Refusal::ExpiryPast => refused.field("expires_at", "has passed"),
             Refusal::RotateByRequired => refused.field("rotate_by", "is missing"),
             Refusal::BrandTaken => refused.field("brand", "is taken"),
@@ -112,6 +115,12 @@ impl From<Refusal> for Refused {
             Refusal::OverlapBelowBound { minimum_seconds } => refused
                 .with("minimum_seconds", minimum_seconds)
                 .field("overlap_seconds", format!("must be at least {minimum_seconds}")),
+            Refusal::SensitiveUnacknowledged { scopes } => {
+                let scopes: Vec<_> = scopes.iter().map(domain::Scope::as_str).collect();
+                let detail = format!("is missing; {} is sensitive", scopes.join(", "));
+                refused.with("scopes", scopes).field("acknowledge_sensitive", detail)
+            }
+            Refusal::PlanChanged { plan } => refused.with("plan", plan),
             Refusal::RotationOpen { rotation } => refused.with("rotation", rotation.as_str()),
             Refusal::PredecessorInUse { last_used_at } => {
                 refused.with("last_used_at", time::from_ms(last_used_at).to_string())
@@ -123,7 +132,7 @@ impl From<Refusal> for Refused {
                     .field("scopes", format!("beyond the ceiling: {}", words.join(", ")))
             }
             Refusal::Forbidden { action } => refused.with("action", action.as_str()),
-            Refusal::BeyondOwnScopes { scopes } | Refusal::SensitiveUnacknowledged { scopes } => {
+            Refusal::BeyondOwnScopes { scopes } => {
                 let names: Vec<_> = scopes.iter().map(domain::Scope::as_str).collect();
                 refused.with("scopes", names)
             }
@@ -140,6 +149,7 @@ pub(super) fn code_of(refusal: &Refusal) -> Code {
     match refusal {
         Refusal::Invalid { .. } => Code::ValueInvalid,
         Refusal::PrincipalUnknown => Code::PrincipalUnknown,
+        Refusal::MemberUnknown => Code::MemberUnknown,
         Refusal::ScopesInherited => Code::ScopesInherited,
         Refusal::ExpiryPast => Code::ExpiryInPast,
         Refusal::RotateByRequired => Code::RotateByRequired,
@@ -152,7 +162,10 @@ pub(super) fn code_of(refusal: &Refusal) -> Code {
         Refusal::RotationOpen { .. } => Code::RotationOpen,
         Refusal::RotationClosed => Code::RotationClosed,
         Refusal::PredecessorInUse { .. } => Code::PredecessorInUse,
+        Refusal::PlanChanged { .. } => Code::PlanChanged,
         Refusal::ReasonRequired => Code::ReasonRequired,
+        Refusal::ScopeInUse => Code::ScopeInUse,
+        Refusal::CatalogueFull => Code::CatalogueFull,
         Refusal::EdgeNotEnrolled => Code::EdgeNotEnrolled,
         Refusal::EdgeRemoved => Code::EdgeRemoved,
         Refusal::BrandTaken => Code::BrandTaken,
@@ -183,6 +196,7 @@ pub(super) fn shape_of(field: &str) -> &'static str {
             "must be 1 to 200 characters, without control characters and without blanks at either end"
         }
         "scopes" => "must be at most 64 texts of the shape [A-Za-z][A-Za-z0-9_:.-]{0,63}",
+        "scope" => "must have the shape of a scope, [A-Za-z][A-Za-z0-9_:.-]{0,63}; a group has one `*` at its end",
         "tier" => "must have the shape [A-Za-z][A-Za-z0-9_:.-]{0,63}",
         "labels" => {
             "must be at most 32, with names of the shape [A-Za-z][A-Za-z0-9_:.-]{0,63} and values up to 200 characters"
@@ -238,15 +252,33 @@ pub(super) fn warning(warning: &domain::Warning) -> Warning {
         domain::Warning::SameName => {
             "The successor has the predecessor's name; tell them apart by their prefixes.".to_owned()
         }
-        domain::Warning::ScopesLost { scopes } => {
-            let lost: Vec<_> = scopes.iter().map(domain::Scope::as_str).collect();
-            format!("The successor lacks {}: calls that need them will get 403.", lost.join(", "))
+        domain::Warning::ScopesLost { scopes, routes } => {
+            let names: Vec<_> = scopes.iter().map(domain::Scope::as_str).collect();
+            let shown: Vec<_> =
+                routes.iter().take(SHOWN_ROUTES).map(|route| format!("{} {}", route.method, route.pattern)).collect();
+            let more = match routes.len().saturating_sub(SHOWN_ROUTES) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            match routes.is_empty() {
+                true => format!("The successor lacks {}: calls that need them will get 403.", names.join(", ")),
+                false => {
+                    format!("The successor lacks {}: it will get 403 at {}{more}.", names.join(", "), shown.join(", "))
+                }
+            }
         }
         domain::Warning::NoSuccessor => {
             "The rotation's successor is revoked: when the predecessor goes, nothing takes its place.".to_owned()
         }
     };
-    Warning { code: warning.code().to_owned(), detail }
+    let (scopes, routes) = match warning {
+        domain::Warning::ScopesLost { scopes, routes } => (
+            scopes.iter().map(ToString::to_string).collect(),
+            routes.iter().map(|route| RouteRef::new(&route.method, &route.pattern)).collect(),
+        ),
+        _ => (Vec::new(), Vec::new()),
+    };
+    Warning { code: warning.code().to_owned(), detail, scopes, routes }
 }
 
 #[cfg(test)]
@@ -259,6 +291,7 @@ mod tests {
         let refusals = [
             Refusal::Invalid { field: "name" },
             Refusal::PrincipalUnknown,
+            Refusal::MemberUnknown,
             Refusal::ScopesInherited,
             Refusal::ExpiryPast,
             Refusal::RotateByRequired,
@@ -271,7 +304,10 @@ mod tests {
             Refusal::RotationOpen { rotation: RotationId::generate([0; 10]) },
             Refusal::RotationClosed,
             Refusal::PredecessorInUse { last_used_at: 0 },
+            Refusal::PlanChanged { plan: String::new() },
             Refusal::ReasonRequired,
+            Refusal::ScopeInUse,
+            Refusal::CatalogueFull,
             Refusal::EdgeNotEnrolled,
             Refusal::EdgeRemoved,
             Refusal::BrandTaken,

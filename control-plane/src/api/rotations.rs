@@ -46,6 +46,7 @@ pub(super) async fn start(
     once: Once,
     body: Json<StartRotation>,
 ) -> Result<Response, Refused> {
+    let caller = caller.acknowledging(body.value.acknowledge_sensitive);
     let (dry_run, start) = (body.value.dry_run, asked(body.value)?);
     if dry_run {
         return plan(&app, &caller, &id, &start).await;
@@ -75,7 +76,7 @@ async fn plan(app: &App, caller: &Caller, id: &KeyRef, start: &Start) -> Result<
     let mut read = app.store().read().await?;
     let target = caller.key(&mut read, id).await?.key.target();
     caller.authority.require(Action::KeysRotate, &target)?;
-    let plan = rotations::plan(&mut read, caller.workspace(), id, start).await?;
+    let plan = rotations::plan(&mut read, &caller.context(), id, start).await?;
     caller.authority.require_grant(&plan.scopes)?;
     let shown = RotationPlan {
         name: plan.name,

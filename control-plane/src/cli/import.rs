@@ -44,6 +44,9 @@ pub(super) struct Import {
     /// Check the whole file first, and with one bad line import nothing.
     #[arg(long)]
     strict: bool,
+    /// Say that sensitive scopes are meant.
+    #[arg(long)]
+    acknowledge_sensitive: bool,
     /// Check every line and import nothing.
     #[arg(long)]
     dry_run: bool,
@@ -86,7 +89,11 @@ impl Import {
 
     /// Sends the whole file once.
     async fn pass(&self, client: &Client, json: bool, dry_run: bool, bad: &mut BadLines) -> Result<Total, Failure> {
-        let options = ImportOptions { strict: self.strict && !dry_run, dry_run };
+        let options = ImportOptions {
+            strict: self.strict && !dry_run,
+            dry_run,
+            acknowledge_sensitive: self.acknowledge_sensitive,
+        };
         let (input, length) = open(&self.file)?;
         let mut chunks = Chunks { input, line: 0 };
         let progress = progress(json, length, if dry_run { "checking" } else { "importing" });

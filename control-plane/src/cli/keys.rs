@@ -3,16 +3,14 @@
 use std::io::{BufRead as _, IsTerminal as _, Read as _, stderr, stdin};
 
 use clap::{Args, Subcommand};
-use futures::TryStreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use nightlatch_api::client::Client;
-use nightlatch_api::{
-    DisableKey, EnableKey, Environment, IssueKey, Key, KeyFilter, KeyState, RevokeKey, Secret, UpdateKey, VerifyKey,
-};
+use nightlatch_api::{DisableKey, EnableKey, Environment, IssueKey, Key, RevokeKey, Secret, UpdateKey, VerifyKey};
 use zeroize::Zeroizing;
 
 use super::exit::Failure;
 use super::import::Import;
+use super::inventory;
 use super::output::{self, maybe_time, printable, time};
 use super::receipt;
 use super::remote::Remote;
@@ -36,10 +34,11 @@ enum Command {
     )]
     Issue(Issue),
     /// List keys, newest first.
-    #[command(
-        after_help = "Examples:\n  Abandoned but active:  nightlatch keys list --state active --last-used-before 2026-01-01\n  Due for rotation:      nightlatch keys list --rotate-by-before 2026-02-01"
-    )]
-    List(List),
+    #[command(after_help = inventory::LIST)]
+    List(inventory::List),
+    /// Export all keys, or some, as a file.
+    #[command(after_help = inventory::EXPORT)]
+    Export(inventory::Export),
     /// Show a key.
     Show {
         /// The key: `key_…`, or `kn_` and its number.
@@ -81,6 +80,9 @@ enum Command {
         #[arg(long, value_name = "SECONDS")]
         wait: Option<u64>,
     },
+    /// End every key that passes a filter, for ever: when a person left or a machine was lost.
+    #[command(after_help = inventory::REVOKE_MANY)]
+    RevokeMany(inventory::Many),
     /// Show what is proven of a revocation.
     #[command(after_help = receipt::GET)]
     Receipt(receipt::Get),
@@ -123,6 +125,12 @@ struct Issue {
     /// Whoever looks after it.
     #[arg(long)]
     owner: Option<String>,
+    /// The member who looks after it.
+    #[arg(long, value_name = "MEM_ID")]
+    owner_member: Option<String>,
+    /// Say that sensitive scopes are meant.
+    #[arg(long)]
+    acknowledge_sensitive: bool,
     /// A label; may be given several times.
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
@@ -143,43 +151,6 @@ struct Issue {
 }
 
 #[derive(Debug, Args)]
-struct List {
-    /// In this state.
-    #[arg(long, value_parser = state)]
-    state: Option<KeyState>,
-    /// With this owner.
-    #[arg(long)]
-    owner: Option<String>,
-    /// Issued by the actor with this id.
-    #[arg(long, value_name = "ID")]
-    issued_by: Option<String>,
-    /// Acting for this principal.
-    #[arg(long, value_name = "PRN_ID")]
-    principal: Option<String>,
-    /// Carrying this scope.
-    #[arg(long)]
-    scope: Option<String>,
-    /// For `live` or `test`.
-    #[arg(long, value_parser = environment)]
-    environment: Option<Environment>,
-    /// Not used since.
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    last_used_before: Option<Timestamp>,
-    /// Expiring before.
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    expires_before: Option<Timestamp>,
-    /// To be rotated before.
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    rotate_by_before: Option<Timestamp>,
-    /// With this text in name or prefix.
-    #[arg(long, short, value_name = "TEXT")]
-    query: Option<String>,
-    /// At most this many.
-    #[arg(long, default_value_t = 100)]
-    limit: usize,
-}
-
-#[derive(Debug, Args)]
 struct Update {
     /// The key: `key_…`, or `kn_` and its number.
     key: String,
@@ -189,6 +160,9 @@ struct Update {
     /// A new owner; an empty text removes the old one.
     #[arg(long)]
     owner: Option<String>,
+    /// Another member who looks after it; an empty text removes the old one.
+    #[arg(long, value_name = "MEM_ID")]
+    owner_member: Option<String>,
     /// Another rate limit; an empty text removes the old one.
     #[arg(long)]
     tier: Option<String>,
@@ -209,6 +183,8 @@ impl Keys {
         match self.command {
             Command::Issue(issue) => issue.run(&self.remote).await,
             Command::List(list) => list.run(&self.remote.client()?, json).await,
+            Command::Export(export) => export.run(&self.remote.client()?).await,
+            Command::RevokeMany(many) => many.run(&self.remote.client()?, json).await,
             Command::Show { key } => show(json, &self.remote.client()?.key(&key).await?.value),
             Command::Update(update) => update.run(&self.remote.client()?, json).await,
             Command::Disable { key, reason } => {
@@ -242,6 +218,8 @@ impl Issue {
             scopes: self.scopes,
             tier: self.tier,
             owner: self.owner,
+            owner_member: self.owner_member,
+            acknowledge_sensitive: self.acknowledge_sensitive,
             labels: self.labels.into_iter().collect(),
             expires_at,
             rotate_by: self.rotate_by,
@@ -259,52 +237,6 @@ impl Issue {
     }
 }
 
-impl List {
-    async fn run(self, client: &Client, json: bool) -> Result<(), Failure> {
-        let filter = KeyFilter {
-            state: self.state,
-            owner: self.owner,
-            issued_by: self.issued_by,
-            principal: self.principal,
-            scope: self.scope,
-            environment: self.environment,
-            last_used_before: self.last_used_before,
-            expires_before: self.expires_before,
-            rotate_by_before: self.rotate_by_before,
-            q: self.query,
-            limit: u32::try_from(self.limit.clamp(1, 200)).ok(),
-            cursor: None,
-        };
-        let mut table = output::table(["key", "prefix", "name", "state", "scopes", "owner", "expires", "last used"]);
-        let mut keys = std::pin::pin!(client.keys(filter));
-        let mut shown = 0;
-        while shown < self.limit
-            && let Some(key) = keys.try_next().await?
-        {
-            shown += 1;
-            if json {
-                output::json_line(&key)?;
-            } else {
-                table.add_row(row(&key));
-            }
-        }
-        if json { Ok(()) } else { output::print(&table, "No keys.") }
-    }
-}
-
-fn row(key: &Key) -> Vec<String> {
-    vec![
-        key.id.clone(),
-        key.prefix.clone(),
-        printable(&key.name),
-        key.state.as_str().to_owned(),
-        key.scopes.join(" "),
-        key.owner.as_deref().map(printable).unwrap_or_default(),
-        maybe_time(key.deadline.or(key.expires_at)),
-        maybe_time(key.last_used_at),
-    ]
-}
-
 impl Update {
     async fn run(self, client: &Client, json: bool) -> Result<(), Failure> {
         let clearable = |text: Option<String>| text.map(|text| (!text.is_empty()).then_some(text));
@@ -313,6 +245,7 @@ impl Update {
             name: self.name,
             labels: (!self.labels.is_empty()).then(|| self.labels.into_iter().collect()),
             owner: clearable(self.owner),
+            owner_member: clearable(self.owner_member),
             tier: clearable(self.tier),
             expires_at: times(self.expires_at)?,
             rotate_by: times(self.rotate_by)?,
@@ -355,7 +288,6 @@ async fn revoke(client: &Client, json: bool, id: &str, request: &RevokeKey, yes:
     }
 }
 
-/// Asks on the terminal.
 pub(super) fn confirmed(question: &str) -> Result<bool, Failure> {
     if !stdin().is_terminal() || !stderr().is_terminal() {
         return Err(Failure::usage("there is no terminal to ask on; give --yes to do it without asking"));
@@ -414,6 +346,7 @@ fn facts(key: &Key) -> Result<(), Failure> {
         ("scopes", Some(if key.scopes.is_empty() { "none".to_owned() } else { key.scopes.join(" ") })),
         ("tier", key.tier.clone()),
         ("owner", key.owner.clone()),
+        ("owner member", key.owner_member.clone()),
         ("labels", (!labels.is_empty()).then(|| labels.join(" "))),
         ("flags", (!flags.is_empty()).then(|| flags.join(", "))),
         ("issued by", Some(format!("{} {}", key.issued_by.kind, key.issued_by.id))),
@@ -433,15 +366,4 @@ fn facts(key: &Key) -> Result<(), Failure> {
 fn label(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("give NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
-}
-
-fn state(text: &str) -> Result<KeyState, String> {
-    let all = [KeyState::Active, KeyState::Retiring, KeyState::Disabled, KeyState::Revoked, KeyState::Expired];
-    let known = all.into_iter().find(|state| state.as_str() == text);
-    known.ok_or_else(|| "give active, retiring, disabled, revoked or expired".to_owned())
-}
-
-fn environment(text: &str) -> Result<Environment, String> {
-    let known = [Environment::Live, Environment::Test].into_iter().find(|known| known.as_str() == text);
-    known.ok_or_else(|| "give live or test".to_owned())
 }

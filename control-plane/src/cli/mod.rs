@@ -12,6 +12,8 @@ mod exit;
 mod gateways;
 mod home;
 mod import;
+mod inventory;
+mod key_filter;
 mod keys;
 mod links;
 mod output;
@@ -25,6 +27,7 @@ mod remote;
 mod rotations;
 mod routes;
 mod schema;
+mod scopes;
 mod secret_out;
 mod serve;
 mod set;
@@ -107,6 +110,8 @@ enum Command {
     Tokens(tokens::Tokens),
     /// Show and replace the routes edges let through.
     Routes(routes::Routes),
+    /// Show, describe and mark scopes, and groups of them.
+    Scopes(scopes::Scopes),
     /// Look into a set's published files: inspect, verify, compare, measure.
     Set(set::Set),
     /// Show the published key sets.
@@ -166,6 +171,7 @@ impl Command {
             Self::Gateways(command) => command.run().await,
             Self::Tokens(command) => command.run().await,
             Self::Routes(command) => command.run().await,
+            Self::Scopes(command) => command.run().await,
             Self::Set(command) => command.run().await,
             Self::Sets(command) => command.run().await,
             Self::Audit(command) => command.run().await,

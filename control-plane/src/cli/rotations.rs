@@ -102,6 +102,9 @@ struct Start {
     /// Revoke the predecessor at once: for a leaked key.
     #[arg(long, conflicts_with = "overlap")]
     revoke_first: bool,
+    /// Say that sensitive scopes are meant which the predecessor does not have.
+    #[arg(long)]
+    acknowledge_sensitive: bool,
     /// Only say what would happen.
     #[arg(long)]
     dry_run: bool,
@@ -151,6 +154,7 @@ impl Start {
             scopes: (!self.scopes.is_empty()).then_some(self.scopes),
             order: if self.revoke_first { RotationOrder::RevokeFirst } else { RotationOrder::IssueFirst },
             dry_run: self.dry_run,
+            acknowledge_sensitive: self.acknowledge_sensitive,
         };
         let mut client = remote.client()?;
         if let Some(key) = self.idempotency_key {
@@ -234,7 +238,14 @@ fn facts(rotation: &Rotation) -> Result<(), Failure> {
 }
 
 fn warn(warnings: &[Warning]) -> Result<(), Failure> {
-    warnings.iter().try_for_each(|warning| output::line(&format!("Note: {}", warning.detail)))
+    for warning in warnings {
+        output::line(&format!("Note: {}", warning.detail))?;
+        // The text names the first few.
+        for route in warning.routes.iter().skip(10) {
+            output::line(&format!("  also {} {}", route.method, route.pattern))?;
+        }
+    }
+    Ok(())
 }
 
 /// Whole seconds, rounded up: an overlap must not be shorter than asked.

@@ -6,8 +6,8 @@ use nightlatch_keyset::PrincipalKind;
 use super::key::{passed, to_ms};
 use super::rotation::{End, Outcome};
 use super::{
-    Actor, Bound, Cause, Key, KeyId, Labels, LinkId, Name, Owner, Reason, Refusal, Rotation, Scopes, Stage, State,
-    Tier, Warning, WorkspaceId,
+    Actor, Bound, Cause, Key, KeyId, Labels, LinkId, MemberId, Name, Owner, Reason, Refusal, Rotation, Scopes, Stage,
+    State, Tier, Warning, WorkspaceId,
 };
 
 /// The last second a published row can hold.
@@ -28,6 +28,8 @@ pub struct Issue {
     pub tier: Option<Tier>,
     /// Who answers for it.
     pub owner: Option<Owner>,
+    /// The member who looks after it.
+    pub owner_member: Option<MemberId>,
     /// Free labels.
     pub labels: Labels,
     /// Unix seconds, in the future.
@@ -57,6 +59,8 @@ pub struct Birth {
     pub kind: PrincipalKind,
     /// Who issues it.
     pub by: Actor,
+    /// On which member's authority.
+    pub issuer_member: Option<MemberId>,
     /// The database clock, unix milliseconds.
     pub now: i64,
 }
@@ -70,6 +74,8 @@ pub struct KeyPatch {
     pub labels: Option<Labels>,
     /// Who answers for it.
     pub owner: Option<Option<Owner>>,
+    /// The member who looks after it.
+    pub owner_member: Option<Option<MemberId>>,
     /// Its rate limit's name.
     pub tier: Option<Option<Tier>>,
     /// Unix seconds, in the future.
@@ -124,8 +130,10 @@ pub fn issue(issue: Issue, birth: Birth) -> Result<Key, Refusal> {
         scopes: issue.scopes,
         tier: issue.tier,
         owner: issue.owner.map(Owner::into_string),
+        owner_member: issue.owner_member,
         labels: issue.labels,
         issued_by: birth.by,
+        issuer_member: birth.issuer_member,
         created_at: birth.now,
         expires_at: issue.expires_at,
         rotate_by: issue.rotate_by,
@@ -163,6 +171,9 @@ pub fn patch(key: &Key, open: Option<&Rotation>, patch: KeyPatch, bound: Bound, 
     }
     if let Some(owner) = patch.owner {
         after.owner = owner.map(Owner::into_string);
+    }
+    if let Some(member) = patch.owner_member {
+        after.owner_member = member;
     }
     if let Some(tier) = patch.tier {
         after.tier = tier;

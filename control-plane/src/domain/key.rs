@@ -3,7 +3,7 @@
 use nightlatch_key::{Digest, Environment};
 use nightlatch_keyset::{PrincipalKind, Status};
 
-use super::{Actor, KeyId, Labels, LinkId, Refusal, Scopes, Target, Tier, WorkspaceId};
+use super::{Actor, KeyId, Labels, LinkId, MemberId, Refusal, Scopes, Target, Tier, WorkspaceId};
 
 /// Where a key is on its one-way road.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,10 +154,14 @@ pub struct Key {
     pub tier: Option<Tier>,
     /// Who answers for it.
     pub owner: Option<String>,
+    /// The member who looks after it.
+    pub owner_member: Option<MemberId>,
     /// Free labels.
     pub labels: Labels,
     /// Who issued it.
     pub issued_by: Actor,
+    /// The member on whose authority that was, by hand or with a token.
+    pub issuer_member: Option<MemberId>,
     /// Unix milliseconds.
     pub created_at: i64,
     /// Unix seconds.

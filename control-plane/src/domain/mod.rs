@@ -8,6 +8,7 @@
 
 mod actor;
 pub mod authority;
+pub mod catalogue;
 mod change;
 mod edge;
 pub mod gateway;
@@ -19,6 +20,7 @@ mod member;
 mod model;
 pub mod partner;
 mod principal;
+pub mod reach;
 pub mod receipt;
 mod refusal;
 pub mod rotate;

@@ -115,6 +115,7 @@ impl World {
             subject: 1,
             kind: PrincipalKind::ServiceAccount,
             by: self.by.clone(),
+            issuer_member: None,
             now: self.now,
         }
     }
@@ -176,6 +177,7 @@ impl World {
             scopes: Scopes::new(["a:read", "b:write"]).unwrap(),
             tier: Some(Tier::new("standard").unwrap()),
             owner: None,
+            owner_member: None,
             labels: Labels::default(),
             expires_at: expiry,
             rotate_by: None,

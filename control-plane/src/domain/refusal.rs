@@ -1,5 +1,6 @@
 //! Why a transition is refused, and what an accepted one warns of.
 
+use super::reach::RouteName;
 use super::{Action, RotationId, Scope};
 
 /// A transition that is well-formed but not possible. Each maps one to one onto a stable API code.
@@ -14,6 +15,9 @@ pub enum Refusal {
     /// The named principal does not exist in the workspace.
     #[error("the principal does not exist")]
     PrincipalUnknown,
+    /// The named member does not exist in the workspace, or was removed.
+    #[error("the member does not exist")]
+    MemberUnknown,
     /// A member's key has the member's scopes and tier, and none of its own.
     #[error("a user's key has the scopes and the tier of its member, and none of its own")]
     ScopesInherited,
@@ -59,9 +63,21 @@ pub enum Refusal {
         /// When it was last seen, unix milliseconds.
         last_used_at: i64,
     },
+    /// The keys are not those that the caller has seen.
+    #[error("the keys are not those of the plan")]
+    PlanChanged {
+        /// What names the keys of now.
+        plan: String,
+    },
     /// Forcing needs a reason.
     #[error("forcing needs a reason")]
     ReasonRequired,
+    /// A usable key carries the scope.
+    #[error("a usable key carries the scope")]
+    ScopeInUse,
+    /// The workspace says as much of its scopes as it may.
+    #[error("the catalogue is full")]
+    CatalogueFull,
     /// The edge has no credential yet.
     #[error("the edge has not enrolled")]
     EdgeNotEnrolled,
@@ -145,6 +161,7 @@ impl Refusal {
         match self {
             Self::Invalid { .. } => "value_invalid",
             Self::PrincipalUnknown => "principal_unknown",
+            Self::MemberUnknown => "member_unknown",
             Self::ScopesInherited => "scopes_inherited",
             Self::ExpiryPast => "expiry_in_past",
             Self::RotateByRequired => "rotate_by_required",
@@ -157,7 +174,10 @@ impl Refusal {
             Self::RotationOpen { .. } => "rotation_open",
             Self::RotationClosed => "rotation_closed",
             Self::PredecessorInUse { .. } => "predecessor_in_use",
+            Self::PlanChanged { .. } => "plan_changed",
             Self::ReasonRequired => "reason_required",
+            Self::ScopeInUse => "scope_in_use",
+            Self::CatalogueFull => "catalogue_full",
             Self::EdgeNotEnrolled => "edge_not_enrolled",
             Self::EdgeRemoved => "edge_removed",
             Self::BrandTaken => "brand_taken",
@@ -195,6 +215,8 @@ pub enum Warning {
     ScopesLost {
         /// What is lost.
         scopes: Vec<Scope>,
+        /// The routes that would turn 403.
+        routes: Vec<RouteName>,
     },
     /// The rotation's successor is revoked: when the predecessor goes, nothing takes its place.
     NoSuccessor,

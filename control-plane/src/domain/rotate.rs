@@ -100,7 +100,8 @@ pub fn plan(
     let scopes = own.unwrap_or_else(|| predecessor.scopes.clone());
     let lost = predecessor.scopes.missing_in(&scopes);
     if !lost.is_empty() {
-        warnings.push(Warning::ScopesLost { scopes: lost });
+        // Which routes that concerns, the store knows.
+        warnings.push(Warning::ScopesLost { scopes: lost, routes: Vec::new() });
     }
     Ok(Plan { name, scopes, deadline, warnings })
 }
@@ -128,6 +129,7 @@ pub fn start(
         scopes: plan.scopes,
         tier: predecessor.tier.clone(),
         owner: None,
+        owner_member: predecessor.owner_member.clone(),
         labels: predecessor.labels.clone(),
         expires_at: None,
         rotate_by: None,

@@ -71,14 +71,14 @@ line!(
     "owner"
 );
 line!(
+    /// What something is, in a few words.
+    Description,
+    "description"
+);
+line!(
     /// Why something was done.
     Reason,
     "reason"
-);
-line!(
-    /// What something is for, in free text.
-    Description,
-    "description"
 );
 
 macro_rules! word {

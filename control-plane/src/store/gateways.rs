@@ -273,6 +273,7 @@ async fn first(
         subject: Some(principal.subject),
         scopes,
         tier: None,
+        owner_member: None,
         owner: None,
         labels: Labels::default(),
         expires_at: None,

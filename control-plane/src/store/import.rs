@@ -16,7 +16,9 @@ use super::tx::{Conn, sql};
 use super::{Context, Error, Random, Read, Tx, catalogue, dialect, ended, principals, profiles, workspaces};
 use crate::domain::authority;
 use crate::domain::import::ImportLine;
-use crate::domain::{Action, KeyId, Principal, PrincipalKind, Refusal, Scope, Tier, WorkspaceId, require_inherited};
+use crate::domain::{
+    Action, KeyId, MemberId, Principal, PrincipalKind, Refusal, Scope, Tier, WorkspaceId, require_inherited,
+};
 
 /// Rows in one statement: the statement's text is parsed once and stays far below the databases' limit on arguments.
 const CHUNK: usize = 250;
@@ -60,6 +62,8 @@ pub async fn run(tx: &mut Tx, context: &Context, import: Import, random: Random<
     if strict && !errors.is_empty() {
         return Ok(Imported { created: 0, existing, errors });
     }
+    let scopes: BTreeSet<_> = fresh.iter().flat_map(|(line, _)| line.scopes.iter()).collect();
+    let acknowledged = catalogue::acknowledged_among(tx, context, scopes.into_iter()).await?;
     if dry_run {
         return Ok(Imported { created: fresh.len() as u64, existing, errors });
     }
@@ -85,10 +89,10 @@ pub async fn run(tx: &mut Tx, context: &Context, import: Import, random: Random<
             profiles::key_comes(tx, &context.workspace, subject, environment, now).await?;
         }
         publish(tx, &context.workspace, first, count, now).await?;
-        append(tx, context, &body_hash, keys.len(), existing, errors.len(), now).await?;
+        append(tx, context, &body_hash, (keys.len(), existing, errors.len()), &acknowledged, now).await?;
         return Ok(Imported { created: keys.len() as u64, existing, errors });
     }
-    append(tx, context, &body_hash, 0, existing, errors.len(), now).await?;
+    append(tx, context, &body_hash, (0, existing, errors.len()), &acknowledged, now).await?;
     Ok(Imported { created: 0, existing, errors })
 }
 
@@ -237,14 +241,15 @@ async fn insert_keys(tx: &mut Tx, context: &Context, keys: &[NewKey], now: i64) 
     let sql = AssertSqlSafe(format!(
         "INSERT INTO keys (id, workspace_id, number, digest, prefix, name, state, disabled_by, environment, subject, \
          kind, scopes, tier, owner, labels, issued_by_type, issued_by_id, created_at, expires_at, rotate_by, lineage, \
-         imported, weak, revision) \
+         imported, weak, revision, issuer_member) \
          SELECT column1, {workspace}, column2, column3, column4, column5, 'active', '', column6, column7, column8, \
          column9, column10, column11, column12, {actor_type}, {actor}, {now}, column13, column14, column1, 1, column15, \
-         1 FROM (VALUES {rows}) AS v",
+         1, {issuer} FROM (VALUES {rows}) AS v",
         workspace = arguments.fixed(1),
         actor_type = arguments.fixed(2),
         actor = arguments.fixed(3),
         now = arguments.fixed(4),
+        issuer = arguments.fixed(5),
         rows = arguments.rows()
     ));
     macro_rules! run {
@@ -272,7 +277,8 @@ async fn insert_keys(tx: &mut Tx, context: &Context, keys: &[NewKey], now: i64) 
                 .bind(context.workspace.as_str())
                 .bind(context.actor.kind.as_str())
                 .bind(context.actor.id.as_str())
-                .bind(now);
+                .bind(now)
+                .bind(context.authority.member().map(MemberId::as_str));
             query.execute($conn).await.map(drop)?
         }};
     }
@@ -338,24 +344,24 @@ async fn append(
     tx: &mut Tx,
     context: &Context,
     body_hash: &[u8; 32],
-    created: usize,
-    existing: u64,
-    refused: usize,
+    (created, existing, refused): (usize, u64, usize),
+    acknowledged: &[Scope],
     now: i64,
 ) -> Result<(), Error> {
     let hash: String = body_hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    let after = serde_json::json!({
-        "created": created,
-        "existing": existing,
-        "refused": refused,
-        "body_sha256": hash,
-    });
+    let mut after = serde_json::Map::from_iter([
+        ("created".to_owned(), created.into()),
+        ("existing".to_owned(), existing.into()),
+        ("refused".to_owned(), refused.into()),
+        ("body_sha256".to_owned(), hash.into()),
+    ]);
+    audit::acknowledged(&mut after, acknowledged);
     let target = Target::Other("workspace", context.workspace.as_str());
     let draft = Draft {
         action: "key.imported",
         target,
         before: None,
-        after: Some(after),
+        after: Some(after.into()),
         reason: None,
         personal: &[],
         about: None,

@@ -2,27 +2,46 @@
 
 use nightlatch_key::Environment;
 
+use super::audit::{self, Draft, Target};
 use super::keys::KeyView;
 use super::rows::{KeyRow, key_columns};
 use super::select::{Direction, Select};
-use super::{Cursor, Error, Page, PageRequest, Read, profiles, rotations};
-use crate::domain::{Key, Scope, State, WorkspaceId};
+use super::touched::{Person, Source};
+use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, profiles, rotations};
+use crate::domain::authority;
+use crate::domain::{Action, Key, MemberId, PrincipalKind, Scope, State, WorkspaceId};
 
 /// What a list of keys is narrowed to. All conditions hold at once.
 #[derive(Clone, Debug, Default)]
 pub struct KeyFilter {
     /// Its state by the database clock.
     pub state: Option<State>,
+    /// Whether it verifies, or may again: neither revoked nor expired.
+    pub not_final: bool,
     /// Exactly this owner.
     pub owner: Option<String>,
+    /// Looked after by this member.
+    pub owner_member: Option<MemberId>,
     /// Issued by the actor with this id.
     pub issued_by: Option<String>,
+    /// Issued on the authority of this member, by hand or with a token.
+    pub issuer_member: Option<MemberId>,
+    /// This member had to do with it.
+    pub touched_by: Option<Person>,
     /// Acting for this principal.
     pub subject: Option<u32>,
+    /// Acting for this kind of principal.
+    pub kind: Option<PrincipalKind>,
     /// Carrying this scope.
     pub scope: Option<Scope>,
     /// Live or test.
     pub environment: Option<Environment>,
+    /// Not issued before, unix milliseconds.
+    pub created_after: Option<i64>,
+    /// Issued before, unix milliseconds.
+    pub created_before: Option<i64>,
+    /// Never used.
+    pub never_used: bool,
     /// Not used since, unix milliseconds: last used before, or never used and created before.
     pub last_used_before: Option<i64>,
     /// Expiring before, unix seconds.
@@ -33,8 +52,8 @@ pub struct KeyFilter {
     pub q: Option<String>,
 }
 
-/// Keys of the workspace, newest first; where the filter has a time, earliest first by that time (of several, the first
-/// of `last_used_before`, `expires_before`, `rotate_by_before`).
+/// Keys of the workspace, newest first; where the filter has a time to be before, earliest first by that time (of several,
+/// the first of `last_used_before`, `expires_before`, `rotate_by_before`). What a member had to do with is newest first.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -46,31 +65,7 @@ pub async fn list(
 ) -> Result<Page<KeyView>, Error> {
     let now = read.now().await?;
     let order = Order::of(filter);
-    let mut select = Select::new(concat!("SELECT ", key_columns!(), " FROM "));
-    match (&filter.scope, order) {
-        // CROSS JOIN: SQLite then walks the scope's keys in their order, as the page needs them.
-        (Some(scope), Order::Creation) => {
-            select.push("key_scopes s CROSS JOIN keys k WHERE k.id = s.key_id AND s.workspace_id = ");
-            select.value(workspace.as_str()).push(" AND s.scope = ").value(scope.as_str());
-        }
-        (scope, _) => {
-            select.push("keys k WHERE k.workspace_id = ").value(workspace.as_str());
-            if let Some(scope) = scope {
-                select.push(
-                    " AND EXISTS (SELECT 1 FROM key_scopes s WHERE s.workspace_id = k.workspace_id AND s.scope = ",
-                );
-                select.value(scope.as_str()).push(" AND s.created_at = k.created_at AND s.key_id = k.id)");
-            }
-        }
-    }
-    narrow(&mut select, filter, now);
-    match (order, &filter.scope) {
-        (Order::Creation, None) => select.page("k.created_at", "k.id", Direction::Descending, page),
-        (Order::Creation, Some(_)) => select.page("s.created_at", "s.key_id", Direction::Descending, page),
-        (Order::LastUse, _) => select.page(IDLE_SINCE, "k.id", Direction::Ascending, page),
-        (Order::Expiry, _) => select.page("k.expires_at", "k.id", Direction::Ascending, page),
-        (Order::RotateBy, _) => select.page("k.rotate_by", "k.id", Direction::Ascending, page),
-    }
+    let select = statement(concat!("SELECT ", key_columns!(), " FROM "), workspace, filter, page, now);
     let rows: Vec<KeyRow> = select.fetch(read).await?;
     let keys = rows.into_iter().map(Key::try_from).collect::<Result<Vec<_>, _>>()?;
     let mut page = Page::from_rows(keys, page.limit, |key: &Key| order.place(key));
@@ -83,12 +78,99 @@ pub async fn list(
     Ok(Page { items: page.items.into_iter().map(view).collect(), next: page.next })
 }
 
+/// Notes that somebody takes a list of keys away. `what` says which.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn note_export(tx: &mut Tx, context: &Context, what: serde_json::Value) -> Result<(), Error> {
+    context.authority.require(Action::KeysExport, &authority::Target::None)?;
+    let now = tx.now().await?;
+    let target = Target::Other("workspace", context.workspace.as_str());
+    let after = Some(what);
+    let draft = Draft { action: "key.exported", target, before: None, after, reason: None, personal: &[], about: None };
+    audit::append(tx, context, &draft, now).await
+}
+
+/// The statement for one page. `head` selects columns of a table `keys k`, up to `FROM`.
+pub(super) fn statement(
+    head: &'static str,
+    workspace: &WorkspaceId,
+    filter: &KeyFilter,
+    page: &PageRequest,
+    now: i64,
+) -> Select {
+    let mut select = Select::new(head);
+    match &filter.touched_by {
+        None => part(&mut select, Source::Any, workspace, filter, page, now),
+        Some(person) => {
+            // A page of each way to have to do with a key holds the page of all of them.
+            for (place, source) in person.sources().into_iter().enumerate() {
+                select.push(if place == 0 { "(" } else { " UNION " });
+                select.push("SELECT id FROM (SELECT k.id FROM ");
+                part(&mut select, source, workspace, filter, page, now);
+                select.push(") AS a");
+            }
+            // CROSS JOIN: SQLite then looks these few up instead of walking all keys in their order.
+            select.push(") AS t CROSS JOIN keys k WHERE k.id = t.id");
+            select.page("k.created_at", "k.id", Direction::Descending, page);
+        }
+    }
+    select
+}
+
+/// Appends the table and the conditions of a page, its order and its limit.
+fn part(
+    select: &mut Select,
+    source: Source<'_>,
+    workspace: &WorkspaceId,
+    filter: &KeyFilter,
+    page: &PageRequest,
+    now: i64,
+) {
+    let order = Order::of(filter);
+    // The scope's keys come in the order that the page needs, unless something rarer is asked for.
+    let by_scope = matches!((&source, order), (Source::Any, Order::Creation));
+    match &filter.scope {
+        // CROSS JOIN: SQLite then walks the scope's keys in their order, as the page needs them.
+        Some(scope) if by_scope => {
+            select.push("key_scopes s CROSS JOIN keys k WHERE k.id = s.key_id AND s.workspace_id = ");
+            select.value(workspace.as_str()).push(" AND s.scope = ").value(scope.as_str());
+        }
+        scope => {
+            select.push("keys k WHERE k.workspace_id = ").value(workspace.as_str());
+            if let Some(scope) = scope {
+                select.push(
+                    " AND EXISTS (SELECT 1 FROM key_scopes s WHERE s.workspace_id = k.workspace_id AND s.scope = ",
+                );
+                select.value(scope.as_str()).push(" AND s.created_at = k.created_at AND s.key_id = k.id)");
+            }
+        }
+    }
+    source.narrow(select);
+    let (created_at, id) = match (&filter.scope, by_scope) {
+        (Some(_), true) => ("s.created_at", "s.key_id"),
+        _ => ("k.created_at", "k.id"),
+    };
+    for (time, relation) in [(filter.created_after, " >= "), (filter.created_before, " < ")] {
+        if let Some(time) = time {
+            select.push(" AND ").push(created_at).push(relation).value(time);
+        }
+    }
+    narrow(select, filter, now);
+    match order {
+        Order::Creation => select.page(created_at, id, Direction::Descending, page),
+        Order::LastUse => select.page(IDLE_SINCE, "k.id", Direction::Ascending, page),
+        Order::Expiry => select.page("k.expires_at", "k.id", Direction::Ascending, page),
+        Order::RotateBy => select.page("k.rotate_by", "k.id", Direction::Ascending, page),
+    }
+}
+
 /// Since when a key was not used: a key never used counts from its creation. As the index has it.
 const IDLE_SINCE: &str = "COALESCE(k.last_used_at, k.created_at)";
 
 /// What a list is ordered by.
 #[derive(Clone, Copy, Debug)]
-enum Order {
+pub(super) enum Order {
     Creation,
     LastUse,
     Expiry,
@@ -96,8 +178,10 @@ enum Order {
 }
 
 impl Order {
-    fn of(filter: &KeyFilter) -> Self {
-        if filter.last_used_before.is_some() {
+    pub(super) fn of(filter: &KeyFilter) -> Self {
+        if filter.touched_by.is_some() {
+            Self::Creation
+        } else if filter.last_used_before.is_some() {
             Self::LastUse
         } else if filter.expires_before.is_some() || filter.state == Some(State::Expired) {
             Self::Expiry
@@ -109,13 +193,24 @@ impl Order {
     }
 
     fn place(self, key: &Key) -> Cursor {
-        let at = match self {
-            Self::Creation => key.created_at,
-            Self::LastUse => key.last_used_at.unwrap_or(key.created_at),
-            Self::Expiry => key.expires_at.unwrap_or_default(),
-            Self::RotateBy => key.rotate_by.unwrap_or_default(),
-        };
+        let at = self.at(key.created_at, key.last_used_at, key.expires_at, key.rotate_by);
         Cursor { at, id: key.id.as_str().to_owned() }
+    }
+
+    /// The time of a key's place in the list.
+    pub(super) fn at(
+        self,
+        created_at: i64,
+        last_used_at: Option<i64>,
+        expires_at: Option<i64>,
+        rotate_by: Option<i64>,
+    ) -> i64 {
+        match self {
+            Self::Creation => created_at,
+            Self::LastUse => last_used_at.unwrap_or(created_at),
+            Self::Expiry => expires_at.unwrap_or_default(),
+            Self::RotateBy => rotate_by.unwrap_or_default(),
+        }
     }
 }
 
@@ -144,11 +239,27 @@ fn narrow(select: &mut Select, filter: &KeyFilter, now: i64) {
             select.push(") AND k.expires_at <= ").value(second);
         }
     }
+    if filter.not_final {
+        select.push(" AND k.state <> 'revoked' AND (k.expires_at IS NULL OR k.expires_at > ").value(second);
+        select.push(") AND (k.deadline IS NULL OR k.deadline > ").value(second).push(")");
+    }
     if let Some(owner) = &filter.owner {
         select.push(" AND k.owner = ").value(owner.as_str());
     }
     if let Some(actor) = &filter.issued_by {
         select.push(" AND k.issued_by_id = ").value(actor.as_str());
+    }
+    if let Some(member) = &filter.owner_member {
+        select.push(" AND k.owner_member = ").value(member.as_str());
+    }
+    if let Some(member) = &filter.issuer_member {
+        select.push(" AND k.issuer_member = ").value(member.as_str());
+    }
+    if let Some(kind) = filter.kind {
+        select.push(" AND k.kind = ").value(kind.as_str());
+    }
+    if filter.never_used {
+        select.push(" AND k.last_used_at IS NULL");
     }
     if let Some(subject) = filter.subject {
         select.push(" AND k.subject = ").value(i64::from(subject));

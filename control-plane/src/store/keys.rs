@@ -2,15 +2,16 @@
 
 use nightlatch_key::{Brand, Digest, KeyText, mint};
 
-pub use super::key_list::{KeyFilter, list};
+pub use super::key_list::{KeyFilter, list, note_export};
 use super::record::{self, Entry};
 use super::rows::{KeyRow, key_columns};
 use super::tokens::Token;
 use super::tx::sql;
 use super::{Context, Error, Random, Read, Tx, catalogue, dialect, principals, profiles, rotations, workspaces};
+use crate::domain::ids::principal_id;
 use crate::domain::{
-    self, Action, Birth, Bound, Cause, Issue, Key, KeyId, KeyPatch, KeyRef, Patched, PrincipalKind, Reason, Refusal,
-    Revoked, Rotation, Scopes, Stage, Target, Warning, WorkspaceId,
+    self, Action, Birth, Bound, Cause, Issue, Key, KeyId, KeyPatch, KeyRef, MemberId, Patched, PrincipalKind, Reason,
+    Refusal, Revoked, Rotation, Scopes, Stage, Target, Warning, WorkspaceId,
 };
 
 /// How many ids are drawn before giving up: the ids of one second number 14 million.
@@ -71,13 +72,16 @@ pub async fn issue(tx: &mut Tx, context: &Context, issue: Issue, random: Random<
     context.authority.require(Action::KeysIssue, &ground.target())?;
     context.authority.require_grant(&issue.scopes)?;
     principal.admits(&issue.scopes)?;
+    let acknowledged = catalogue::require_acknowledged(tx, context, &issue.scopes).await?;
+    require_member(tx, &context.workspace, issue.owner_member.as_ref()).await?;
     let now = tx.now().await?;
     catalogue::enter(tx, &context.workspace, issue.scopes.iter(), issue.tier.as_ref(), now).await?;
     let number = workspaces::next_number(tx, &context.workspace).await?;
     for _ in 0..ID_ATTEMPTS {
         let (birth, secret) = ground.birth(context, issue.environment, number, now, random);
         let mut key = domain::issue(issue.clone(), birth)?;
-        if record::created(tx, context, &key, Entry::new("key.issued", None), now).await? {
+        let entry = Entry { acknowledged: &acknowledged, ..Entry::new("key.issued", None) };
+        if record::created(tx, context, &key, entry, now).await? {
             profiles::show(tx, &mut [&mut key]).await?;
             return Ok(Issued { key, secret, bound: ground.bound, now });
         }
@@ -122,6 +126,7 @@ pub async fn patch(
     if revision.is_some_and(|revision| revision != held.key.revision) {
         return Err(Error::Stale(held.key.revision));
     }
+    require_member(tx, &context.workspace, patch.owner_member.as_ref().and_then(Option::as_ref)).await?;
     let Patched { key, rotation, warnings } =
         domain::patch(&held.key, held.rotation.as_ref(), patch, held.bound, held.now)?;
     let rotation = match rotation {
@@ -182,6 +187,26 @@ pub async fn revoke(tx: &mut Tx, context: &Context, key: &KeyRef, reason: Option
     held.change(tx, context, after, &entries, completed.clone(), warnings).await
 }
 
+/// Whether whoever acts may revoke the keys of this principal by name.
+pub(super) fn may_revoke(context: &Context, kind: PrincipalKind, subject: u32) -> Result<(), Refusal> {
+    if kind == PrincipalKind::Gateway {
+        // Paired devices get and lose their keys by pairing only.
+        let call = format!("POST /v1/gateways/{}/unpair", principal_id(subject));
+        return Err(Refusal::NotRevocableHere { call });
+    }
+    context.authority.require(Action::KeysRevoke, &Target::Key { kind, subject })
+}
+
+/// Refuses a member that the workspace does not have, or no longer.
+async fn require_member(read: &mut Read, workspace: &WorkspaceId, member: Option<&MemberId>) -> Result<(), Error> {
+    let Some(member) = member else { return Ok(()) };
+    let sql = "SELECT subject FROM members WHERE workspace_id = $1 AND id = $2 AND state <> 'removed'";
+    match sql!(read, sql, workspace.as_str(), member.as_str() => optional (i64,))? {
+        Some(_) => Ok(()),
+        None => Err(Refusal::MemberUnknown.into()),
+    }
+}
+
 /// Enters a key whose text has been in use before there was a row: nothing where it is there already.
 pub(super) async fn adopt(
     tx: &mut Tx,
@@ -212,8 +237,10 @@ pub(super) async fn adopt(
         scopes,
         tier: None,
         owner: None,
+        owner_member: None,
         labels: domain::Labels::default(),
         issued_by: token.created_by.clone(),
+        issuer_member: None,
         created_at: token.created_at,
         expires_at: token.expires_at,
         rotate_by: None,
@@ -264,6 +291,7 @@ impl Ground {
             subject: self.subject,
             kind: self.kind,
             by: context.actor.clone(),
+            issuer_member: context.authority.member().cloned(),
             now,
         };
         (birth, secret)

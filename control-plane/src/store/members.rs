@@ -11,8 +11,8 @@ use super::select::{Direction, Select};
 use super::sessions::Which;
 use super::tx::sql;
 use super::{
-    Context, Cursor, Error, Page, PageRequest, Random, Read, Tx, dialect, keys, principals, profiles, roles, sessions,
-    tokens, workspaces,
+    Context, Cursor, Error, Page, PageRequest, Random, Read, Tx, catalogue, dialect, keys, principals, profiles, roles,
+    sessions, tokens, workspaces,
 };
 use crate::domain::{
     Actor, Member, MemberId, MemberPatch, MemberState, Name, PrincipalKind, PrincipalState, Reason, Refusal, Role,
@@ -174,6 +174,7 @@ pub async fn invite(
 ) -> Result<Member, Error> {
     context.authority.require_member(invitation.role, invitation.partner)?;
     context.authority.require_grant(&invitation.scopes)?;
+    catalogue::require_acknowledged(tx, context, &invitation.scopes).await?;
     if invitation.role.is_partner() != invitation.partner.is_some() {
         return Err(Refusal::RoleUnfit.into());
     }
@@ -344,6 +345,7 @@ pub async fn patch(
     }
     if let Some(scopes) = patch.scopes {
         context.authority.require_grant(&scopes)?;
+        catalogue::require_acknowledged(tx, context, &gained(&before.scopes, &scopes)?).await?;
         after.scopes = scopes;
     }
     if let Some(name) = patch.name {
@@ -537,6 +539,11 @@ async fn update(
     Ok(after)
 }
 
+/// What somebody may do now and could not do before.
+fn gained(before: &Scopes, after: &Scopes) -> Result<Scopes, Error> {
+    Ok(Scopes::new(after.missing_in(before).iter().map(|scope| scope.as_str()))?)
+}
+
 async fn note(
     tx: &mut Tx,
     context: &Context,
@@ -547,7 +554,14 @@ async fn note(
     now: i64,
 ) -> Result<(), Error> {
     let personal = personal(before, after);
-    let (before, after_fields) = audit::difference(before.map(view), view(after));
+    let none = Scopes::default();
+    let gained = gained(before.map_or(&none, |before| &before.scopes), &after.scopes)?;
+    let acknowledged = match context.acknowledged {
+        true => catalogue::require_acknowledged(tx, context, &gained).await?,
+        false => Vec::new(),
+    };
+    let (before, mut after_fields) = audit::difference(before.map(view), view(after));
+    audit::acknowledged(&mut after_fields, &acknowledged);
     let draft = Draft {
         action,
         target: Target::Other("member", after.id.as_str()),

@@ -45,6 +45,7 @@ pub mod receipts;
 mod record;
 pub(crate) mod recovery;
 pub mod replicas;
+pub mod revoke_many;
 pub mod roles;
 mod rotation_list;
 pub mod rotations;
@@ -57,6 +58,7 @@ pub mod shared_secrets;
 pub mod sign_in_guesses;
 pub mod tenancy;
 pub mod tokens;
+pub mod touched;
 pub mod trust;
 pub(crate) mod tx;
 pub(crate) mod versions;
@@ -114,6 +116,8 @@ pub struct Context {
     pub actor: Actor,
     /// On whose authority: what a mutation may do is decided inside it, once it knows what it is done to.
     pub authority: Authority,
+    /// Whether whoever acts has said that sensitive scopes are meant.
+    pub acknowledged: bool,
     /// The request's id.
     pub request_id: String,
     /// Where the request came from: an address.
@@ -127,6 +131,7 @@ impl Context {
             workspace,
             actor: Actor::system(),
             authority: Authority::System,
+            acknowledged: false,
             request_id: request_id.into(),
             source: None,
         }

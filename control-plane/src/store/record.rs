@@ -8,7 +8,7 @@ use super::audit::{self, Draft, Target};
 use super::rows::{labels_text, stage_name};
 use super::tx::sql;
 use super::{Context, Error, Tx, catalogue, profiles, receipts};
-use crate::domain::{EdgeImage, Key, PrincipalKind, Rotation, Stage};
+use crate::domain::{EdgeImage, Key, PrincipalKind, Rotation, Scope, Stage};
 
 /// What an audit entry says beside the key and the actor.
 pub(super) struct Entry<'a> {
@@ -18,15 +18,17 @@ pub(super) struct Entry<'a> {
     pub(super) reason: Option<&'a str>,
     /// The rotation it belongs to.
     pub(super) rotation: Option<&'a Rotation>,
+    /// The sensitive scopes that were granted knowingly.
+    pub(super) acknowledged: &'a [Scope],
 }
 
 impl<'a> Entry<'a> {
     pub(super) fn new(action: &'static str, reason: Option<&'a str>) -> Self {
-        Self { action, reason, rotation: None }
+        Self { action, reason, rotation: None, acknowledged: &[] }
     }
 
     pub(super) fn of_rotation(action: &'static str, reason: Option<&'a str>, rotation: &'a Rotation) -> Self {
-        Self { action, reason, rotation: Some(rotation) }
+        Self { action, reason, rotation: Some(rotation), acknowledged: &[] }
     }
 }
 
@@ -43,9 +45,10 @@ pub(super) async fn created(
         tx,
         "INSERT INTO keys (id, workspace_id, number, digest, prefix, name, state, disabled_by, environment, subject, \
          kind, scopes, tier, owner, labels, issued_by_type, issued_by_id, created_at, expires_at, rotate_by, deadline, \
-         revoked_at, revoke_reason, last_used_at, lineage, predecessor, successor, imported, weak, revision, link_id) \
+         revoked_at, revoke_reason, last_used_at, lineage, predecessor, successor, imported, weak, revision, link_id, \
+         owner_member, issuer_member) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, \
-         $23, $24, $25, $26, $27, $28, $29, $30, $31) ON CONFLICT (id) DO NOTHING",
+         $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33) ON CONFLICT (id) DO NOTHING",
         key.id.as_str(),
         key.workspace.as_str(),
         i64::from(key.number),
@@ -76,7 +79,9 @@ pub(super) async fn created(
         i64::from(key.imported),
         i64::from(key.weak),
         key.revision,
-        key.link.as_ref().map(|link| link.as_str())
+        key.link.as_ref().map(|link| link.as_str()),
+        key.owner_member.as_ref().map(|id| id.as_str()),
+        key.issuer_member.as_ref().map(|id| id.as_str())
         => execute
     )?;
     if inserted == 0 {
@@ -132,7 +137,7 @@ pub(super) async fn changed_untold(
     let updated = sql!(
         tx,
         "UPDATE keys SET name = $3, state = $4, disabled_by = $5, tier = $6, owner = $7, labels = $8, expires_at = $9, \
-         rotate_by = $10, deadline = $11, revoked_at = $12, revoke_reason = $13, successor = $14, revision = $15 \
+         rotate_by = $10, deadline = $11, revoked_at = $12, revoke_reason = $13, successor = $14, revision = $15, owner_member = $16 \
          WHERE id = $1 AND revision = $2",
         before.id.as_str(),
         before.revision,
@@ -148,7 +153,8 @@ pub(super) async fn changed_untold(
         revoked_at,
         revoke_reason,
         after.successor.as_ref().map(|id| id.as_str()),
-        after.revision
+        after.revision,
+        after.owner_member.as_ref().map(|id| id.as_str())
         => execute
     )?;
     if updated != 1 {
@@ -217,6 +223,7 @@ async fn audit_of(
     if let Some(rotation) = entry.rotation {
         after.extend(audit::rotation_view(rotation));
     }
+    audit::acknowledged(&mut after, entry.acknowledged);
     let draft = Draft {
         action: entry.action,
         target: Target::Key(key),

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::audit::{self, Draft, Target};
 use super::tx::sql;
-use super::{Context, Error, Read, Tx, members, profiles};
+use super::{Context, Error, Read, Tx, catalogue, members, profiles};
 use crate::domain::{Action, Refusal, Role, Scopes, WorkspaceId, authority};
 
 /// In a role's words: every scope there is may be granted by its members. It is never published.
@@ -77,6 +77,8 @@ pub async fn replace(tx: &mut Tx, context: &Context, role: Role, granted: Grante
     if before == after {
         return Ok(after);
     }
+    let gained = Scopes::new(after.scopes.missing_in(&before.scopes).iter().map(|scope| scope.as_str()))?;
+    let acknowledged = catalogue::require_acknowledged(tx, context, &gained).await?;
     let now = tx.now().await?;
     sql!(
         tx,
@@ -91,11 +93,13 @@ pub async fn replace(tx: &mut Tx, context: &Context, role: Role, granted: Grante
     for subject in members::subjects_of_role(tx, &context.workspace, role).await? {
         profiles::changed(tx, &context.workspace, subject, now).await?;
     }
+    let mut fields = serde_json::Map::from_iter([("scopes".to_owned(), json!(after.words()))]);
+    audit::acknowledged(&mut fields, &acknowledged);
     let draft = Draft {
         action: "role.updated",
         target: Target::Other("role", role.as_str()),
         before: Some(json!({ "scopes": before.words() })),
-        after: Some(json!({ "scopes": after.words() })),
+        after: Some(fields.into()),
         reason: None,
         personal: &[],
         about: None,

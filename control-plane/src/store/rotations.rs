@@ -9,10 +9,12 @@ pub use super::rotation_list::{RotationFilter, get, list};
 pub(super) use super::rotation_list::{open_of_successor, recorded_open, recorded_open_of};
 use super::tx::sql;
 use super::{Context, Error, Random, Read, Tx, catalogue, principals, profiles, workspaces};
+use crate::domain::reach::{self, Reach};
 use crate::domain::rotate::{self, Ending, Turned};
 use crate::domain::rotation::{Start, SuccessorFate};
 use crate::domain::{
-    Action, Bound, Key, KeyId, KeyRef, Reason, Refusal, Rotation, RotationId, Scopes, Stage, Warning, WorkspaceId,
+    Action, Bound, Key, KeyId, KeyRef, Reason, Refusal, Rotation, RotationId, Scope, Scopes, Stage, Warning,
+    WorkspaceId,
 };
 
 /// A rotation that was just started.
@@ -101,17 +103,20 @@ pub async fn start(
         close_lapsed(tx, &held.key, &lapsed, now).await?;
     }
     // Refused here, nothing is entered or counted.
-    let plan = rotate::plan(&held.key, held.rotation.as_ref(), &start, bound, now)?;
+    let mut plan = rotate::plan(&held.key, held.rotation.as_ref(), &start, bound, now)?;
     principal.admits(&plan.scopes)?;
+    let acknowledged = gained(tx, context, &held.key, &plan.scopes).await?;
+    name_lost_routes(tx, &held.key, &plan.scopes, &mut plan.warnings).await?;
     catalogue::enter(tx, &context.workspace, plan.scopes.iter(), held.key.tier.as_ref(), now).await?;
     let number = workspaces::next_number(tx, &context.workspace).await?;
     let id = RotationId::generate(random_bytes(random));
     let reason = start.reason.clone();
     for _ in 0..keys::ID_ATTEMPTS {
         let (birth, secret) = ground.birth(context, held.key.environment, number, now, random);
-        let rotate::Started { predecessor, successor, rotation, ended, warnings } =
+        let rotate::Started { predecessor, successor, rotation, ended, .. } =
             rotate::start(&held.key, held.rotation.as_ref(), start.clone(), id.clone(), birth, bound)?;
-        let issued = Entry::of_rotation("key.issued", Some(reason.as_str()), &rotation);
+        let issued =
+            Entry { acknowledged: &acknowledged, ..Entry::of_rotation("key.issued", Some(reason.as_str()), &rotation) };
         if !record::created(tx, context, &successor, issued, now).await? {
             continue;
         }
@@ -129,6 +134,7 @@ pub async fn start(
         let mut predecessor = record::changed(tx, context, &held.key, predecessor, &entries, now).await?;
         let mut successor = successor;
         profiles::show(tx, &mut [&mut predecessor, &mut successor]).await?;
+        let warnings = plan.warnings;
         return Ok(Started { rotation, predecessor, successor, secret, warnings, bound, now });
     }
     Err(Error::NoFreeId)
@@ -138,19 +144,42 @@ pub async fn start(
 ///
 /// # Errors
 /// As [`start`].
-pub async fn plan(
-    read: &mut Read,
-    workspace: &WorkspaceId,
-    predecessor: &KeyRef,
-    start: &Start,
-) -> Result<Plan, Error> {
-    let KeyView { key, rotation, now } = keys::get(read, workspace, predecessor).await?;
-    let bound = workspaces::bound(read, workspace).await?;
-    let principal = principals::find(read, workspace, key.subject).await?.ok_or(Refusal::PrincipalUnknown)?;
+pub async fn plan(read: &mut Read, context: &Context, predecessor: &KeyRef, start: &Start) -> Result<Plan, Error> {
+    let KeyView { key, rotation, now } = keys::get(read, &context.workspace, predecessor).await?;
+    let bound = workspaces::bound(read, &context.workspace).await?;
+    let principal = principals::find(read, &context.workspace, key.subject).await?.ok_or(Refusal::PrincipalUnknown)?;
     principal.admits(&Scopes::default())?;
-    let rotate::Plan { name, scopes, deadline, warnings } = rotate::plan(&key, rotation.as_ref(), start, bound, now)?;
+    let rotate::Plan { name, scopes, deadline, mut warnings } =
+        rotate::plan(&key, rotation.as_ref(), start, bound, now)?;
     principal.admits(&scopes)?;
+    gained(read, context, &key, &scopes).await?;
+    name_lost_routes(read, &key, &scopes, &mut warnings).await?;
     Ok(Plan { predecessor: key, name: name.into_string(), scopes, deadline, warnings, bound, now })
+}
+
+/// The sensitive scopes that a successor would have and its predecessor has not, where they are meant.
+async fn gained(read: &mut Read, context: &Context, predecessor: &Key, scopes: &Scopes) -> Result<Vec<Scope>, Error> {
+    let gained = scopes.missing_in(&predecessor.scopes);
+    let gained = Scopes::new(gained.iter().map(Scope::as_str))?;
+    catalogue::require_acknowledged(read, context, &gained).await
+}
+
+/// Says which routes a successor of these scopes would not get through any more, where any scope is lost.
+async fn name_lost_routes(
+    read: &mut Read,
+    predecessor: &Key,
+    scopes: &Scopes,
+    warnings: &mut [Warning],
+) -> Result<(), Error> {
+    for warning in warnings {
+        if let Warning::ScopesLost { routes, .. } = warning {
+            let policies = super::routes::policies(read, &predecessor.workspace).await?;
+            let before = Reach::of(predecessor);
+            let after = Reach { scopes: scopes.clone(), ..before.clone() };
+            *routes = reach::lost(&policies, &before, &after);
+        }
+    }
+    Ok(())
 }
 
 /// Moves the deadline to `overlap_seconds` from now, or the predecessor's expiry where that is nearer.

@@ -1,5 +1,6 @@
 //! The route document of a set.
 
+use nightlatch_gate::policy::Policy;
 use sqlx::FromRow;
 
 use super::audit::{self, Draft, Target};
@@ -33,6 +34,17 @@ pub async fn current(read: &mut Read, workspace: &WorkspaceId, set: &SetId) -> R
     let sql = "SELECT revision, document, policy, policy_hash, created_at, created_by_type, created_by_id FROM routes \
                WHERE set_id = $1 AND revision = $2";
     Ok(sql!(read, sql, set.as_str(), revision => optional Row)?.map(Routes::from))
+}
+
+/// The policies that are in force, one per set that has one.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn policies(read: &mut Read, workspace: &WorkspaceId) -> Result<Vec<Policy>, Error> {
+    let sql = "SELECT r.policy FROM sets s JOIN routes r ON r.set_id = s.id AND r.revision = s.routes_revision \
+               WHERE s.workspace_id = $1 ORDER BY s.id";
+    let rows = sql!(read, sql, workspace.as_str() => all (Vec<u8>,))?;
+    rows.into_iter().map(|(policy,)| Policy::decode(&policy).map_err(|_| Error::Corrupt("route policy"))).collect()
 }
 
 /// Replaces the document whole. `revision` is what the caller read (`If-Match`): 0 before the first.

@@ -6,15 +6,16 @@ use sqlx::FromRow;
 use super::Error;
 use crate::domain::rotation::{End, Order, Outcome};
 use crate::domain::{
-    Actor, Causes, Key, KeyId, Labels, LinkId, PrincipalKind, Rotation, RotationId, Scopes, Stage, Tier, WorkspaceId,
+    Actor, Causes, Key, KeyId, Labels, LinkId, MemberId, PrincipalKind, Rotation, RotationId, Scopes, Stage, Tier,
+    WorkspaceId,
 };
 
 /// The columns of [`KeyRow`], of a table `keys k`.
 macro_rules! key_columns {
     () => {
         "k.id, k.workspace_id, k.number, k.digest, k.prefix, k.name, k.state, k.disabled_by, k.environment, k.subject, \
-         k.kind, k.scopes, k.tier, k.owner, k.labels, k.issued_by_type, k.issued_by_id, k.created_at, k.expires_at, \
-         k.rotate_by, k.deadline, k.revoked_at, k.revoke_reason, k.last_used_at, k.lineage, k.predecessor, k.successor, \
+         k.kind, k.scopes, k.tier, k.owner, k.owner_member, k.labels, k.issued_by_type, k.issued_by_id, \
+         k.issuer_member, k.created_at, k.expires_at, k.rotate_by, k.deadline, k.revoked_at, k.revoke_reason, k.last_used_at, k.lineage, k.predecessor, k.successor, \
          k.imported, k.weak, k.revision, k.link_id"
     };
 }
@@ -45,9 +46,11 @@ pub(super) struct KeyRow {
     scopes: String,
     tier: Option<String>,
     owner: Option<String>,
+    owner_member: Option<String>,
     labels: String,
     issued_by_type: String,
     issued_by_id: String,
+    issuer_member: Option<String>,
     created_at: i64,
     expires_at: Option<i64>,
     rotate_by: Option<i64>,
@@ -89,8 +92,10 @@ impl TryFrom<KeyRow> for Key {
             scopes: Scopes::from_stored(&row.scopes),
             tier: row.tier.map(Tier::from_stored),
             owner: row.owner,
+            owner_member: row.owner_member.map(MemberId::from_stored),
             labels: Labels::from_stored(serde_json::from_str(&row.labels).map_err(|_| Error::Corrupt("label map"))?),
             issued_by: Actor { kind: row.issued_by_type, id: row.issued_by_id },
+            issuer_member: row.issuer_member.map(MemberId::from_stored),
             created_at: row.created_at,
             expires_at: row.expires_at,
             rotate_by: row.rotate_by,

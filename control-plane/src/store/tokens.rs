@@ -238,6 +238,7 @@ pub async fn create_management(
         scopes: new.scopes()?,
         tier: None,
         owner: None,
+        owner_member: None,
         labels: Labels::default(),
         expires_at: new.expires_at,
         rotate_by: None,

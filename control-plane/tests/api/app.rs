@@ -97,6 +97,11 @@ impl TestApp {
         self.call(Method::POST, path).json(&body)
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "bodies are written where they are sent")]
+    pub(crate) fn put(&self, path: &str, body: Value) -> Call {
+        self.call(Method::PUT, path).json(&body)
+    }
+
     pub(crate) async fn issue(&self, name: &str, scopes: &[&str]) -> IssuedKey {
         let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
         self.client.issue_key(&IssueKey { scopes, ..IssueKey::new(name, Environment::Live) }).await.unwrap()
@@ -138,6 +143,19 @@ impl TestApp {
 
     /// Reads one number beside the control plane.
     pub(crate) async fn number(&self, sql: &str) -> i64 {
+        let url = self.config.store_url();
+        let sql = AssertSqlSafe(sql.to_owned());
+        if url.expose_secret().starts_with("sqlite:") {
+            let mut connection = SqliteConnection::connect(url.expose_secret()).await.unwrap();
+            sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
+        } else {
+            let mut connection = PgConnection::connect(url.expose_secret()).await.unwrap();
+            sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
+        }
+    }
+
+    /// Reads one text beside the control plane.
+    pub(crate) async fn text(&self, sql: &str) -> String {
         let url = self.config.store_url();
         let sql = AssertSqlSafe(sql.to_owned());
         if url.expose_secret().starts_with("sqlite:") {

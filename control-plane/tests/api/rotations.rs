@@ -20,6 +20,7 @@ fn asked(overlap_seconds: u64) -> StartRotation {
         scopes: None,
         order: RotationOrder::IssueFirst,
         dry_run: false,
+        acknowledge_sensitive: false,
     }
 }
 

@@ -203,6 +203,7 @@ impl World {
             scopes: Scopes::new(scopes.iter().copied()).unwrap(),
             tier: None,
             owner: None,
+            owner_member: None,
             labels: Labels::default(),
             expires_at: None,
             rotate_by: None,

@@ -186,6 +186,7 @@ pub(crate) fn request(name: &str) -> Issue {
         scopes: Scopes::new(["invoices:read", "invoices:write"]).unwrap(),
         tier: None,
         owner: None,
+        owner_member: None,
         labels: Labels::new(BTreeMap::new()).unwrap(),
         expires_at: None,
         rotate_by: None,

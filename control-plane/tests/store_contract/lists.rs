@@ -1,8 +1,12 @@
 //! Lists of keys, held against filtering all of them by hand.
 
+use nightlatch::domain::authority::Standing;
 use nightlatch::domain::rotation::Start;
-use nightlatch::domain::{Actor, ActorType, Issue, Key, KeyId, KeyRef, Owner, Scope, Scopes, State};
+use nightlatch::domain::{
+    Actor, ActorType, Authority, Issue, Key, KeyId, KeyRef, MemberId, Owner, PrincipalKind, Scope, Scopes, State,
+};
 use nightlatch::store::keys::KeyFilter;
+use nightlatch::store::touched::Person;
 use nightlatch::store::{Cursor, PageRequest, keys, os_random};
 use nightlatch_key::Environment;
 use rand::rngs::StdRng;
@@ -11,7 +15,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use crate::arena::{Arena, on_both, overlap, request};
 
 on_both! {
-    s4_01_every_filter_finds_what_it_says,
+    s4_01_s3_20_every_filter_finds_what_it_says,
     pages_neither_repeat_nor_skip,
     a_cursor_of_another_list_is_harmless,
 }
@@ -20,8 +24,35 @@ const OWNERS: [&str; 2] = ["ada", "grace"];
 const SCOPES: [&str; 3] = ["invoices:read", "invoices:write", "READ_SENSITIVE"];
 const NAMES: [&str; 4] = ["Billing EAST", "billing 100%", "reports_daily", "Überweisung"];
 
+/// The members of the arena, and the subjects of their own keys.
+const MEMBERS: [(&str, u32); 3] = [("mem_ana", 11), ("mem_bo", 12), ("mem_cy", 13)];
+
+fn member(random: &mut StdRng) -> MemberId {
+    MemberId::parse(MEMBERS[random.random_range(0..MEMBERS.len())].0).unwrap()
+}
+
+async fn enter_members(arena: &Arena) {
+    let workspace = &arena.workspace;
+    for (id, subject) in MEMBERS {
+        arena
+            .execute(format!(
+                "INSERT INTO principals (workspace_id, subject, kind, name, created_at) \
+                 VALUES ('{workspace}', {subject}, 'user', '{id}', 0)"
+            ))
+            .await;
+        arena
+            .execute(format!(
+                "INSERT INTO members (id, workspace_id, subject, role, state, scopes, invited_by_type, invited_by_id, \
+                 created_at, revision) \
+                 VALUES ('{id}', '{workspace}', {subject}, 'owner', 'active', '', 'system', 'test', 0, 1)"
+            ))
+            .await;
+    }
+}
+
 /// Sixty keys of every kind.
 async fn populate(arena: &Arena, random: &mut StdRng) {
+    enter_members(arena).await;
     let now = arena.second().await;
     for round in 0..60_i64 {
         let scopes: Vec<_> = SCOPES.into_iter().filter(|_| random.random_bool(0.4)).collect();
@@ -31,10 +62,24 @@ async fn populate(arena: &Arena, random: &mut StdRng) {
             owner: random.random_bool(0.6).then(|| Owner::new(OWNERS[random.random_range(0..2)]).unwrap()),
             expires_at: random.random_bool(0.4).then(|| now + 1000 + random.random_range(0..5)),
             rotate_by: random.random_bool(0.4).then(|| now + random.random_range(-5..5)),
+            owner_member: random.random_bool(0.3).then(|| member(random)),
             ..request(NAMES[random.random_range(0..NAMES.len())])
         };
         let mut context = arena.context.clone();
         context.actor = Actor::new(ActorType::Token, format!("tok_{}", round % 3));
+        let issuer = random.random_bool(0.5).then(|| MEMBERS[random.random_range(0..MEMBERS.len())]);
+        let issue = match issuer {
+            Some((id, subject)) => {
+                let standing = Standing { member: MemberId::parse(id), subject: Some(subject), ..Standing::founder() };
+                context.authority = Authority::of(standing);
+                // Now and then a key of their own, which has no scopes of its own.
+                match random.random_bool(0.4) {
+                    true => Issue { subject: Some(subject), scopes: Scopes::default(), ..issue },
+                    false => issue,
+                }
+            }
+            None => issue,
+        };
         let issued = arena
             .store
             .write(move |tx| Box::pin(async move { keys::issue(tx, &context, issue, &mut os_random).await }))
@@ -79,13 +124,20 @@ fn filter(random: &mut StdRng, now: i64) -> KeyFilter {
     let mut filter = KeyFilter::default();
     let states = [State::Active, State::Retiring, State::Disabled, State::Revoked, State::Expired];
     let mut sometimes = || random.random_bool(0.2);
-    let chosen: [bool; 10] = std::array::from_fn(|_| sometimes());
+    let chosen: [bool; 17] = std::array::from_fn(|_| sometimes());
     if chosen[0] {
         filter.state = Some(states[random.random_range(0..5)]);
     }
     filter.owner = chosen[1].then(|| OWNERS[random.random_range(0..2)].to_owned());
     filter.issued_by = chosen[2].then(|| format!("tok_{}", random.random_range(0..4)));
-    filter.subject = chosen[3].then(|| random.random_range(1..3));
+    filter.subject = chosen[3].then(|| [1, 2, 11, 12][random.random_range(0..4)]);
+    filter.owner_member = chosen[10].then(|| member(random));
+    filter.issuer_member = chosen[11].then(|| member(random));
+    filter.kind = chosen[12].then(|| [PrincipalKind::User, PrincipalKind::ServiceAccount][random.random_range(0..2)]);
+    filter.created_after = chosen[13].then(|| now * 1000 - random.random_range(0..20));
+    filter.created_before = chosen[14].then(|| now * 1000 - random.random_range(0..20));
+    filter.never_used = chosen[15];
+    filter.not_final = chosen[16];
     filter.scope = chosen[4].then(|| Scope::new(SCOPES[random.random_range(0..3)]).unwrap());
     filter.environment = chosen[5].then(|| [Environment::Live, Environment::Test][random.random_range(0..2)]);
     filter.last_used_before = chosen[6].then(|| now * 1000 - random.random_range(0..10_000));
@@ -105,6 +157,14 @@ fn fits(key: &Key, filter: &KeyFilter, now: i64) -> bool {
         && filter.subject.is_none_or(|subject| key.subject == subject)
         && filter.scope.as_ref().is_none_or(|scope| key.scopes.iter().any(|has| has == scope))
         && filter.environment.is_none_or(|environment| key.environment == environment)
+        && filter.owner_member.as_ref().is_none_or(|id| key.owner_member.as_ref() == Some(id))
+        && filter.issuer_member.as_ref().is_none_or(|id| key.issuer_member.as_ref() == Some(id))
+        && filter.kind.is_none_or(|kind| key.kind == kind)
+        && filter.created_after.is_none_or(|time| key.created_at >= time)
+        && filter.created_before.is_none_or(|time| key.created_at < time)
+        && (!filter.never_used || key.last_used_at.is_none())
+        && (!filter.not_final || !matches!(key.state(now), State::Revoked | State::Expired))
+        && filter.touched_by.as_ref().is_none_or(|person| !person.touches(key).is_empty())
         && filter.last_used_before.is_none_or(|time| key.last_used_at.unwrap_or(key.created_at) < time)
         && filter.expires_before.is_none_or(|time| key.expires_at.is_some_and(|at| at < time))
         && filter.rotate_by_before.is_none_or(|time| key.rotate_by.is_some_and(|at| at < time))
@@ -129,7 +189,7 @@ async fn all(arena: &Arena, filter: &KeyFilter, limit: u32) -> Vec<Key> {
     }
 }
 
-async fn s4_01_every_filter_finds_what_it_says(arena: Arena) {
+async fn s4_01_s3_20_every_filter_finds_what_it_says(arena: Arena) {
     let mut random = StdRng::seed_from_u64(1);
     populate(&arena, &mut random).await;
     let everything = all(&arena, &KeyFilter::default(), 1000).await;
@@ -137,17 +197,22 @@ async fn s4_01_every_filter_finds_what_it_says(arena: Arena) {
     assert!(everything.is_sorted_by(|a, b| (a.created_at, a.id.as_str()) > (b.created_at, b.id.as_str())));
     let now = arena.store.now().await.unwrap();
     let mut found = 0;
-    for _ in 0..200 {
-        let filter = filter(&mut random, now / 1000);
+    for _ in 0..300 {
+        let mut filter = filter(&mut random, now / 1000);
+        if random.random_bool(0.3) {
+            let who = member(&mut random);
+            filter.touched_by = Some(Person::find(&mut arena.read().await, &arena.workspace, who).await.unwrap());
+        }
         let limit = random.random_range(1..8);
         let listed = all(&arena, &filter, limit).await;
         let ids = |keys: &[Key]| keys.iter().map(|key| key.id.clone()).collect::<Vec<KeyId>>();
         let wanted: Vec<_> = everything.iter().filter(|key| fits(key, &filter, now)).cloned().collect();
         let (mut left, mut right) = (ids(&listed), ids(&wanted));
-        if filter.last_used_before.is_none()
-            && filter.expires_before.is_none()
-            && filter.rotate_by_before.is_none()
-            && filter.state != Some(State::Expired)
+        if filter.touched_by.is_some()
+            || filter.last_used_before.is_none()
+                && filter.expires_before.is_none()
+                && filter.rotate_by_before.is_none()
+                && filter.state != Some(State::Expired)
         {
             assert_eq!(left, right, "{filter:?}");
         }

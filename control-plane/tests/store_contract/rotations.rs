@@ -312,7 +312,7 @@ async fn a_dry_run_says_what_would_happen(arena: Arena) {
     let key = issue(&arena, "billing").await;
     let start = overlap(3600);
     let reference = KeyRef::Id(key.clone());
-    let plan = rotations::plan(&mut arena.read().await, &arena.workspace, &reference, &start).await.unwrap();
+    let plan = rotations::plan(&mut arena.read().await, &arena.context, &reference, &start).await.unwrap();
     assert_eq!(arena.actions().await, ["key.issued"]);
     let started = arena.rotate(&key, start).await.unwrap();
     assert_eq!(plan.name, started.successor.name);

@@ -78,6 +78,7 @@ impl World {
                 scopes: Scopes::new(["a:read"]).unwrap(),
                 tier: None,
                 owner: None,
+                owner_member: None,
                 labels: Labels::default(),
                 expires_at: None,
                 rotate_by: None,

@@ -57,6 +57,9 @@ pub struct ImportOptions {
     /// With one bad line, import nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub strict: bool,
+    /// Confirms that sensitive scopes are meant.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub acknowledge_sensitive: bool,
     /// Check every line and import nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,

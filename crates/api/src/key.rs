@@ -37,6 +37,9 @@ pub struct Key {
     pub tier: Option<String>,
     /// Whoever looks after the key, in free text.
     pub owner: Option<String>,
+    /// The member who looks after the key.
+    #[serde(default)]
+    pub owner_member: Option<String>,
     /// Free labels.
     pub labels: BTreeMap<String, String>,
     /// Who issued it.
@@ -72,6 +75,9 @@ pub struct Key {
     pub weak: bool,
     /// From this time on every edge accepts the key.
     pub usable_from: Timestamp,
+    /// Why it is in a list of `touched_by`: `issued` or `rotated` by that member or a token of theirs, `owner`, `own_key`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub touched: Vec<String>,
 }
 
 /// What a key can do now.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Environment, Key, KeyState, Receipt, Secret, Warning, tristate};
+use crate::{Environment, Key, KeyState, PrincipalKind, Receipt, Secret, Warning, tristate};
 
 /// Issues a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,9 @@ pub struct IssueKey {
     /// Whoever looks after it, at most 200 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+    /// The member who looks after it, `mem_…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner_member: Option<String>,
     /// Free labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -41,7 +44,7 @@ pub struct IssueKey {
     /// Of a partner's key: the link, `lnk_…`, that it is bound to. It is revoked when that ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
-    /// Confirms that sensitive scopes are meant. No scope is marked sensitive yet.
+    /// Confirms that sensitive scopes are meant.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub acknowledge_sensitive: bool,
 }
@@ -56,6 +59,7 @@ impl IssueKey {
             scopes: Vec::new(),
             tier: None,
             owner: None,
+            owner_member: None,
             labels: BTreeMap::new(),
             expires_at: None,
             rotate_by: None,
@@ -89,6 +93,9 @@ pub struct UpdateKey {
     /// A new owner.
     #[serde(default, deserialize_with = "tristate::present", skip_serializing_if = "Option::is_none")]
     pub owner: Option<Option<String>>,
+    /// Another member who looks after it.
+    #[serde(default, deserialize_with = "tristate::present", skip_serializing_if = "Option::is_none")]
+    pub owner_member: Option<Option<String>>,
     /// Another rate limit.
     #[serde(default, deserialize_with = "tristate::present", skip_serializing_if = "Option::is_none")]
     pub tier: Option<Option<String>>,
@@ -161,46 +168,66 @@ pub struct RevokedKey {
 /// Which keys to list, newest first. Every filter given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams, utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 pub struct KeyFilter {
     /// In this state now.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", param(inline))]
     pub state: Option<KeyState>,
     /// With exactly this owner.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-    /// Issued by the actor with this id.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Looked after by this member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner_member: Option<String>,
+    /// Issued by the actor with this id; for a member, `mem_…`, also what was issued with that member's tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issued_by: Option<String>,
+    /// Every key that this member may know the secret of or answers for: issued or rotated by them or with a token of theirs,
+    /// looked after by them, or their own. Each key says why in `touched`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub touched_by: Option<String>,
     /// Acting for this principal.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principal: Option<String>,
+    /// Acting for this kind of principal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", param(inline))]
+    pub kind: Option<PrincipalKind>,
     /// Carrying this scope.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
     /// Of this environment.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", param(inline))]
     pub environment: Option<Environment>,
+    /// Not issued before this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_after: Option<Timestamp>,
+    /// Issued before this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_before: Option<Timestamp>,
+    /// Never used, as far as reported.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub never_used: bool,
     /// Not used since: last used before this time, or never used and created before it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_used_before: Option<Timestamp>,
     /// With an expiry before this time.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_before: Option<Timestamp>,
     /// To be rotated before this time.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotate_by_before: Option<Timestamp>,
     /// With this text in the name or prefix; the case of ASCII letters does not matter.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub q: Option<String>,
     /// At most this many keys, 1 to 200; 50 when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
     /// Where the page before ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }
 

@@ -18,6 +18,7 @@ mod edges;
 mod enrol;
 mod gateways;
 mod import;
+mod inventory;
 mod key;
 mod key_requests;
 mod links;
@@ -42,7 +43,7 @@ pub use actor::Actor;
 pub use audit::{
     AuditCheckpoint, AuditEntry, AuditExport, AuditFilter, AuditStanding, AuditTarget, EraseAudit, ErasedAudit,
 };
-pub use catalogue::{Scope, Tier};
+pub use catalogue::{PutScope, Scope, Tier};
 pub use edge::{AppliedState, EdgeReport, EdgeReportAccepted, Sighting};
 pub use edges::{
     CreateEdge, CreatedEdge, Edge, EdgeClass, EdgeState, EnrolEdge, EnrolledEdge, EnrolledEdgeConfig, RotateCredential,
@@ -54,6 +55,7 @@ pub use gateways::{
     UnpairedGateway,
 };
 pub use import::{ImportLine, ImportOptions, ImportReport, LineError};
+pub use inventory::{ExportFormat, OwnerKeys, RefusedKey, RevokeMany, RevokedMany};
 pub use key::{Environment, Key, KeyState, PrincipalKind};
 pub use key_requests::{DisableKey, EnableKey, IssueKey, IssuedKey, KeyFilter, RevokeKey, RevokedKey, UpdateKey};
 pub use links::{
@@ -85,5 +87,5 @@ pub use session::{
 pub use set::{PublishedHead, Set};
 pub use token::{CreateToken, CreatedToken, RotateToken, Token, TokenKind, TokenState};
 pub use verify::{Verdict, VerifiedKey, VerifyKey};
-pub use warning::Warning;
+pub use warning::{RouteRef, Warning};
 pub use workspace::{CreateWorkspace, CreatedWorkspace, UpdateWorkspace, Workspace};

@@ -112,12 +112,18 @@ registry! {
     /// There is no authenticator to confirm or remove.
     TotpMissing = "totp_missing", 409, "There is no such authenticator",
         "Begin with `POST /v1/session/totp`.";
+    /// A usable key carries the scope.
+    ScopeInUse = "scope_in_use", 409, "A usable key carries the scope",
+        "Rotate or revoke the keys that carry it first: `nightlatch keys list --scope`.";
     /// The edge's code has not been used yet.
     EdgeNotEnrolled = "edge_not_enrolled", 409, "The edge has not enrolled yet",
         "Enrol it first: `nightlatch edge enrol` with the code that `nightlatch edge add` printed.";
     /// The edge was removed.
     EdgeRemoved = "edge_removed", 409, "The edge is removed, for ever",
         "Add another with `nightlatch edge add`.";
+    /// The keys of an emergency are not those that were seen.
+    PlanChanged = "plan_changed", 409, "The keys are not those of the plan",
+        "Look at the new dry run, and send its `plan` as `expect`.";
     /// Another workspace has the brand.
     BrandTaken = "brand_taken", 409, "The brand is taken",
         "Choose another brand: each workspace of a deployment has its own, and those of the product's tokens are none's.";
@@ -172,6 +178,9 @@ registry! {
     /// A field is well formed and its value cannot be used.
     ValueInvalid = "value_invalid", 422, "A value cannot be used",
         "Correct the parts listed under `errors` and send it again.";
+    /// Something is said of as many scopes as may be.
+    CatalogueFull = "catalogue_full", 422, "The catalogue is full",
+        "Remove entries that are not needed any more, or say it of a group: `READ_*`.";
     /// A sensitive scope was to be granted without saying so.
     SensitiveUnacknowledged = "sensitive_unacknowledged", 422, "Sensitive scopes are granted only knowingly",
         "Leave out the scopes listed under `scopes`, or send `acknowledge_sensitive: true`.";
@@ -193,6 +202,9 @@ registry! {
     /// A key of this principal may not carry these scopes.
     BeyondCeiling = "beyond_ceiling", 422, "The principal's keys may not carry these scopes",
         "Leave out the scopes listed in `scopes`, or widen the principal's ceiling first.";
+    /// No such member in the workspace, or one that was removed.
+    MemberUnknown = "member_unknown", 422, "There is no such member",
+        "Name a member of this workspace, or leave `owner_member` out.";
     /// Scopes or a tier for a key of a member, which has the member's.
     ScopesInherited = "scopes_inherited", 422, "A user's key has the scopes and the tier of its member",
         "Leave `scopes` and `tier` out; change the member's, or its role's.";

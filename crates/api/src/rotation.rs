@@ -110,6 +110,9 @@ pub struct StartRotation {
     /// The successor's scopes; the predecessor's when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<String>>,
+    /// Confirms that sensitive scopes are meant which the predecessor does not have.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub acknowledge_sensitive: bool,
     /// Which comes first.
     #[serde(default)]
     pub order: RotationOrder,

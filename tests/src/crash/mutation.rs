@@ -220,6 +220,7 @@ impl Writer {
             scopes: None,
             order: if emergency { RotationOrder::RevokeFirst } else { RotationOrder::IssueFirst },
             dry_run: false,
+            acknowledge_sensitive: false,
         };
         Some(Mutation::Rotate { key, request })
     }

@@ -73,13 +73,18 @@ pub(super) async fn measure(programs: &Programs, cores: Cores, effort: Effort) -
 }
 
 /// A control plane that issues keys.
-struct Issuer {
+pub(super) struct Issuer {
     control_plane: ControlPlane,
     script: std::path::PathBuf,
 }
 
 impl Issuer {
-    async fn start(programs: &Programs, cores: Cores, data: &Path, postgres: Option<String>) -> Result<Self> {
+    pub(super) async fn start(
+        programs: &Programs,
+        cores: Cores,
+        data: &Path,
+        postgres: Option<String>,
+    ) -> Result<Self> {
         fs::create_dir_all(data)?;
         // The database of the configuration decides only whether one is made for tests, which do not flush.
         let mut config = ControlPlaneConfig::new(Database::Sqlite)
@@ -101,7 +106,7 @@ impl Issuer {
     }
 
     /// Issues a second, over some seconds.
-    async fn pace(&self, cores: Cores, seconds: u32) -> Result<f64> {
+    pub(super) async fn pace(&self, cores: Cores, seconds: u32) -> Result<f64> {
         let load = Load {
             cores,
             url: format!("{}/v1/keys", self.control_plane.url()),
@@ -114,7 +119,7 @@ impl Issuer {
 }
 
 /// A PostgreSQL server that flushes its log, unlike the one of the tests. It ends with this process.
-fn postgres_server() -> Result<String> {
+pub(super) fn postgres_server() -> Result<String> {
     ensure_postgres()?;
     let output = Command::new(repository_root().join("tests/postgres.sh"))
         .arg(std::process::id().to_string())

@@ -3,8 +3,10 @@
 //! What is compared is measured in the same run, in interleaved rounds, and stated as the median of the rounds: absolute
 //! numbers are the machine's, ratios are ours. A goal that is missed is printed like one that is met.
 
+mod audit_share;
 mod cores;
 mod forwarding;
+mod inventory;
 mod issuing;
 mod listing;
 mod numbers;
@@ -80,6 +82,10 @@ enum Measure {
     RevokeSidecar,
     /// Pages of the list of keys
     List,
+    /// Pages of every list of a large workspace, on both databases
+    Inventory,
+    /// What the audit log adds to issuing
+    AuditShare,
     /// Edges that wait at the control plane for the next head
     Wait,
     /// The Worker's size
@@ -88,7 +94,7 @@ enum Measure {
 
 impl Measure {
     /// In the order in which they run: what loads the machine's disk comes last.
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::Size,
         Self::Worker,
         Self::Forward,
@@ -97,12 +103,14 @@ impl Measure {
         Self::RevokeSidecar,
         Self::List,
         Self::Wait,
+        Self::Inventory,
+        Self::AuditShare,
         Self::Issue,
     ];
 
     /// Whether it is measured on the shared control plane with imported keys.
     fn on_scene(self) -> bool {
-        !matches!(self, Self::Size | Self::Issue | Self::Wait)
+        !matches!(self, Self::Size | Self::Issue | Self::Wait | Self::Inventory | Self::AuditShare)
     }
 }
 
@@ -170,6 +178,8 @@ async fn measure_all(args: &Args, programs: &Programs, cores: Cores) -> Result<(
         let outcome = match (measure, &scene) {
             (Measure::Size, _) => size::measure(programs),
             (Measure::Wait, _) => waiting::measure(programs, cores, effort).await,
+            (Measure::Inventory, _) => inventory::measure(programs, cores, effort).await,
+            (Measure::AuditShare, _) => audit_share::measure(programs, cores, effort).await,
             (Measure::Issue, _) => issuing::measure(programs, cores, effort).await,
             (Measure::Worker, Some(scene)) => verdicts::measure(scene, effort).await,
             (Measure::Forward, Some(scene)) => forwarding::measure(scene, effort).await,

@@ -52,6 +52,7 @@ pub(super) async fn walk(stack: &Stack) -> Result<()> {
         scopes: None,
         order: RotationOrder::IssueFirst,
         dry_run: false,
+        acknowledge_sensitive: false,
     };
     let rotation = stack.client().start_rotation(&first.key.id, &request).await?;
     let deadline = rotation.rotation.deadline.map_or_else(|| "now".to_owned(), |deadline| deadline.to_string());

@@ -6,6 +6,7 @@ use axum::http::header::{ETAG, LOCATION};
 use axum::response::{IntoResponse as _, Response};
 use nightlatch_api::{DisableKey, EnableKey, Key, Problem, ReceiptState, RevokeKey, RevokedKey, UpdateKey};
 
+use super::issue::member;
 use super::view;
 use crate::api::App;
 use crate::api::body::{Json, OptionalJson};
@@ -173,6 +174,7 @@ fn patch(body: UpdateKey) -> Result<KeyPatch, Refused> {
         name: body.name.map(Name::new).transpose()?,
         labels: body.labels.map(Labels::new).transpose()?,
         owner: body.owner.map(|owner| owner.map(Owner::new).transpose()).transpose()?,
+        owner_member: body.owner_member.map(|id| id.as_deref().map(member).transpose()).transpose()?,
         tier: body.tier.map(|tier| tier.map(Tier::new).transpose()).transpose()?,
         expires_at: body.expires_at.map(|time| time.map(to_seconds)),
         rotate_by: body.rotate_by.map(|time| time.map(to_seconds)),

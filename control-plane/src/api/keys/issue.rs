@@ -13,7 +13,7 @@ use crate::api::params::missing;
 use crate::api::refused::Refused;
 use crate::api::time::{in_force, to_seconds};
 use crate::domain::ids::principal_subject;
-use crate::domain::{Issue, Labels, LinkId, Name, Owner, Refusal, Scopes, Tier};
+use crate::domain::{Issue, Labels, LinkId, MemberId, Name, Owner, Refusal, Scopes, Tier};
 use crate::store::keys::{self, Issued};
 use crate::store::os_random;
 
@@ -34,6 +34,7 @@ pub(in crate::api) async fn issue(
     once: Once,
     body: Json<IssueKey>,
 ) -> Result<Response, Refused> {
+    let caller = caller.acknowledging(body.value.acknowledge_sensitive);
     let (context, request) = (caller.context(), request(body.value)?);
     let create = Create {
         route: "POST /v1/keys",
@@ -65,6 +66,7 @@ fn request(body: IssueKey) -> Result<Issue, Refused> {
         scopes: Scopes::new(body.scopes)?,
         tier: body.tier.map(Tier::new).transpose()?,
         owner: body.owner.map(Owner::new).transpose()?,
+        owner_member: body.owner_member.as_deref().map(member).transpose()?,
         labels: Labels::new(body.labels)?,
         expires_at: body.expires_at.map(to_seconds),
         rotate_by: body.rotate_by.map(to_seconds),
@@ -79,6 +81,11 @@ fn environment(environment: Environment) -> nightlatch_key::Environment {
 /// A link's id. A text that cannot be one is answered like a link that does not exist.
 fn link(text: &str) -> Result<LinkId, Refused> {
     LinkId::parse(text).ok_or_else(|| missing("link"))
+}
+
+/// A member's id. A text that cannot be one is answered like a member that does not exist.
+pub(in crate::api) fn member(text: &str) -> Result<MemberId, Refusal> {
+    MemberId::parse(text).ok_or(Refusal::MemberUnknown)
 }
 
 /// The subject of a principal's id. A text that cannot be one is answered like a principal that does not exist.

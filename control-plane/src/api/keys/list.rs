@@ -5,16 +5,14 @@ use axum::http::header::ETAG;
 use axum::response::{IntoResponse as _, Response};
 use nightlatch_api::{Key, KeyFilter, Page, Problem};
 
-use super::view;
+use super::{filter, view};
 use crate::api::App;
 use crate::api::caller::Caller;
 use crate::api::cursor::List;
 use crate::api::etag;
 use crate::api::params::{Id, Query};
 use crate::api::refused::Refused;
-use crate::api::time::to_seconds;
-use crate::domain::ids::principal_subject;
-use crate::domain::{KeyRef, Scope};
+use crate::domain::KeyRef;
 use crate::store::keys::{self, KeyView};
 use crate::store::workspaces;
 
@@ -36,17 +34,13 @@ pub(in crate::api) async fn list(
     let filters = KeyFilter { limit: None, cursor: None, ..query.clone() };
     let list = List::new("keys", caller.workspace(), &filters);
     let page = app.cursors().page(&list, query.limit, query.cursor.as_deref())?;
-    let narrowed = filter(filters)?.and_then(|filter| match (filter.subject, caller.authority.sees_only()) {
-        (Some(asked), Some(only)) if asked != only => None,
-        (asked, only) => Some(keys::KeyFilter { subject: only.or(asked), ..filter }),
-    });
-    let Some(filter) = narrowed else {
+    let mut read = app.store().read().await?;
+    let Some(filter) = filter::resolve(&mut read, &caller.context(), filters).await? else {
         return Ok(axum::Json(Page { items: Vec::new(), next_cursor: None }));
     };
-    let mut read = app.store().read().await?;
     let found = keys::list(&mut read, caller.workspace(), &filter, &page).await?;
     let bound = workspaces::bound(&mut read, caller.workspace()).await?;
-    let show = |found: KeyView| view::key(&found.key, found.rotation.as_ref().map(|r| &r.id), bound, found.now);
+    let show = |found: KeyView| view::listed(&found, filter.touched_by.as_ref(), bound);
     Ok(axum::Json(app.cursors().answer(&list, found, show)))
 }
 
@@ -70,27 +64,4 @@ pub(in crate::api) async fn read(
     let bound = workspaces::bound(&mut read, caller.workspace()).await?;
     let key = view::key(&found.key, found.rotation.as_ref().map(|r| &r.id), bound, found.now);
     Ok(([(ETAG, etag::header(found.key.revision))], axum::Json(key)).into_response())
-}
-
-/// The store's filter; `None` where nothing can pass.
-fn filter(query: KeyFilter) -> Result<Option<keys::KeyFilter>, Refused> {
-    let scope = query.scope.map(|text| Scope::new(text).map_err(|_| Refused::invalid("scope", "is not a scope")));
-    // An id that no principal can have belongs to no key.
-    let subject = match query.principal.as_deref().map(principal_subject) {
-        Some(None) => return Ok(None),
-        Some(subject) => subject,
-        None => None,
-    };
-    Ok(Some(keys::KeyFilter {
-        state: query.state.map(view::state_from),
-        owner: query.owner,
-        issued_by: query.issued_by,
-        subject,
-        scope: scope.transpose()?,
-        environment: query.environment.map(view::environment_from),
-        last_used_before: query.last_used_before.map(jiff::Timestamp::as_millisecond),
-        expires_before: query.expires_before.map(to_seconds),
-        rotate_by_before: query.rotate_by_before.map(to_seconds),
-        q: query.q,
-    }))
 }

@@ -6,6 +6,8 @@ use nightlatch_key::Environment;
 use crate::api::time::{from_ms, from_seconds, surely_in_force};
 use crate::domain::ids::principal_id;
 use crate::domain::{Actor, Bound, Cause, Key, PrincipalKind, RotationId, Scope, State, Tier};
+use crate::store::keys::KeyView;
+use crate::store::touched::Person;
 
 /// A key at the moment `now`, unix milliseconds.
 pub(in crate::api) fn key(key: &Key, rotation: Option<&RotationId>, bound: Bound, now: i64) -> api::Key {
@@ -23,6 +25,7 @@ pub(in crate::api) fn key(key: &Key, rotation: Option<&RotationId>, bound: Bound
         scopes: scopes(key),
         tier: key.tier.as_ref().map(Tier::as_str).map(str::to_owned),
         owner: key.owner.clone(),
+        owner_member: key.owner_member.as_ref().map(ToString::to_string),
         labels: key.labels.as_map().clone(),
         issued_by: actor(&key.issued_by),
         created_at: from_ms(key.created_at),
@@ -40,6 +43,16 @@ pub(in crate::api) fn key(key: &Key, rotation: Option<&RotationId>, bound: Bound
         imported: key.imported,
         weak: key.weak,
         usable_from: surely_in_force(key.created_at, bound),
+        touched: Vec::new(),
+    }
+}
+
+/// A key of a list; where that is of what a person had to do with, it says what.
+pub(in crate::api) fn listed(found: &KeyView, touched_by: Option<&Person>, bound: Bound) -> api::Key {
+    let touched = touched_by.map(|person| person.touches(&found.key)).unwrap_or_default();
+    api::Key {
+        touched: touched.into_iter().map(|touch| touch.as_str().to_owned()).collect(),
+        ..key(&found.key, found.rotation.as_ref().map(|rotation| &rotation.id), bound, found.now)
     }
 }
 
@@ -82,6 +95,16 @@ pub(in crate::api) fn kind(kind: PrincipalKind) -> api::PrincipalKind {
         PrincipalKind::ServiceAccount => api::PrincipalKind::ServiceAccount,
         PrincipalKind::Partner => api::PrincipalKind::Partner,
         PrincipalKind::Gateway => api::PrincipalKind::Gateway,
+    }
+}
+
+/// A kind of principal, the other way.
+pub(in crate::api) fn kind_from(kind: api::PrincipalKind) -> PrincipalKind {
+    match kind {
+        api::PrincipalKind::User => PrincipalKind::User,
+        api::PrincipalKind::ServiceAccount => PrincipalKind::ServiceAccount,
+        api::PrincipalKind::Partner => PrincipalKind::Partner,
+        api::PrincipalKind::Gateway => PrincipalKind::Gateway,
     }
 }
 

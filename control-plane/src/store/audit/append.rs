@@ -3,7 +3,7 @@
 use nightlatch_audit::{Commitments, SALT_LEN, Salt, commitment};
 use serde_json::{Map, Value, json};
 
-use crate::domain::{Key, Rotation};
+use crate::domain::{Key, Rotation, Scope};
 use crate::store::tx::sql;
 use crate::store::{Context, Error, Tx, os_random, rows};
 
@@ -107,6 +107,7 @@ pub(in crate::store) fn view(key: &Key) -> Map<String, Value> {
         "subject": key.subject,
         "tier": key.tier.as_ref().map(|tier| tier.as_str()),
         "owner": key.owner,
+        "owner_member": key.owner_member.as_ref().map(|id| id.as_str()),
         "labels": key.labels.as_map(),
         "expires_at": key.expires_at,
         "rotate_by": key.rotate_by,
@@ -127,6 +128,14 @@ pub(in crate::store) fn rotation_view(rotation: &Rotation) -> [(String, Value); 
         ("successor".to_owned(), json!(rotation.successor.as_str())),
         ("outcome".to_owned(), json!(rotation.end.as_ref().map(|end| end.outcome.as_str()))),
     ]
+}
+
+/// Says in an entry which sensitive scopes were granted knowingly.
+pub(in crate::store) fn acknowledged(after: &mut Map<String, Value>, scopes: &[Scope]) {
+    if !scopes.is_empty() {
+        let scopes: Vec<_> = scopes.iter().map(Scope::as_str).collect();
+        after.insert("acknowledged_sensitive".to_owned(), json!(scopes));
+    }
 }
 
 /// The fields that differ, before and after; all fields that are set where there was nothing before.

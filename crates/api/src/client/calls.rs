@@ -12,10 +12,11 @@ use crate::{
     AcceptInvitation, AcceptedInvitation, AuditEntry, AuditExport, AuditFilter, AuditStanding, CancelRotation,
     ChangedRotation, CompleteRotation, CreateEdge, CreateToken, CreateWorkspace, CreatedEdge, CreatedToken,
     CreatedWorkspace, DisableKey, Edge, EdgeReport, EdgeReportAccepted, EnableKey, Enrol, EnrolEdge, Enrolled,
-    EnrolledEdge, EraseAudit, ErasedAudit, ExtendRotation, ImportOptions, ImportReport, IssueKey, IssuedKey, Key,
-    KeyFilter, Page, PageQuery, Receipt, RevokeKey, RevokedKey, RotateCredential, RotatedCredential, Rotation,
-    RotationFilter, RotationPlan, RouteDocument, Routes, Scope, Secret, Set, SetQuery, StartRotation, StartedRotation,
-    Tier, Token, UpdateKey, UpdateWorkspace, Verdict, VerifyKey, Workspace,
+    EnrolledEdge, EraseAudit, ErasedAudit, ExportFormat, ExtendRotation, ImportOptions, ImportReport, IssueKey,
+    IssuedKey, Key, KeyFilter, Page, PageQuery, PutScope, Receipt, RevokeKey, RevokeMany, RevokedKey, RevokedMany,
+    RotateCredential, RotatedCredential, Rotation, RotationFilter, RotationPlan, RouteDocument, Routes, Scope, Secret,
+    Set, SetQuery, StartRotation, StartedRotation, Tier, Token, UpdateKey, UpdateWorkspace, Verdict, VerifyKey,
+    Workspace,
 };
 
 /// How long an export may take.
@@ -42,6 +43,17 @@ impl Client {
     /// Lists one page of keys.
     pub async fn list_keys(&self, filter: &KeyFilter) -> Result<Page<Key>, ClientError> {
         self.list(&["v1", "keys"], filter).await
+    }
+
+    /// Exports all keys that pass the filter. The body is to be read as it comes: it can be long.
+    pub async fn export_keys(&self, filter: &KeyFilter, format: ExportFormat) -> Result<Response, ClientError> {
+        let query = [("format", format.as_str())];
+        self.send(Method::GET, &["v1", "keys", "export"], |r| r.query(filter).query(&query).timeout(LONG)).await
+    }
+
+    /// Ends keys that pass a filter, as many as one call may; or, in a dry run, says which.
+    pub async fn revoke_many(&self, request: &RevokeMany) -> Result<RevokedMany, ClientError> {
+        self.post(&["v1", "keys:revoke-many"], request).await
     }
 
     /// Reads a key.
@@ -301,6 +313,16 @@ impl Client {
     /// Lists one page of the scope catalogue.
     pub async fn list_scopes(&self, page: &PageQuery) -> Result<Page<Scope>, ClientError> {
         self.list(&["v1", "scopes"], page).await
+    }
+
+    /// Says what a scope or a group of scopes is.
+    pub async fn put_scope(&self, name: &str, said: &PutScope) -> Result<Scope, ClientError> {
+        self.put(&["v1", "scopes", name], said).await
+    }
+
+    /// Takes a scope that no usable key carries out of the catalogue, or a group.
+    pub async fn remove_scope(&self, name: &str) -> Result<(), ClientError> {
+        self.send(Method::DELETE, &["v1", "scopes", name], |r| r).await.map(drop)
     }
 
     /// Lists one page of the tier catalogue.

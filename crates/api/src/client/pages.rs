@@ -7,7 +7,7 @@ use futures::stream::{self, TryStreamExt};
 
 use super::{Client, ClientError};
 use crate::{
-    AuditEntry, AuditFilter, Edge, Key, KeyFilter, Page, PageQuery, Rotation, RotationFilter, Token, Workspace,
+    AuditEntry, AuditFilter, Edge, Key, KeyFilter, Page, PageQuery, Rotation, RotationFilter, Scope, Token, Workspace,
 };
 
 impl Client {
@@ -32,6 +32,14 @@ impl Client {
         walk(move |cursor| async move {
             let page = PageQuery { cursor, ..PageQuery::default() };
             self.list_tokens(&page).await
+        })
+    }
+
+    /// Every scope and group of the catalogue.
+    pub fn scopes(&self) -> impl Stream<Item = Result<Scope, ClientError>> + '_ {
+        walk(move |cursor| async move {
+            let page = PageQuery { cursor, ..PageQuery::default() };
+            self.list_scopes(&page).await
         })
     }
 

@@ -1,0 +1,152 @@
+//! `/v1/keys:revoke-many`: an emergency ends every key that passes a filter.
+
+use axum::extract::State;
+use nightlatch_api as api;
+use nightlatch_api::{KeyFilter, OwnerKeys, Problem, RefusedKey, RevokeMany, RevokedMany, RouteRef};
+
+use super::{filter, view};
+use crate::api::App;
+use crate::api::body::Json;
+use crate::api::caller::Caller;
+use crate::api::receipts;
+use crate::api::refused::{Refused, code_of};
+use crate::api::time::in_force;
+use crate::domain::{KeyId, Reason, Refusal, reach};
+use crate::store::revoke_many::{self, Seen, Survey};
+use crate::store::{Context, Error, PageRequest, keys, routes, workspaces};
+
+/// Keys that one call revokes at most: an answer must come before its caller gives up.
+const CALL: usize = 2_000;
+/// Keys of one transaction: others wait for it.
+const TRANSACTION: usize = 100;
+/// Keys that a dry run shows.
+const SHOWN: u32 = 50;
+/// Owners that an answer names.
+const OWNERS: usize = 100;
+
+/// Revokes every key that passes a filter and still could be used, some thousand in a call, each as if it were revoked
+/// alone. While `remaining` is not 0, repeating the call goes on; whatever breaks off in between, what is revoked stays so.
+/// Keys that the caller may not revoke are counted and named. With `dry_run` nothing is changed.
+#[utoipa::path(
+    post, path = "/v1/keys:revoke-many", tag = "keys", operation_id = "revokeManyKeys",
+    request_body = RevokeMany,
+    responses(
+        (status = 200, description = "What was revoked, or would be.", body = RevokedMany),
+        (status = 409, description = "The keys are not those of `expect`.", body = Problem, content_type = "application/problem+json"),
+        (status = "4XX", description = "Refused; nothing was changed.", body = Problem, content_type = "application/problem+json"),
+    ),
+    security(("token" = [])),
+)]
+pub(in crate::api) async fn revoke_many(
+    State(app): State<App>,
+    caller: Caller,
+    body: Json<RevokeMany>,
+) -> Result<axum::Json<RevokedMany>, Refused> {
+    let RevokeMany { filter: asked, reason, dry_run, expect } = body.value;
+    let (context, reason) = (caller.context(), Reason::new(reason)?);
+    if asked.limit.is_some() || asked.cursor.is_some() {
+        return Err(Refused::value("filter", "takes neither limit nor cursor"));
+    }
+    if asked == KeyFilter::default() {
+        return Err(Refused::value("filter", "is empty; name at least one condition"));
+    }
+    let shown = serde_json::to_value(&asked).unwrap_or_default();
+    let mut read = app.store().read().await?;
+    let Some(filter) = filter::resolve(&mut read, &context, asked).await? else {
+        return Ok(axum::Json(answer(&Survey::default(), &[])));
+    };
+    let survey = revoke_many::survey(&mut read, &context, &filter, CALL).await?;
+    let policies = routes::policies(&mut read, caller.workspace()).await?;
+    let reaches: Vec<_> = survey.reaches().collect();
+    let names = reach::named(&policies, |route| reaches.iter().any(|reach| reach.passes(route)));
+    let mut answer = answer(&survey, &names);
+    if dry_run {
+        let page = PageRequest { limit: SHOWN, after: None };
+        let filter = keys::KeyFilter { not_final: true, ..filter };
+        let found = keys::list(&mut read, caller.workspace(), &filter, &page).await?;
+        let bound = workspaces::bound(&mut read, caller.workspace()).await?;
+        answer.keys = found.items.iter().map(|key| view::listed(key, filter.touched_by.as_ref(), bound)).collect();
+        return Ok(axum::Json(answer));
+    }
+    drop(read);
+    if expect.is_some_and(|expect| expect != answer.plan) {
+        return Err(Refusal::PlanChanged { plan: answer.plan }.into());
+    }
+    let mut plan = survey.plan;
+    let mut announcement = Some((shown, survey.clone()));
+    for keys in survey.first.chunks(TRANSACTION) {
+        if app.stopping().is_cancelled() {
+            break;
+        }
+        let revoked = revoke(&app, &context, keys.to_vec(), reason.clone(), announcement.take()).await?;
+        for key in &revoked {
+            plan.remove(key);
+            answer.revoked_keys.push(key.id.to_string());
+        }
+        let ids: Vec<KeyId> = revoked.into_iter().map(|key| key.id).collect();
+        receipts::committed_many(&app, caller.workspace(), ids).await?;
+    }
+    answer.revoked = answer.revoked_keys.len() as u64;
+    answer.remaining = answer.matched - answer.revoked;
+    answer.plan = plan.to_text();
+    if answer.revoked > 0 {
+        let bound = workspaces::bound(&mut app.store().read().await?, caller.workspace()).await?;
+        answer.in_force_by = Some(in_force(app.store().now().await?, bound));
+    }
+    Ok(axum::Json(answer))
+}
+
+/// One transaction of it.
+async fn revoke(
+    app: &App,
+    context: &Context,
+    keys: Vec<Seen>,
+    reason: Reason,
+    announcement: Option<(serde_json::Value, Survey)>,
+) -> Result<Vec<Seen>, Refused> {
+    let context = context.clone();
+    let revoked = app.store().write::<_, Error, _>(move |tx| {
+        Box::pin(async move {
+            if let Some((filter, survey)) = &announcement {
+                revoke_many::announce(tx, &context, filter, survey, &reason).await?;
+            }
+            revoke_many::revoke(tx, &context, &keys, &reason).await
+        })
+    });
+    Ok(revoked.await?)
+}
+
+fn answer(survey: &Survey, routes: &[reach::RouteName]) -> RevokedMany {
+    let mut owners: Vec<_> = survey.owners.iter().collect();
+    owners.sort_by_key(|(_, keys)| std::cmp::Reverse(**keys));
+    let owner = |((owner, owner_member), keys): (&revoke_many::Owners, &u64)| OwnerKeys {
+        owner: owner.clone(),
+        owner_member: owner_member.clone(),
+        keys: *keys,
+    };
+    RevokedMany {
+        matched: survey.matched,
+        revoked: 0,
+        remaining: survey.matched,
+        refused: survey.refused,
+        refusals: survey.refusals.iter().map(|(key, refusal)| refused(key, refusal)).collect(),
+        plan: survey.plan.to_text(),
+        keys: Vec::new(),
+        revoked_keys: Vec::new(),
+        owners: owners.into_iter().take(OWNERS).map(owner).collect(),
+        routes: routes.iter().map(|route| RouteRef::new(&route.method, &route.pattern)).collect(),
+        in_force_by: None,
+    }
+}
+
+fn refused(key: &KeyId, refusal: &Refusal) -> api::RefusedKey {
+    RefusedKey {
+        key: key.to_string(),
+        code: code_of(refusal).as_str().to_owned(),
+        detail: refusal.to_string(),
+        call: match refusal {
+            Refusal::NotRevocableHere { call } => Some(call.clone()),
+            _ => None,
+        },
+    }
+}
