@@ -63,6 +63,10 @@ pub struct Changed {
 /// A refusal; [`Error::NoFreeId`], [`Error::NumbersExhausted`].
 pub async fn issue(tx: &mut Tx, context: &Context, issue: Issue, random: Random<'_>) -> Result<Issued, Error> {
     let subject = issue.subject.unwrap_or(workspaces::DEFAULT_SUBJECT);
+    if !context.authority.sees(subject) {
+        // As one that does not exist: a partner's people do not learn who else is here.
+        return Err(Refusal::PrincipalUnknown.into());
+    }
     dialect::share_principal(tx, context.workspace.as_str(), i64::from(subject)).await?;
     let ground = ground(tx, &context.workspace, issue.subject).await?;
     context.authority.require(Action::KeysIssue, &ground.target())?;
