@@ -2,6 +2,7 @@
 
 mod audit;
 mod config;
+mod confirm;
 mod edge;
 mod edges;
 mod emergency_deny;
@@ -11,12 +12,14 @@ mod exit;
 mod home;
 mod import;
 mod keys;
+mod members;
 mod output;
 mod pepper;
 mod progress;
 mod receipt;
 mod recover;
 mod remote;
+mod roles;
 mod rotations;
 mod routes;
 mod secret_out;
@@ -50,7 +53,7 @@ Exit codes (`nightlatch sync` has its own):
 const EXAMPLES: &str = "\
 Start a control plane and take charge of it:
   nightlatch serve
-  nightlatch enrol --secret-out ~/.nightlatch-token
+  nightlatch enrol --name Ana --email ana@example.com --secret-out ~/.nightlatch-token
   export NIGHTLATCH_TOKEN=$(cat ~/.nightlatch-token)
 
 Issue, rotate, revoke:
@@ -58,6 +61,10 @@ Issue, rotate, revoke:
   nightlatch rotations start key_1hTq3e9fKz --overlap 24h --reason scheduled
   nightlatch keys revoke key_1hTq3e9fKz --reason 'leaked in a log' --wait 30
   nightlatch keys receipt key_1hTq3e9fKz --out receipt.txt
+
+Let others in, and give a pipeline no more than it needs:
+  nightlatch members invite bo@example.com --role operator --secret-out code
+  nightlatch tokens create pipeline --scope keys:read --scope keys:issue --expires-in 90d --secret-out token
 
 Let an edge check keys:
   nightlatch routes apply routes.json
@@ -78,7 +85,7 @@ enum Command {
     /// Check the configuration before anything starts.
     #[command(subcommand)]
     Config(config::Config),
-    /// Trade the one-time enrolment token for a management token.
+    /// Trade the one-time enrolment token for an owner and its management token.
     Enrol(enrol::Enrol),
     /// Make a new one-time enrolment token, where the management token is lost.
     EnrolmentToken(enrolment_token::EnrolmentToken),
@@ -86,7 +93,11 @@ enum Command {
     Keys(keys::Keys),
     /// Replace keys by others while both work.
     Rotations(rotations::Rotations),
-    /// Make and revoke management and edge tokens.
+    /// Invite, change, suspend and remove members.
+    Members(members::Members),
+    /// Say what members of a role have beside their own scopes.
+    Roles(roles::Roles),
+    /// Make, rotate and revoke management and edge tokens.
     Tokens(tokens::Tokens),
     /// Show and replace the routes edges let through.
     Routes(routes::Routes),
@@ -138,6 +149,8 @@ impl Command {
             Self::EnrolmentToken(command) => command.run().await,
             Self::Keys(command) => command.run().await,
             Self::Rotations(command) => command.run().await,
+            Self::Members(command) => command.run().await,
+            Self::Roles(command) => command.run().await,
             Self::Tokens(command) => command.run().await,
             Self::Routes(command) => command.run().await,
             Self::Set(command) => command.run().await,

@@ -4,6 +4,7 @@ mod administration;
 mod denying;
 mod edges;
 mod importing;
+mod people;
 mod program;
 mod serving;
 mod set;

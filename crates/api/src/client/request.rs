@@ -118,6 +118,14 @@ impl Client {
         decode(self.send(Method::POST, path, |r| r.json(body)).await?).await
     }
 
+    pub(super) async fn put<B, T>(&self, path: &[&str], body: &B) -> Result<T, ClientError>
+    where
+        B: Serialize + ?Sized + Sync,
+        T: DeserializeOwned,
+    {
+        decode(self.send(Method::PUT, path, |r| r.json(body)).await?).await
+    }
+
     pub(super) async fn post_lines<Q, T>(&self, path: &[&str], query: &Q, lines: Vec<u8>) -> Result<T, ClientError>
     where
         Q: Serialize + ?Sized + Sync,
