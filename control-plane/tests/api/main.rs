@@ -2,6 +2,7 @@
 
 mod app;
 mod bad_input;
+mod border;
 mod durable;
 mod edges;
 mod enrolled;
@@ -9,14 +10,18 @@ mod idempotency;
 mod import;
 mod keys;
 mod lists;
+mod matrix;
+mod members;
 mod openapi;
 mod operations;
+mod people;
 mod problems;
 mod receipts;
 mod rotations;
 mod routes;
 mod secrecy;
 mod tenants;
+mod token_rights;
 mod tokens;
 mod waiting;
 
