@@ -58,6 +58,7 @@ impl World {
                     tier: Some("gold".into()),
                     scopes: vec![format!("scope-{number:04}:read"), format!("scope-{number:04}:write")],
                     live: None,
+                    refused: false,
                 })
                 .collect(),
         })
@@ -150,6 +151,7 @@ impl World {
             skew: 5_000,
             open_until: None,
             trust: None,
+            audit: None,
         })
     }
 

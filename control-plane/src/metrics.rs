@@ -87,6 +87,8 @@ pub struct SetGauges {
     pub build: (u64, u64),
     /// A deny note is there and cannot be read.
     pub deny_unreadable: bool,
+    /// The audit log in the database is not the one that was signed.
+    pub audit_broken: bool,
 }
 
 /// All metrics of the process.
@@ -105,12 +107,14 @@ pub struct Metrics {
     build_rows: Family<OfSet, Gauge>,
     build_rows_expected: Family<OfSet, Gauge>,
     deny_unreadable: Family<OfSet, Gauge>,
+    audit_broken: Family<OfSet, Gauge>,
     publish: Histogram,
     cuts: Family<Cut, Counter>,
     cut: Histogram,
     edge_data_age: Family<OfEdge, Gauge<f64, AtomicU64>>,
     edge_clock_offset: Family<OfEdge, Gauge<f64, AtomicU64>>,
     edges: Family<InState, Gauge>,
+    attempts_not_noted: Counter,
 }
 
 impl Default for Metrics {
@@ -136,12 +140,14 @@ impl Metrics {
             build_rows: Family::default(),
             build_rows_expected: Family::default(),
             deny_unreadable: Family::default(),
+            audit_broken: Family::default(),
             publish: Histogram::new(BUCKETS),
             cuts: Family::default(),
             cut: Histogram::new(BUCKETS),
             edge_data_age: Family::default(),
             edge_clock_offset: Family::default(),
             edges: Family::default(),
+            attempts_not_noted: Counter::default(),
             registry: Registry::default(),
         };
         registry.register("http_requests", "Calls answered", metrics.requests.clone());
@@ -175,6 +181,11 @@ impl Metrics {
             metrics.deny_unreadable.clone(),
         );
         registry.register(
+            "audit_broken",
+            "Whether the audit log is not the one that was signed: 1 or 0",
+            metrics.audit_broken.clone(),
+        );
+        registry.register(
             "base_build_rows",
             "Change rows read by a base build from the database, 0 where none goes on",
             metrics.build_rows.clone(),
@@ -204,6 +215,11 @@ impl Metrics {
             metrics.edge_clock_offset.clone(),
         );
         registry.register("edges", "Edges by state", metrics.edges.clone());
+        registry.register(
+            "refused_attempts_not_noted",
+            "Refused attempts beyond what the audit log takes of one caller",
+            metrics.attempts_not_noted.clone(),
+        );
         Self { registry, ..metrics }
     }
 
@@ -214,6 +230,11 @@ impl Metrics {
             .get_or_create(&CallKind { method: method.clone(), route: route.clone() })
             .observe(took.as_secs_f64());
         self.requests.get_or_create(&Call { method, route, status }).inc();
+    }
+
+    /// Counts a refused attempt that the audit log did not take.
+    pub fn attempt_not_noted(&self) {
+        self.attempts_not_noted.inc();
     }
 
     /// Notes how long a publish took: from numbering a version to its head in place.
@@ -239,6 +260,7 @@ impl Metrics {
         self.build_rows.get_or_create(&set).set(whole(gauges.build.0));
         self.build_rows_expected.get_or_create(&set).set(whole(gauges.build.1));
         self.deny_unreadable.get_or_create(&set).set(i64::from(gauges.deny_unreadable));
+        self.audit_broken.get_or_create(&set).set(i64::from(gauges.audit_broken));
         if let Some(age) = gauges.head_age {
             self.head_age.get_or_create(&set).set(age);
         }

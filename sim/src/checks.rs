@@ -73,11 +73,12 @@ impl World {
         let Some(model) = self.truth.model(replica.commitment()) else {
             return self.fail(3, format!("edge {edge} is at a state that was never committed"));
         };
+        let Some(members) = self.truth.members.get(&replica.commitment().0.0) else { return };
         let mut wrong = (replica.len() != model.len()).then_some(u32::MAX);
         for (tag, (key, image)) in model.iter() {
             let same = matches!(replica.lookup(tag), Ok(Some(record)) if record.status == image.status
                 && record.deadline == image.deadline
-                && replica.profile(record.profile) == Some(&self.kit.profiles[image.profile]));
+                && replica.profile(record.profile) == Some(&self.kit.profile(image.profile, members)));
             if !same {
                 wrong = Some(*key);
             }
@@ -196,8 +197,14 @@ impl World {
     /// What the set at a state says of a key at a time.
     fn said(&self, commitment: &Commitment, key: usize, time: u64) -> Answer {
         let Some(model) = self.truth.model(commitment) else { return Answer::CannotTell };
+        let refused = |profile| {
+            let members = self.truth.members.get(&commitment.0.0);
+            members.is_none_or(|members| self.kit.profile(profile, members).refused)
+        };
         match model.get(&self.keys[key].tag) {
-            Some((_, image)) if image.is_usable() && image.deadline.is_none_or(|at| time < at * 1000) => {
+            Some((_, image))
+                if image.is_usable() && !refused(image.profile) && image.deadline.is_none_or(|at| time < at * 1000) =>
+            {
                 Answer::Allowed
             }
             _ => Answer::Refused,
@@ -210,12 +217,12 @@ impl World {
         let story = &self.truth.keys[key];
         let behind = now as i64 - time as i64;
         if answer == Answer::Allowed
-            && let Some(at) = story.revoked_at
+            && let Some(at) = story.revoked_at.into_iter().chain(story.refused_since).min()
             && now > at + bound
         {
             let over = now - at - bound;
             if behind + self.ahead <= skew as i64 {
-                self.fail(2, format!("edge {edge} accepts key {key} {over} ms after the bound of its revocation"));
+                self.fail(2, format!("edge {edge} accepts key {key} {over} ms after the bound of its revocation or its member's suspension"));
                 return;
             }
             let node = &self.edges[edge];
@@ -262,15 +269,17 @@ impl World {
         if let Some(key) = lost {
             return self.fail(9, format!("what was acknowledged of key {key} is lost"));
         }
-        if data.changes.iter().any(|row| row.version.is_none()) {
+        if data.waits() {
             return self.fail(9, "committed changes are not published long after all faults have ended".into());
         }
         let state = (set.incarnation, set.epoch, set.version, set.commitment);
         let expected = self.truth.model(&set.commitment).cloned();
         let stored = data.images(set.version);
-        let same = expected.is_some_and(|model| {
-            model.values().all(|(key, image)| stored.get(key).is_some_and(|(stored, _)| stored == image))
-        });
+        let told = self.truth.members.get(&set.commitment.0.0).is_some_and(|members| *members == data.members);
+        let same = told
+            && expected.is_some_and(|model| {
+                model.values().all(|(key, image)| stored.get(key).is_some_and(|(stored, _)| stored == image))
+            });
         if !same {
             return self.fail(9, "the published set is not the database's".into());
         }

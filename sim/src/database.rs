@@ -6,6 +6,7 @@ use nightlatch_keyset::{Commitment, Hash, Head, Layout, Status};
 use nightlatch_publish::lease::LeaseRow;
 
 use crate::kit::Image;
+use crate::members::{Contents, Members, ProfileRow};
 use crate::store::Bytes;
 
 /// A key's row.
@@ -85,6 +86,8 @@ pub(crate) struct Data {
     pub(crate) set: SetRow,
     pub(crate) keys: BTreeMap<u32, KeyRow>,
     pub(crate) changes: Vec<ChangeRow>,
+    pub(crate) members: Members,
+    pub(crate) profiles: Vec<ProfileRow>,
     pub(crate) epochs: Vec<EpochRow>,
     /// The link of each version that is a delta.
     pub(crate) links: BTreeMap<u64, Hash>,
@@ -94,6 +97,8 @@ pub(crate) struct Data {
 /// A person's transaction under way.
 pub(crate) struct Mutation {
     pub(crate) rows: Vec<(u32, KeyRow)>,
+    /// What is said of a member.
+    pub(crate) member: Option<(usize, Contents)>,
     /// The numbers of its change rows, given when they were written.
     pub(crate) seqs: Vec<u64>,
     pub(crate) created_at: u64,
@@ -122,6 +127,7 @@ pub(crate) struct Database {
     pub(crate) backup: Option<Data>,
     pub(crate) mutations: BTreeMap<u64, Mutation>,
     pub(crate) locked: BTreeSet<u32>,
+    pub(crate) locked_members: BTreeSet<usize>,
     pub(crate) tx: Option<Tx>,
     pub(crate) next_id: u64,
     pub(crate) down_until: u64,
@@ -138,6 +144,7 @@ impl Database {
             backup: None,
             mutations: BTreeMap::new(),
             locked: BTreeSet::new(),
+            locked_members: BTreeSet::new(),
             tx: None,
             next_id: 0,
             down_until: 0,
@@ -173,6 +180,7 @@ impl Database {
     pub(crate) fn end_all(&mut self) {
         self.mutations.clear();
         self.locked.clear();
+        self.locked_members.clear();
         self.tx = None;
     }
 

@@ -36,6 +36,7 @@ pub(crate) struct Key {
 pub(crate) struct Image {
     pub(crate) status: Status,
     pub(crate) deadline: Option<u64>,
+    /// One of the kit's, or after those a member's.
     pub(crate) profile: usize,
 }
 
@@ -60,6 +61,7 @@ impl Kit {
             tier: None,
             scopes: scopes.iter().map(|&scope| scope.into()).collect(),
             live: None,
+            refused: false,
         };
         Self {
             root: signer("nightlatch/root", 1),
@@ -78,13 +80,14 @@ impl Kit {
         Key { header: format!("Bearer {}", text.expose()), digest, tag: self.pepper.tag(&digest) }
     }
 
-    pub(crate) fn change(&self, key: &Key, image: &Image) -> Change<'_> {
+    /// A key's state as the set's builders take it, with its profile at that version.
+    pub(crate) fn change<'a>(&self, key: &Key, image: &Image, profile: &'a Profile) -> Change<'a> {
         Change {
             tag: key.tag,
             status: image.status,
             foreign: false,
             deadline: image.deadline,
-            profile: &self.profiles[image.profile],
+            profile,
             subject: 0,
             number: 0,
         }
@@ -140,6 +143,7 @@ impl Kit {
             skew: 0,
             open_until: None,
             trust: None,
+            audit: None,
         }
     }
 }

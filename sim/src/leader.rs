@@ -11,6 +11,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::Plant;
 use crate::database::{ChangeRow, SetRow, Tx};
+use crate::members::ProfileRow;
 use crate::plan::Node;
 use crate::signing::Signing;
 use crate::store::Bytes;
@@ -75,6 +76,12 @@ pub(crate) enum Request {
     PutHead(Bytes, u64),
 }
 
+/// Rows without a version: of keys, and of profiles.
+pub(crate) struct Rows {
+    pub(crate) keys: Vec<ChangeRow>,
+    pub(crate) profiles: Vec<ProfileRow>,
+}
+
 /// What it hears, or its own time to look.
 pub(crate) enum Turn {
     Look,
@@ -83,7 +90,7 @@ pub(crate) enum Turn {
     Renewed(Option<Box<SetRow>>),
     Listed { head: Option<Bytes>, names: Vec<FileName>, deny: bool },
     Begun(Option<(u64, Box<SetRow>, u64)>),
-    Numbered { tx: u64, set: Box<SetRow>, clock: u64, rows: Vec<ChangeRow>, waiting: Vec<(u64, u64)> },
+    Numbered { tx: u64, set: Box<SetRow>, clock: u64, rows: Rows, waiting: Vec<(u64, u64)> },
     Committed(bool),
     Put,
     HeadRead(Option<Bytes>, u64),
@@ -235,7 +242,12 @@ impl World {
                 rows.sort_by_key(|row| row.seq);
                 rows.truncate(limit as usize);
                 let unnumbered = data.changes.iter().filter(|row| row.version.is_none());
-                let waiting = unnumbered.map(|row| (row.seq, row.created_at)).collect();
+                let mut waiting: Vec<_> = unnumbered.map(|row| (row.seq, row.created_at)).collect();
+                let mut profiles: Vec<_> = data.profiles.iter().filter(|row| row.version.is_none()).copied().collect();
+                waiting.extend(profiles.iter().map(|row| (row.seq, row.created_at)));
+                profiles.sort_by_key(|row| row.seq);
+                profiles.truncate(limit as usize);
+                let rows = Rows { keys: rows, profiles };
                 Turn::Numbered { tx: id, set: Box::new(data.set.clone()), clock, rows, waiting }
             }
             Request::Commit(signing) => {
@@ -384,7 +396,7 @@ impl World {
         let Some(known) = &tenure.known else { return self.ask(replica, Request::Renew(tenure.term)) };
         let now = self.now;
         let heartbeat = now >= tenure.signed_at + self.setup.heartbeat;
-        let waiting = self.database.data.changes.iter().any(|row| row.version.is_none())
+        let waiting = self.database.data.waits()
             || self.database.data.set.policy != known.set.policy
             || self.database.data.set.signer != known.set.signer
             || self.database.data.set.trust != known.set.trust;

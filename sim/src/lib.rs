@@ -17,6 +17,7 @@ mod jobs;
 mod kit;
 mod leader;
 mod measure;
+mod members;
 mod people;
 mod plan;
 mod plants;

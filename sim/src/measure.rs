@@ -16,6 +16,8 @@ pub struct Counts {
     pub acts: u64,
     /// Transactions of people that were committed.
     pub commits: u64,
+    /// Changes of members that were committed: of their scopes, suspended, resumed.
+    pub members: u64,
     /// Faults by kind.
     pub faults: BTreeMap<&'static str, u64>,
     /// Heads that were signed.
@@ -104,6 +106,7 @@ impl Counts {
             (&mut self.events, other.events),
             (&mut self.acts, other.acts),
             (&mut self.commits, other.commits),
+            (&mut self.members, other.members),
             (&mut self.heads, other.heads),
             (&mut self.versions, other.versions),
             (&mut self.cuts, other.cuts),
@@ -147,7 +150,8 @@ impl fmt::Display for Counts {
         let Self { edges, verdicts, replicas, in_force, unfit, late_outside, late_between, .. } = self;
         writeln!(
             f,
-            "{events} events; people: {acts} acts, {commits} commits, {restores} restores, {recoveries} recoveries"
+            "{events} events; people: {acts} acts, {commits} commits, {} changes of members, {restores} restores, {recoveries} recoveries",
+            self.members
         )?;
         writeln!(f, "publishers: {heads} heads, {versions} versions, {cuts} bases")?;
         writeln!(

@@ -3,10 +3,11 @@
 
 use std::rc::Rc;
 
-use nightlatch_keyset::{Delta, FileName, Replica, Status};
+use nightlatch_keyset::{Delta, FileName, Record, Replica, Status};
 use rand::{Rng as _, RngExt as _};
 
 use crate::database::{ChangeRow, KeyRow, Mutation, SetEdit};
+use crate::members::{MEMBERS, ProfileRow};
 use crate::plan::{Act, START};
 use crate::world::{Event, World};
 
@@ -39,6 +40,7 @@ impl World {
             Act::Enable { pick } => (self.change(pick, |row| row.disabled, |row| row.disabled = false), None),
             Act::Policy { pick } => (Vec::new(), Some(SetEdit::Policy(pick as usize % self.kit.policies.len()))),
             Act::Validity { ms } => (Vec::new(), Some(SetEdit::Validity(ms))),
+            Act::Member { member, act } => return self.change_member(member, act),
             _ => return,
         };
         if rows.is_empty() && set.is_none() {
@@ -49,7 +51,7 @@ impl World {
         self.database.data.next_seq += rows.len() as u64;
         let seqs = (first..self.database.data.next_seq).collect();
         let id = self.database.id();
-        self.database.mutations.insert(id, Mutation { rows, seqs, created_at: clock, set });
+        self.database.mutations.insert(id, Mutation { rows, member: None, seqs, created_at: clock, set });
         let long = self.rng.random_ratio(1, 8);
         let wait = self.rng.random_range(1..if long { 3_000 } else { 30 });
         self.push(now + wait, Event::Commit(id));
@@ -66,6 +68,10 @@ impl World {
             Some(SetEdit::Validity(ms)) => self.database.data.set.validity = ms,
             None => {}
         }
+        if let (Some((member, contents)), Some(&seq)) = (mutation.member, mutation.seqs.first()) {
+            let created_at = mutation.created_at;
+            self.commit_member(ProfileRow { seq, member, contents, created_at, committed_clock, version: None });
+        }
         for ((key, row), seq) in mutation.rows.into_iter().zip(mutation.seqs) {
             let image = row.image();
             if row.revoked {
@@ -75,7 +81,7 @@ impl World {
             self.database.data.keys.insert(key, row);
             let created_at = mutation.created_at;
             self.database.data.changes.push(ChangeRow { seq, key, image, created_at, committed_clock, version: None });
-            self.truth.committed(key, image, now, heard);
+            self.truth.committed(key, image, self.is_refused(image.profile), now, heard);
         }
         self.counts.commits += 1;
     }
@@ -101,7 +107,7 @@ impl World {
         let key = self.kit.key(&mut self.rng, clock / 1000);
         self.keys.push(key);
         self.truth.add();
-        let profile = (profile + number as usize) % self.kit.profiles.len();
+        let profile = (profile + number as usize) % (self.kit.profiles.len() + MEMBERS);
         let row = KeyRow { revoked: false, retiring: false, disabled: false, deadline: None, profile, successor: None };
         (number, row)
     }
@@ -176,7 +182,9 @@ impl World {
         self.restored_at = self.now;
         self.database.data = backup;
         // Texts of keys issued since are in somebody's hands; no number is given twice.
-        self.truth.restored(&self.database.data, self.now);
+        let members = self.database.data.members.clone();
+        let refused = |profile| self.kit.profile(profile, &members).refused;
+        self.truth.restored(&self.database.data, refused, self.now);
         self.counts.restores += 1;
         self.push(self.now + recover_after, Event::Recover);
     }
@@ -203,7 +211,10 @@ impl World {
             let is_revoked =
                 |replica: &Replica| matches!(replica.lookup(tag), Ok(Some(record)) if record.status == Status::Revoked);
             let revoke = !row.revoked && published.iter().any(is_revoked);
-            let disable = !row.disabled && last.is_some_and(|record| record.status == Status::Disabled);
+            let is_refused = |profile| published.last().and_then(|replica| Some(replica.profile(profile)?.refused));
+            let disabled =
+                |record: &Record| record.status == Status::Disabled || is_refused(record.profile).unwrap_or_default();
+            let disable = !row.disabled && last.as_ref().is_some_and(disabled);
             if revoke || disable {
                 (row.revoked, row.disabled) = (row.revoked || revoke, row.disabled || disable);
                 taken.push((*key, row.image()));
@@ -213,12 +224,14 @@ impl World {
         let issued = self.heads_published.values().map(|head| head.issued).max().unwrap_or_default();
         // The key that signed what is published, and the note that lists it.
         let signer = self.signed_last;
+        let taken: Vec<_> =
+            taken.into_iter().map(|(key, image)| (key, image, self.is_refused(image.profile))).collect();
         let data = &mut self.database.data;
-        for (key, image) in taken {
+        for (key, image, refused) in taken {
             let seq = data.next_seq;
             data.next_seq += 1;
             data.changes.push(ChangeRow { seq, key, image, created_at: clock, committed_clock, version: None });
-            self.truth.committed(key, image, self.now, true);
+            self.truth.committed(key, image, refused, self.now, true);
         }
         let set = &mut data.set;
         set.incarnation = set.incarnation.max(above.0) + 1;
@@ -227,6 +240,9 @@ impl World {
         (set.signer, set.trust) = signer;
         // What waits is in the incarnation's first base, not behind it: else that base would have revoked keys alive.
         for row in data.changes.iter_mut().filter(|row| row.version.is_none()) {
+            row.version = Some(set.version);
+        }
+        for row in data.profiles.iter_mut().filter(|row| row.version.is_none()) {
             row.version = Some(set.version);
         }
         self.counts.recoveries += 1;
@@ -332,7 +348,8 @@ impl World {
             let row = ChangeRow { seq, key, image, created_at, committed_clock, version: None };
             self.database.data.changes.push(row);
             self.revoked.push(key);
-            self.truth.committed(key, image, self.now, true);
+            let refused = self.is_refused(image.profile);
+            self.truth.committed(key, image, refused, self.now, true);
         }
         true
     }

@@ -7,6 +7,7 @@ use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use crate::Plant;
+use crate::members::MEMBERS;
 
 /// When every world begins, unix milliseconds.
 pub(crate) const START: u64 = 1_800_000_000_000;
@@ -128,6 +129,7 @@ pub(crate) enum Act {
     RevokeMany { pick: u32, count: u32 },
     Disable { pick: u32 },
     Enable { pick: u32 },
+    Member { member: usize, act: MemberAct },
     Policy { pick: u32 },
     Validity { ms: u64 },
     RotateSigner { urgent: bool, wait: u64 },
@@ -149,6 +151,15 @@ pub(crate) enum Act {
     ClockStop { edge: usize, ms: u64 },
     ClockDrift { edge: usize, ppm: i64 },
     DiskFull { edge: usize, ms: u64 },
+}
+
+/// What is done to a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MemberAct {
+    /// Its scopes become those of the kit's profile with this number.
+    Scopes(usize),
+    Suspend,
+    Resume,
 }
 
 impl Act {
@@ -224,6 +235,15 @@ pub(crate) fn draw(seed: u64, plant: Option<Plant>) -> (Setup, Vec<Input>) {
         inputs.push(Input { at, act: Act::Backup });
         let later = rng.random_range(at..setup.length);
         inputs.push(Input { at: later, act: Act::Restore { recover_after: rng.random_range(1_000..20_000) } });
+    }
+    for _ in 0..rng.random_range(0..8) {
+        let act = match rng.random_range(0..5) {
+            0 | 1 => MemberAct::Suspend,
+            2 | 3 => MemberAct::Resume,
+            _ => MemberAct::Scopes(rng.random_range(0..3)),
+        };
+        let act = Act::Member { member: rng.random_range(0..MEMBERS), act };
+        inputs.push(Input { at: rng.random_range(0..setup.length), act });
     }
     inputs.sort_by_key(|input| input.at);
     (setup, inputs)

@@ -76,6 +76,10 @@ impl World {
             images.push((row.seq, row.key, row.image));
         }
         images.sort_by_key(|(seq, ..)| *seq);
+        for row in data.profiles.iter_mut().filter(|row| signing.rows.contains(&row.seq)) {
+            row.version = Some(head.version);
+        }
+        let members = data.members_at(head.version);
         let images: Vec<(u32, Image)> = images.into_iter().map(|(_, key, image)| (key, image)).collect();
         if let Some(link) = signing.link {
             data.links.insert(head.version, link);
@@ -83,6 +87,8 @@ impl World {
         // Guarantee 2 rests on this: everything that was committed before `issued` is in the head.
         let missing = data.changes.iter().find(|row| row.version.is_none() && row.committed_clock < head.issued);
         let missing = missing.map(|row| (row.key, row.committed_clock));
+        let untold = data.profiles.iter().find(|row| row.version.is_none() && row.committed_clock < head.issued);
+        let untold = untold.map(|row| row.member);
         let (issued, incarnation, version) = (head.issued, head.incarnation, head.version);
         let commitment = head.commitment;
         self.truth.largest_validity = self.truth.largest_validity.max(head.valid_until - issued);
@@ -91,7 +97,14 @@ impl World {
             let ms = issued - at;
             self.fail(2, format!("a head issued {ms} ms after a change of key {key} was committed leaves it out"));
         }
+        if let Some(member) = untold {
+            self.fail(
+                2,
+                format!("a head that was issued after a change of member {member} was committed leaves it out"),
+            );
+        }
         self.counts.heads += 1;
+        self.truth.members.insert(commitment.0.0, members);
         if let Some(row) = signing.epoch {
             self.counts.cuts += 1;
             let images = self.database.data.images(version);
@@ -105,7 +118,7 @@ impl World {
             };
             self.truth.cut(before, &commitment, row.cutoff, &changed);
             self.database.data.epochs.push(row);
-        } else if !images.is_empty() {
+        } else if !signing.rows.is_empty() {
             self.counts.versions += 1;
             let at = |key: u32| self.truth.keys[key as usize].revoked_at;
             let revoked: Vec<Revocation> = images

@@ -8,6 +8,7 @@ use nightlatch_keyset::{Author, BaseBuilder, BaseFiles, BaseInfo, Columns, FileN
 use crate::Plant;
 use crate::database::{ChangeRow, Data, EpochRow, SetRow};
 use crate::kit::{Key, Kit, SET};
+use crate::members::Members;
 use crate::plants;
 use crate::store::Bytes;
 
@@ -114,7 +115,7 @@ fn step(
     signer: usize,
 ) -> Result<(FileName, Bytes), String> {
     let link = data.links.get(&version).ok_or_else(|| format!("version {version} is not on record"))?;
-    let made = next(kit, keys, author, &data.rows_of(version), signer)?;
+    let made = next(kit, keys, author, &data.rows_of(version), &data.members_at(version), signer)?;
     if made.2 != *link {
         return Err(format!("version {version} comes out otherwise than it was signed"));
     }
@@ -127,10 +128,14 @@ pub(crate) fn next(
     keys: &[Key],
     author: &mut Author,
     rows: &[&ChangeRow],
+    members: &Members,
     signer: usize,
 ) -> Result<(FileName, Bytes, Hash), String> {
-    let changes: Vec<_> = rows.iter().map(|row| kit.change(&keys[row.key as usize], &row.image)).collect();
-    let made = author.next(&changes, &[], &kit.signers[signer]).map_err(|error| error.to_string())?;
+    let profiles: Vec<_> = rows.iter().map(|row| kit.profile(row.image.profile, members)).collect();
+    let rows = rows.iter().zip(&profiles);
+    let changes: Vec<_> = rows.map(|(row, profile)| kit.change(&keys[row.key as usize], &row.image, profile)).collect();
+    let live: Vec<_> = members.iter().map(|(member, contents)| kit.live(*member, contents)).collect();
+    let made = author.next(&changes, &live, &kit.signers[signer]).map_err(|error| error.to_string())?;
     Ok((made.name, Rc::new(made.bytes), made.link))
 }
 
@@ -178,12 +183,14 @@ pub(crate) fn build_as(
     layout: Layout,
 ) -> Result<BaseFiles, String> {
     let (version, cutoff) = (info.version, info.cutoff);
-    let gone = ended(keys, data, version, cutoff);
+    let (gone, members) = (ended(keys, data, version, cutoff), data.members_at(version));
     let mut builder = BaseBuilder::new(info, layout, 16).map_err(|error| error.to_string())?;
     for (key, (image, _)) in data.images(version) {
         let key = &keys[key as usize];
         if !gone.contains(&key.tag) && image.deadline.is_none_or(|deadline| deadline >= cutoff) {
-            builder.push(&kit.change(key, &image)).map_err(|error| error.to_string())?;
+            builder
+                .push(&kit.change(key, &image, &kit.profile(image.profile, &members)))
+                .map_err(|error| error.to_string())?;
         }
     }
     builder.finish().map_err(|error| error.to_string())

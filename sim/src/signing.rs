@@ -5,13 +5,14 @@ use std::rc::Rc;
 
 use nightlatch_keyset::{BaseInfo, FileName, Hash, Head, Layout};
 use nightlatch_publish::head::{self, BaseFacts, Terms};
+use nightlatch_publish::numbering::Texts;
 use nightlatch_publish::published::{Standing, is_ahead, standing};
 use nightlatch_publish::{issued, numbering};
 
 use crate::Plant;
-use crate::database::{ChangeRow, EpochRow, SetRow};
+use crate::database::{EpochRow, SetRow};
 use crate::kit::SET;
-use crate::leader::{Tenure, Write};
+use crate::leader::{Rows, Tenure, Write};
 use crate::rebuild::{self, COLUMNS};
 use crate::store::Bytes;
 use crate::world::World;
@@ -89,7 +90,7 @@ impl World {
         tenure: &mut Tenure,
         tx: u64,
         set: &SetRow,
-        mut rows: Vec<ChangeRow>,
+        rows: Rows,
         waiting: &[(u64, u64)],
         clock: u64,
     ) -> Result<Option<Signing>, String> {
@@ -108,6 +109,7 @@ impl World {
                 .open
                 .filter(|_| self.kit.is_open(known.set.policy))
                 .map(|more| known.set.validity + more),
+            audit: None,
             trust: Some(known.set.trust),
         };
         let before = known.set.clone();
@@ -174,29 +176,37 @@ impl World {
             known.cutoff = cutoff;
             head
         } else {
-            let texts =
-                rows.iter().map(|_| numbering::ProfileTexts { kind: "", environment: "", tier: "", scopes: "" });
-            let batch = numbering::batch(texts, self.setup.max_changes);
-            rows.truncate(batch.takes);
+            let Rows { mut keys, mut profiles } = rows;
+            let of_members =
+                profiles.iter().map(|row| Texts::Live { subject: row.member as i64, test: false, bytes: 0 });
+            let of_keys = keys.iter().map(|row| match self.kit.member(row.image.profile) {
+                Some(member) => Texts::Live { subject: member as i64, test: false, bytes: 0 },
+                None => Texts::Interned { kind: "", environment: "", tier: "", scopes: "" },
+            });
+            let batch = numbering::batch(of_members, of_keys, self.setup.max_changes);
+            keys.truncate(batch.keys);
+            profiles.truncate(batch.profiles);
             tenure.more = batch.more;
             let last = set.head_issued;
-            let taken = |seq: &u64| rows.iter().any(|row| row.seq == *seq);
-            let left = waiting.iter().filter(|(seq, _)| !taken(seq)).map(|(_, at)| *at).min();
+            let taken: Vec<u64> = keys.iter().map(|row| row.seq).chain(profiles.iter().map(|row| row.seq)).collect();
+            let left = waiting.iter().filter(|(seq, _)| !taken.contains(seq)).map(|(_, at)| *at).min();
             let issued = if batch.more { issued::without_some(reading, left, last) } else { reading };
             let Some(held) = &before.head else { return Ok(None) };
             let author = known.author.as_mut().ok_or("nothing is known")?;
             let heartbeat = self.now >= tenure.signed_at + self.setup.heartbeat;
-            if rows.is_empty() && (!heartbeat && terms.are_said_by(held) || issued == last) {
+            if taken.is_empty() && (!heartbeat && terms.are_said_by(held) || issued == last) {
                 return Ok(None);
             }
-            if rows.is_empty() {
+            if taken.is_empty() {
                 head::resigned(held, &terms, issued)
             } else {
-                let refs: Vec<_> = rows.iter().collect();
-                let (name, bytes, link) = rebuild::next(&self.kit, &self.keys, author, &refs, signer)?;
+                let refs: Vec<_> = keys.iter().collect();
+                let mut members = self.database.data.members_at(before.version);
+                members.extend(profiles.iter().map(|row| (row.member, row.contents)));
+                let (name, bytes, link) = rebuild::next(&self.kit, &self.keys, author, &refs, &members, signer)?;
                 files.insert(name, bytes);
                 files.extend(rebuild::levels(&self.kit, author, signer, self.setup.plant)?);
-                (signing.rows, signing.link) = (rows.iter().map(|row| row.seq).collect(), Some(link));
+                (signing.rows, signing.link) = (taken, Some(link));
                 let (commitment, keys) = (*author.replica().commitment(), author.replica().len() as u64);
                 head::next_version(held, &terms, issued, commitment, keys)
             }

@@ -7,6 +7,7 @@ use nightlatch_keyset::{Commitment, Status, Tag};
 
 use crate::database::Data;
 use crate::kit::{Image, Key};
+use crate::members::Members;
 
 /// A set at one of its versions, as a plain map.
 pub(crate) type Model = Rc<BTreeMap<Tag, (u32, Image)>>;
@@ -16,6 +17,8 @@ pub(crate) type Model = Rc<BTreeMap<Tag, (u32, Image)>>;
 pub(crate) struct Story {
     /// When its revocation was committed.
     pub(crate) revoked_at: Option<u64>,
+    /// Since when its member has been suspended without a break.
+    pub(crate) refused_since: Option<u64>,
     /// Since when it has been usable without a break.
     pub(crate) usable_since: Option<u64>,
     /// Its revocation is in a head that was written where edges read.
@@ -37,6 +40,8 @@ pub(crate) struct Revocation {
 pub(crate) struct Truth {
     pub(crate) keys: Vec<Story>,
     pub(crate) models: BTreeMap<[u8; 32], Model>,
+    /// What each state says of members.
+    pub(crate) members: BTreeMap<[u8; 32], Members>,
     pub(crate) revocations: Vec<Revocation>,
     pub(crate) largest_validity: u64,
     pub(crate) largest_open: u64,
@@ -47,25 +52,37 @@ impl Truth {
         self.keys.push(Story::default());
     }
 
-    /// A change of a key has been committed; `heard` says whether whoever asked for it was told.
-    pub(crate) fn committed(&mut self, key: u32, image: Image, now: u64, heard: bool) {
+    /// A change of a key has been committed; `refused` says whether its member is suspended, `heard` whether whoever asked
+    /// for it was told.
+    pub(crate) fn committed(&mut self, key: u32, image: Image, refused: bool, now: u64, heard: bool) {
         let story = &mut self.keys[key as usize];
         if image.status == Status::Revoked {
             story.revoked_at = story.revoked_at.or(Some(now));
         }
-        story.usable_since = if image.is_usable() { story.usable_since.or(Some(now)) } else { None };
+        story.usable_since = if image.is_usable() && !refused { story.usable_since.or(Some(now)) } else { None };
+        story.refused_since = if refused { story.refused_since.or(Some(now)) } else { None };
         story.acknowledged = if heard { Some(image) } else { None };
     }
 
+    /// What is said of a key's member has been committed.
+    pub(crate) fn member_changed(&mut self, key: u32, usable: bool, refused: bool, now: u64) {
+        let story = &mut self.keys[key as usize];
+        story.usable_since = if usable && !refused { story.usable_since.or(Some(now)) } else { None };
+        story.refused_since = if refused { story.refused_since.or(Some(now)) } else { None };
+    }
+
     /// The database is as it was at a backup. What has been published of revocations stays true.
-    pub(crate) fn restored(&mut self, data: &Data, now: u64) {
+    pub(crate) fn restored(&mut self, data: &Data, refused: impl Fn(usize) -> bool, now: u64) {
         for (key, story) in self.keys.iter_mut().enumerate() {
             let row = data.keys.get(&(key as u32));
             let revoked = row.is_some_and(|row| row.revoked);
             if !revoked && !story.revocation_published {
                 story.revoked_at = None;
             }
-            let usable = row.is_some_and(|row| row.image().is_usable()) && story.revoked_at.is_none();
+            let refused = row.is_some_and(|row| refused(row.profile));
+            // Those that were suspended before and after stay so; what was said in between is undone by the recovery.
+            story.refused_since = story.refused_since.filter(|_| refused);
+            let usable = row.is_some_and(|row| row.image().is_usable()) && story.revoked_at.is_none() && !refused;
             story.usable_since = usable.then_some(now);
             story.acknowledged = None;
         }

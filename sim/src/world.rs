@@ -15,6 +15,7 @@ use crate::jobs::{Job, JobStep};
 use crate::kit::{Key, Kit};
 use crate::leader::{Replica, Request, Turn};
 use crate::measure::Counts;
+use crate::members::{Contents, MEMBERS, ProfileRow};
 use crate::people::SignerStep;
 use crate::plan::{Act, Input, Node, START, Setup};
 use crate::store::{Bytes, Store};
@@ -154,6 +155,8 @@ impl World {
             set,
             keys: BTreeMap::new(),
             changes: Vec::new(),
+            members: BTreeMap::new(),
+            profiles: Vec::new(),
             epochs: Vec::new(),
             links: BTreeMap::new(),
             next_seq: 1,
@@ -201,6 +204,19 @@ impl World {
     }
 
     fn begin(&mut self) {
+        for member in 0..MEMBERS {
+            let seq = self.database.data.next_seq;
+            self.database.data.next_seq += 1;
+            let contents = Contents { scopes: member % self.kit.profiles.len(), refused: false };
+            self.commit_member(ProfileRow {
+                seq,
+                member,
+                contents,
+                created_at: START,
+                committed_clock: START,
+                version: None,
+            });
+        }
         for _ in 0..self.setup.keys {
             let (key, row) = self.new_key(START, 0);
             let (image, seq) = (row.image(), self.database.data.next_seq);
@@ -215,7 +231,7 @@ impl World {
                 version: None,
             };
             self.database.data.changes.push(row);
-            self.truth.committed(key, image, START, true);
+            self.truth.committed(key, image, false, START, true);
         }
         for replica in 0..self.replicas.len() {
             let wait = self.rng.random_range(0..2_000);

@@ -14,7 +14,8 @@ from refusal import require
 
 HEADER = struct.Struct("<6sH4QIIIBB10s32s32s32s32s")
 MAGIC = b"NLBASE"
-FORMAT = 2
+FORMATS = (2, 3)
+REFUSING = 3  # from this version on, profiles have the flag *refused*
 BUCKET_BITS_MAX = 24
 SEGMENT_BUCKETS = 512
 SEGMENT_KEYS_MAX = 65_535
@@ -27,6 +28,7 @@ PARTS_MAX = 64
 class BaseHeader:
     """What a base is of, apart from its keys: with these and the keys, its bytes are given."""
 
+    format: int
     incarnation: int
     epoch: int
     version: int
@@ -157,7 +159,7 @@ def encode_base(header, profiles, rows):
     core = (
         HEADER.pack(
             MAGIC,
-            FORMAT,
+            header.format,
             header.incarnation,
             header.epoch,
             header.version,
@@ -186,13 +188,13 @@ def _decode_header(index):
     fields = HEADER.unpack_from(index)
     magic, version = fields[:2]
     require(magic == MAGIC, "base: does not begin with NLBASE")
-    require(version == FORMAT, f"base: format version {version}, and this reader knows {FORMAT} only")
+    require(version in FORMATS, f"base: format version {version}, and this reader knows {FORMATS} only")
     keys, profiles, section, bucket_bits, columns, zeros = fields[6:12]
     require(bucket_bits <= BUCKET_BITS_MAX, f"base: {bucket_bits} bucket bits")
     require(columns <= COLUMN_SUBJECT | COLUMN_NUMBER, f"base: unknown columns {columns:#x}")
     require(not any(zeros) and not any(fields[15]), "base: bytes of its header that have to be zero")
     ids = [unpad_id(octets, f"base's {what}") for octets, what in zip(fields[12:15], ("set", "workspace", "pepper"))]
-    return BaseHeader(*fields[2:6], bucket_bits, columns, *ids), keys, profiles, section
+    return BaseHeader(*fields[1:6], bucket_bits, columns, *ids), keys, profiles, section
 
 
 def _decode_block(header, segment, places, block):
@@ -238,7 +240,7 @@ def decode_base(index, read_part):
     directory_at = core_bytes + 32 * segments
     index_bytes = directory_at + segments * header.directory_bytes()
     require(len(index) == index_bytes, f"base: an index of {len(index)} bytes, and its header says {index_bytes}")
-    section = SectionReader(index[HEADER.size : HEADER.size + section_bytes], "base")
+    section = SectionReader(index[HEADER.size : HEADER.size + section_bytes], "base", header.format >= REFUSING)
     require(profile_count <= PROFILES_MAX, f"base: {profile_count} profiles")
     profiles = tuple(section.profile() for _ in range(profile_count))
     section.finish()

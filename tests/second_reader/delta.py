@@ -12,8 +12,9 @@ from refusal import require
 FILE_MAX_BYTES = 16 * 1024 * 1024
 HEADER = struct.Struct("<6sHIIIBBHIII")
 MAGIC = b"NLDLTA"
-FORMAT = 2
-FIRST_LINE = "nightlatch.delta/2"
+FORMATS = (2, 3)
+REFUSING = 3  # from this version on, profiles have the flag *refused*
+FIRST_LINES = {f"nightlatch.delta/{version}": version for version in FORMATS}
 FIELDS = ("set", "incarnation", "epoch", "from", "to", "from-commitment", "to-commitment", "body")
 
 MASK_STATUS, MASK_DEADLINE, MASK_PROFILE, MASK_SUBJECT = 1, 2, 4, 8
@@ -23,6 +24,7 @@ MASK_STATUS, MASK_DEADLINE, MASK_PROFILE, MASK_SUBJECT = 1, 2, 4, 8
 class Statement:
     """What the note of a delta says."""
 
+    version: int
     set_id: str
     incarnation: int
     epoch: int
@@ -56,8 +58,11 @@ def decode_file(octets, verifiers, what):
     (note_bytes,) = struct.unpack_from("<I", octets)
     require(note_bytes <= min(NOTE_MAX_BYTES, len(octets) - 4), f"{what}: its note is too long")
     text = open_note(octets[4 : 4 + note_bytes], verifiers, what)
-    values = parse_fields(text, FIRST_LINE, FIELDS, what)
+    first_line = text.split("\n", 1)[0]
+    require(first_line in FIRST_LINES, f"{what}: begins with an unknown first line")
+    values = parse_fields(text, first_line, FIELDS, what)
     statement = Statement(
+        FIRST_LINES[first_line],
         parse_id(values["set"], f"{what}: set"),
         *(parse_number(values[name], f"{what}: {name}") for name in FIELDS[1:5]),
         *(parse_hex(values[name], 32, f"{what}: {name}") for name in FIELDS[5:8]),
@@ -143,13 +148,13 @@ def _additions(stream, tag_bits, profiles, columns):
     return tuple(rows)
 
 
-def decode_body(octets):
-    """The changes that the bytes of a body spell."""
+def decode_body(octets, format_version):
+    """The changes that the bytes of a body spell, whose statement is of that format version."""
     require(len(octets) >= HEADER.size, "delta: its body is shorter than its header")
     fields = HEADER.unpack_from(octets)
     magic, version, base_keys, added_keys, profile_count, tag_bits, columns, zeros, new, replaced, section_bytes = fields
     require(magic == MAGIC, "delta: its body does not begin with NLDLTA")
-    require(version == FORMAT, f"delta: format version {version}, and this reader knows {FORMAT} only")
+    require(version == format_version, f"delta: a body of format version {version}, and its statement says {format_version}")
     require(zeros == 0, "delta: bytes of its header that have to be zero")
     require(128 <= tag_bits <= 136, f"delta: tags of {tag_bits} bits")
     require(columns <= COLUMN_SUBJECT | COLUMN_NUMBER, f"delta: unknown columns {columns:#x}")
@@ -157,7 +162,7 @@ def decode_body(octets):
     require(profile_count + new <= PROFILES_MAX, "delta: too many profiles")
     require(replaced <= profile_count, "delta: more profiles are replaced than there are")
 
-    section = SectionReader(octets[HEADER.size : HEADER.size + section_bytes], "delta")
+    section = SectionReader(octets[HEADER.size : HEADER.size + section_bytes], "delta", version >= REFUSING)
     new_profiles = tuple(section.profile() for _ in range(new))
     replaced_profiles, least = {}, 0
     for _ in range(replaced):

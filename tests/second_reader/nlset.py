@@ -14,8 +14,8 @@ from notes import NOTE_MAX_BYTES, open_note, parse_fields, parse_hex, parse_id, 
 from rebase import apply_record, decode_record
 from refusal import Refused, require
 
-HEAD_FIRST_LINE = "nightlatch.head/3"
-HEAD_EARLIER_FIRST_LINE = "nightlatch.head/2"
+HEAD_FIRST_LINE = "nightlatch.head/4"
+HEAD_EARLIER_FIRST_LINE = "nightlatch.head/3"
 HEAD_FIELDS = (
     "set workspace brand incarnation epoch version commitment keys base-version base-commitment base-root base-length "
     "base-parts rebase rebase-length pepper pepper-check accepts-foreign policy policy-length issued valid-until skew "
@@ -56,6 +56,7 @@ class Head:
     skew: int
     open_until: int | None
     trust: int | None
+    audit: tuple[int, bytes] | None
 
 
 def _parse_parts(text):
@@ -67,16 +68,27 @@ def _parse_parts(text):
     return parts
 
 
+def _parse_audit(text):
+    """Count and root of the audit log's checkpoint."""
+    if text == "-":
+        return None
+    words = text.split(" ")
+    require(len(words) == 2, "head: audit is not a count and a root")
+    count = parse_number(words[0], "head: audit")
+    require(count > 0, "head: a checkpoint of no entries")
+    return count, parse_hex(words[1], 32, "head: audit")
+
+
 def parse_head(text):
     """The head that the text of its note spells."""
     earlier = text.startswith(HEAD_EARLIER_FIRST_LINE + "\n")
     values = parse_fields(text, HEAD_EARLIER_FIRST_LINE if earlier else HEAD_FIRST_LINE, HEAD_FIELDS, "head")
     numbers = {name.replace("-", "_"): parse_number(values[name], f"head: {name}") for name in HEAD_NUMBERS}
-    require(values["audit"] == "-", "head: audit is not '-' in this version")
+    audit = _parse_audit(values["audit"])
+    require(audit is None or not earlier, "head: audit is not '-' in version 3")
     optional = {}
     for name in ("open-until", "trust"):
         value = values[name]
-        require(value == "-" or not earlier, f"head: {name} is not '-' in version 2")
         optional[name.replace("-", "_")] = None if value == "-" else parse_number(value, f"head: {name}")
     for name in ("set", "workspace", "pepper"):
         parse_id(values[name], f"head: {name}")
@@ -95,6 +107,7 @@ def parse_head(text):
         pepper_check=parse_hex(values["pepper-check"], TAG_BYTES, "head: pepper-check"),
         accepts_foreign=values["accepts-foreign"] == "yes",
         policy=parse_hex(values["policy"], 32, "head: policy"),
+        audit=audit,
         **numbers,
         **optional,
     )
@@ -273,7 +286,7 @@ class SetDirectory:
             after = commitment(statement.from_commitment, link)
             require(statement.to_commitment == after, f"{name}: its to-commitment is not that of its body")
         try:
-            body = decode_body(body_octets)
+            body = decode_body(body_octets, statement.version)
             after = apply_body(
                 body, header.tag_bits(), header.columns, state.profiles, state.base_rows, state.added_rows
             )

@@ -79,6 +79,7 @@ def row_object(row, state):
             "environment": ENVIRONMENTS[profile.environment],
             "live": profile.live,
             "subject": profile.subject,
+            "refused": profile.refused,
             "tier": profile.tier or None,
             "scopes": list(profile.scopes),
         },

@@ -113,6 +113,7 @@ def apply_record(record, old_header, profiles, base_rows, added_rows):
     rows = tuple(sorted(kept, key=lambda row: row.tag))
     # The record does not repeat the workspace and the pepper: under another pepper no tag would stay.
     header = BaseHeader(
+        old_header.format,
         record.incarnation,
         record.epoch,
         record.version,

@@ -51,12 +51,13 @@ class Profile:
     environment: int
     live: bool
     subject: int | None
+    refused: bool
     tier: str
     scopes: tuple
 
     def encode(self):
         """The profile's one spelling in bytes."""
-        octets = bytes([self.kind, self.environment, int(self.live)])
+        octets = bytes([self.kind, self.environment, int(self.live) | int(self.refused) << 1])
         if self.live:
             octets += struct.pack("<I", self.subject)
         octets += bytes([len(self.tier)]) + self.tier.encode("ascii")
@@ -67,12 +68,13 @@ class Profile:
 
 
 class SectionReader:
-    """Reads a section of profiles from front to back."""
+    """Reads a section of profiles from front to back; `refusing` says whether its format has the flag *refused*."""
 
-    def __init__(self, octets, what):
+    def __init__(self, octets, what, refusing):
         self._octets = octets
         self._at = 0
         self._what = what
+        self._flags = (0, 1, 3) if refusing else (0, 1)
 
     def take(self, length):
         """The next `length` bytes."""
@@ -97,14 +99,14 @@ class SectionReader:
         kind, environment, flags = self.number(1), self.number(1), self.number(1)
         require(kind < len(KINDS), f"{self._what}: unknown profile kind {kind}")
         require(environment < len(ENVIRONMENTS), f"{self._what}: unknown environment {environment}")
-        require(flags <= 1, f"{self._what}: unknown profile flags {flags}")
+        require(flags in self._flags, f"{self._what}: unknown profile flags {flags}")
         subject = self.number(4) if flags else None
         tier = self.name(shortest=0)
         count = self.number(2)
         require(count <= SCOPES_MAX, f"{self._what}: a profile of {count} scopes")
         scopes = tuple(self.name(shortest=1) for _ in range(count))
         require(all(low < high for low, high in zip(scopes, scopes[1:])), f"{self._what}: scopes do not ascend")
-        return Profile(kind, environment, flags == 1, subject, tier, scopes)
+        return Profile(kind, environment, flags > 0, subject, flags == 3, tier, scopes)
 
     def finish(self):
         """Refuses bytes after the last profile."""

@@ -229,13 +229,13 @@ class NoteTest(unittest.TestCase):
             notes.decode_base64("AB==", "key")
 
     def test_heads_of_other_versions_are_refused_by_name(self):
-        with self.assertRaisesRegex(Refused, "nightlatch.head/4"):
-            parse_head("nightlatch.head/4\n")
+        with self.assertRaisesRegex(Refused, "nightlatch.head/5"):
+            parse_head("nightlatch.head/5\n")
 
 
 class BaseTest(unittest.TestCase):
-    HEADER = BaseHeader(7, 1, 1, 0, 0, 0, "s", "w", "p")
-    PROFILE = Profile(0, 0, False, None, "t", ("a", "b"))
+    HEADER = BaseHeader(3, 7, 1, 1, 0, 0, 0, "s", "w", "p")
+    PROFILE = Profile(0, 0, False, None, False, "t", ("a", "b"))
     ROW = Row(int.from_bytes(bytes(range(1, 17)), "big"), 2, False, 0, 5, None, None)
 
     def test_one_key_byte_by_byte(self):
@@ -243,7 +243,7 @@ class BaseTest(unittest.TestCase):
         block = b"\x01" + bytes(range(2, 17)) + bytes([2, 0, 0]) + struct.pack("<I", 5)
         directory = struct.pack("<2H", 0, 1)
         leaf = hashlib.sha256(bytes(5) + directory + block).digest()
-        core = b"NLBASE" + struct.pack("<H4Q3I", 2, 7, 1, 1, 0, 1, 1, len(profile)) + bytes(12)
+        core = b"NLBASE" + struct.pack("<H4Q3I", 3, 7, 1, 1, 0, 1, 1, len(profile)) + bytes(12)
         core += b"".join(name.ljust(32, b"\0") for name in (b"s", b"w", b"p")) + bytes(32)
         core += profile + struct.pack("<2I", 0, 1) + hashlib.sha256(b"\1" + leaf).digest()
         files = encode_base(self.HEADER, [self.PROFILE], [self.ROW])
@@ -264,9 +264,9 @@ class BaseTest(unittest.TestCase):
         block[-1] ^= 0x80
         with self.assertRaisesRegex(Refused, "leaves|core"):
             decode_base(files.index, lambda k, length: bytes(block))
-        # The header's numbers and ids and the profile are anyone's choice; the head's root is what fixes them.
+        # The version, the header's numbers and ids and the profile are anyone's choice; the head's root is what fixes them.
         after_profile = 192 + len(self.PROFILE.encode())
-        for place in [*range(8), *range(40, 64), *range(160, 192), *range(after_profile, len(files.index))]:
+        for place in [*range(6), 7, *range(40, 64), *range(160, 192), *range(after_profile, len(files.index))]:
             for bit in range(8):
                 index = bytearray(files.index)
                 index[place] ^= 1 << bit
@@ -278,6 +278,7 @@ class BaseTest(unittest.TestCase):
             (b"\4\0\0\0\0\0", "kind"),
             (b"\0\2\0\0\0\0", "environment"),
             (b"\0\0\2\0\0\0", "flags"),
+            (b"\0\0\4\0\0\0", "flags"),
             (b"\0\0\0\1\x1f\0\0", "printable"),
             (b"\0\0\0\0\2\0\1b\1a", "ascend"),
             (b"\0\0\0\0\1\0\0", "0 characters"),
@@ -285,26 +286,33 @@ class BaseTest(unittest.TestCase):
             (b"\0\0\1\0\0", "end early"),
         ):
             with self.assertRaisesRegex(Refused, why):
-                SectionReader(octets, "base").profile()
+                SectionReader(octets, "base", True).profile()
+
+    def test_a_refused_profile_is_none_of_the_version_before(self):
+        octets = b"\0\0\3\5\0\0\0\0\0\0"
+        profile = SectionReader(octets, "base", True).profile()
+        self.assertEqual((profile.live, profile.subject, profile.refused, profile.encode()), (True, 5, True, octets))
+        with self.assertRaisesRegex(Refused, "flags"):
+            SectionReader(octets, "base", False).profile()
 
 
 class DeltaBodyTest(unittest.TestCase):
     def body(self, bits, keys=4, tag_bits=128, columns=0):
-        return b"NLDLTA" + struct.pack("<HIIIBBHIII", 2, keys, 0, 1, tag_bits, columns, 0, 0, 0, 0) + octets_of(bits)
+        return b"NLDLTA" + struct.pack("<HIIIBBHIII", 3, keys, 0, 1, tag_bits, columns, 0, 0, 0, 0) + octets_of(bits)
 
     def test_no_changes_are_in_order(self):
-        body = decode_body(self.body("1 1 1"))
+        body = decode_body(self.body("1 1 1"), 3)
         self.assertEqual((body.base_changes, body.added_changes, body.additions), ({}, {}, ()))
 
     def test_changes_by_hand(self):
         # One group: mask 1, status 3, two keys 1 and 2 (gaps 1, 0; k = 0).
-        body = decode_body(self.body("010 1000 11 011 000000 01 1 1 1"))
+        body = decode_body(self.body("010 1000 11 011 000000 01 1 1 1"), 3)
         self.assertEqual(body.base_changes, {1: {"status": 3}, 2: {"status": 3}})
 
     def test_an_addition_by_hand(self):
         # First 64 bits 0, the next 64 are 1, active, not foreign, no deadline, profile 0.
         tag = "000000 1 1" + "0" * 63
-        body = decode_body(self.body("1 1 010" + tag + "00 000000 0 000000 0" + "0" * 27))
+        body = decode_body(self.body("1 1 010" + tag + "00 000000 0 000000 0" + "0" * 27), 3)
         self.assertEqual(body.additions, (Row(1, 0, False, 0, 0, None, None),))
 
     def test_wrong_bodies_are_refused(self):
@@ -321,7 +329,7 @@ class DeltaBodyTest(unittest.TestCase):
             ("1 1 1 00001", "padding"),
         ):
             with self.assertRaisesRegex(Refused, why):
-                decode_body(self.body(bits))
+                decode_body(self.body(bits), 3)
 
 
 class ArithmeticTest(unittest.TestCase):

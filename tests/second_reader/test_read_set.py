@@ -26,10 +26,10 @@ from records import Profile, Row
 SET, WORKSPACE, PEPPER_ID = "s1", "w1", "p1"
 SEED, PEPPER = bytes(range(32)), bytes(range(100, 132))
 POLICY = b"any bytes"
-HEADER = BaseHeader(3, 1, 1, 0, 10, 3, SET, WORKSPACE, PEPPER_ID)
-PLAIN = Profile(0, 0, False, None, "gold", ("read", "write"))
-LIVE = Profile(2, 1, True, 9, "", ())
-OTHER = Profile(1, 0, False, None, "", ("admin",))
+HEADER = BaseHeader(3, 3, 1, 1, 0, 10, 3, SET, WORKSPACE, PEPPER_ID)
+PLAIN = Profile(0, 0, False, None, False, "gold", ("read", "write"))
+LIVE = Profile(2, 1, True, 9, False, "", ())
+OTHER = Profile(1, 0, False, None, False, "", ("admin",))
 
 
 def tag_of(text):
@@ -67,7 +67,7 @@ def first_epoch():
     then(base_changes={4: {"status": 3}, 7: {"status": 3}, 9: {"deadline": 0}, 11: {"status": 2, "subject": 77}})
     then()
     then(profiles=(*base.profiles, OTHER), base_changes={n: {"profile": 2} for n in range(20, 30)})
-    replaced = tuple(replace(p, tier="silver") if p.live else p for p in states[-1].profiles)
+    replaced = tuple(replace(p, tier="silver", refused=True) if p.live else p for p in states[-1].profiles)
     then(profiles=replaced, added_changes={1: {"status": 3}, 3: {"deadline": 5, "profile": 2}})
     then(additions=[Row(tag_of("late"), 1, False, 2, 0, 0, 0)], base_changes={0: {"subject": 5}})
     then(base_changes={0: {"subject": 6}})

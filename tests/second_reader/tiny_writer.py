@@ -121,7 +121,7 @@ def delta_body(before, after):
     section += b"".join(struct.pack("<I", n) + after.profiles[n].encode() for n in replaced)
     there = {row.tag for row in before.added_rows}
     additions = [row for row in after.added_rows if row.tag not in there]
-    octets = b"NLDLTA" + struct.pack("<HIII", 2, len(before.base_rows), len(before.added_rows), known)
+    octets = b"NLDLTA" + struct.pack("<HIII", 3, len(before.base_rows), len(before.added_rows), known)
     octets += struct.pack("<BBH", header.tag_bits(), header.columns, 0)
     octets += struct.pack("<III", len(after.profiles) - known, len(replaced), len(section)) + section
     stream = BitWriter()
@@ -207,7 +207,7 @@ class SetWriter:
         body = delta_body(states[start], states[end])
         first, last = header.version + start, header.version + end
         text = (
-            f"nightlatch.delta/2\nset {self.set_id}\nincarnation {header.incarnation}\nepoch {header.epoch}\n"
+            f"nightlatch.delta/3\nset {self.set_id}\nincarnation {header.incarnation}\nepoch {header.epoch}\n"
             f"from {first}\nto {last}\nfrom-commitment {commitments[start].hex()}\n"
             f"to-commitment {commitments[end].hex()}\nbody {hashlib.sha256(body).hexdigest()}\n"
         )
@@ -217,5 +217,5 @@ class SetWriter:
 
     def put_head(self, fields):
         """The head with these values by name, in the order given."""
-        text = "nightlatch.head/3\n" + "".join(f"{name} {value}\n" for name, value in fields.items())
+        text = "nightlatch.head/4\n" + "".join(f"{name} {value}\n" for name, value in fields.items())
         self.put("head", note(text, self.name, self.seed))

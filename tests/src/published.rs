@@ -46,6 +46,7 @@ impl Default for Key {
                 tier: None,
                 scopes: Vec::new(),
                 live: None,
+                refused: false,
             },
             subject: 1,
         }
@@ -126,6 +127,7 @@ impl PublishedSet {
             skew: 5_000,
             open_until: None,
             trust: None,
+            audit: None,
         };
         let mut published = Self {
             head,

@@ -7,9 +7,11 @@ use axum::response::{IntoResponse as _, Response};
 use nightlatch_api::Code;
 
 use super::App;
-use super::caller::{Call, Caller, Who};
+use super::attempts::{self, Called};
+use super::caller::{Call, Caller, Denied, Who};
 use super::refused::Refused;
 use crate::domain::Action;
+use crate::store::Context;
 use crate::store::tokens::TokenKind;
 
 /// What a route needs of who calls it.
@@ -64,6 +66,9 @@ pub(super) const TABLE: &[(&str, &str, Need)] = &[
     ("POST", "/v1/tokens/{id}/rotations", May(A::TokensManage)),
     ("POST", "/v1/tokens/{id}/revoke", May(A::TokensManage)),
     ("GET", "/v1/audit", May(A::AuditRead)),
+    ("GET", "/v1/audit/export", May(A::AuditExport)),
+    ("GET", "/v1/audit/checkpoint", May(A::AuditExport)),
+    ("POST", "/v1/audit/erase", May(A::AuditErase)),
     ("GET", "/v1/scopes", May(A::ScopesRead)),
     ("GET", "/v1/tiers", May(A::ScopesRead)),
     ("GET", "/v1/sets", May(A::SetsRead)),
@@ -91,21 +96,28 @@ pub(super) fn need(method: &Method, path: &str) -> Option<Need> {
     TABLE.iter().find(|(m, p, _)| *m == method && *p == path).map(|(_, _, need)| *need)
 }
 
-/// Lets a request through to its handler, or not.
+/// Lets a request through to its handler, or not. What a known caller is refused is noted.
 pub(super) async fn check(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    match admit(&app, &mut request).await {
-        Ok(()) => next.run(request).await,
-        Err(refused) => refused.into_response(),
+    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let called = Called::new(request.method(), path, request.uri().path());
+    let (known, response) = match admit(&app, &mut request).await {
+        Ok(known) => (known, next.run(request).await),
+        Err(Denied { refused, known }) => (known, refused.into_response()),
+    };
+    if let Some((context, attempt)) = known.zip(called.refused(&response)) {
+        attempts::note(&app, context, attempt).await;
     }
+    response
 }
 
-async fn admit(app: &App, request: &mut Request) -> Result<(), Refused> {
+/// Lets a request through. Returns on whose behalf it happens, where that is known.
+async fn admit(app: &App, request: &mut Request) -> Result<Option<Context>, Denied> {
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let Some(need) = need(request.method(), path) else {
-        return Err(unlisted(path));
+        return Err(unlisted(path).into());
     };
     if need == Anyone {
-        return Ok(());
+        return Ok(None);
     }
     let caller = Caller::identify(
         app,
@@ -114,14 +126,18 @@ async fn admit(app: &App, request: &mut Request) -> Result<(), Refused> {
     .await?;
     tracing::Span::current().record("caller", caller.id());
     let of_edge = matches!(&caller.who, Who::Token(token) if token.kind == TokenKind::Edge);
-    match need {
-        Edge | EdgeOr(_) if of_edge => {}
-        Edge => return Err(Code::Forbidden.into()),
-        May(action) | EdgeOr(action) => caller.authority.may_ever(action)?,
-        Anyone => {}
+    let allowed = match need {
+        Edge | EdgeOr(_) if of_edge => Ok(()),
+        Edge => Err(Code::Forbidden.into()),
+        May(action) | EdgeOr(action) => caller.authority.may_ever(action).map_err(Refused::from),
+        Anyone => Ok(()),
+    };
+    let context = caller.context();
+    if let Err(refused) = allowed {
+        return Err(Denied { refused, known: Some(context) });
     }
     request.extensions_mut().insert(caller);
-    Ok(())
+    Ok(Some(context))
 }
 
 /// A path that the table has with other methods, or not at all.

@@ -10,6 +10,7 @@ use nightlatch_keyset::note::Signer;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::attempts::AttemptLimit;
 use super::cursor::Cursors;
 use super::head::Heads;
 use super::idempotency::Replays;
@@ -53,6 +54,7 @@ struct Inner {
     cursors: Cursors,
     replays: Replays,
     verify_limit: VerifyLimit,
+    attempt_limit: AttemptLimit,
     heads: Heads,
     /// Counts what edges said that may change a receipt.
     heard: watch::Sender<u64>,
@@ -70,7 +72,8 @@ impl App {
         let key = parts.secrets.server_key();
         let (cursors, replays) = (Cursors::new(key), Replays::new(Arc::clone(&parts.secrets)));
         let (verify_limit, heads, heard) = (VerifyLimit::new(), Heads::default(), watch::Sender::new(0));
-        Self(Arc::new(Inner { parts, cursors, replays, verify_limit, heads, heard }))
+        let attempt_limit = AttemptLimit::new();
+        Self(Arc::new(Inner { parts, cursors, replays, verify_limit, attempt_limit, heads, heard }))
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -103,6 +106,10 @@ impl App {
 
     pub(super) fn verify_limit(&self) -> &VerifyLimit {
         &self.0.verify_limit
+    }
+
+    pub(super) fn attempt_limit(&self) -> &AttemptLimit {
+        &self.0.attempt_limit
     }
 
     /// Something of the publisher's state, without a copy of all of it.

@@ -35,6 +35,20 @@ pub(super) struct Caller {
     pub(super) now: i64,
 }
 
+/// A request that is not let through.
+#[derive(Debug)]
+pub(super) struct Denied {
+    pub(super) refused: Refused,
+    /// On whose behalf it would have happened, where that is known.
+    pub(super) known: Option<Context>,
+}
+
+impl<R: Into<Refused>> From<R> for Denied {
+    fn from(refused: R) -> Self {
+        Self { refused: refused.into(), known: None }
+    }
+}
+
 /// What of a request says who makes it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call<'a> {
@@ -97,20 +111,29 @@ impl Caller {
     }
 
     /// Finds out who makes a call.
-    pub(super) async fn identify(app: &App, call: Call<'_>) -> Result<Self, Refused> {
+    pub(super) async fn identify(app: &App, call: Call<'_>) -> Result<Self, Denied> {
         let Call { method, route, headers, extensions } = call;
         let text = bearer(headers)?;
         let digest = Digest::of(text);
         let (holder, now) = look_up(app, &digest).await?;
-        let authority = authority(&holder, now).ok_or(Code::TokenInvalid)?;
+        let authority = authority(&holder, now);
         let Holder { token, key, .. } = holder;
-        if token.kind == TokenKind::Management {
-            let key = key.ok_or(Code::TokenInvalid)?.key;
-            gatekeeper::judge(text, &key, method, route, now)?;
+        let judged = match (&authority, token.kind, &key) {
+            (None, _, _) | (_, TokenKind::Management, None) => Err(Code::TokenInvalid.into()),
+            (_, TokenKind::Management, Some(view)) => gatekeeper::judge(text, &view.key, method, route, now),
+            (_, TokenKind::Edge, _) => Ok(()),
+        };
+        let caller = Self {
+            who: Who::Token(Box::new(token.clone())),
+            // Of what is refused nothing is done, whatever it would be allowed.
+            authority: authority.unwrap_or(Authority::Edge),
+            request_id: request_id(extensions),
+            source: source(extensions),
+            now,
+        };
+        if let Err(refused) = judged {
+            return Err(Denied { refused, known: Some(caller.context()) });
         }
-        let request_id = request_id(extensions);
-        let caller =
-            Self { who: Who::Token(Box::new(token.clone())), authority, request_id, source: source(extensions), now };
         if let (Some((edge, _)), true) = (&token.edge, edges::is_first_use(&token)) {
             // Before the request: the credential it replaces works no longer than that.
             let (context, edge, id) = (caller.context(), edge.clone(), token.id.clone());
@@ -118,7 +141,8 @@ impl Caller {
                 .write::<_, Error, _>(move |tx| {
                     Box::pin(async move { edges::first_use(tx, &context, &edge, &id).await })
                 })
-                .await?;
+                .await
+                .map_err(Refused::from)?;
         } else if tokens::wants_touch(&token, now) {
             let store = app.store().clone();
             // Beside the request: nobody waits for a note of when a token was used.

@@ -37,7 +37,7 @@ pub(super) fn judge(text: &[u8], key: &Key, method: &Method, path: &str, now: i6
     let brand = Brand::new(MANAGEMENT_BRAND).map_err(|_| Code::Internal)?;
     let facts = SetFacts { workspace: workspace.as_str(), brand, accepts_foreign: false, issued: now, skew: 0 };
     let key = with_all_rights(key)?;
-    let row = Row::of(&digest, Some(&key), workspace.as_str());
+    let row = Row::of(&digest, Some((&key, false)), workspace.as_str());
     match gate::check(text, POLICY.find(method, path), &facts, &row, now) {
         Ok(_) => Ok(()),
         Err(denial) if denial.code == gate::Code::ScopeInsufficient => Err(beyond(method, path)),

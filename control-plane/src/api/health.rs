@@ -43,7 +43,8 @@ pub(super) struct Readiness {
 /// One thing that has to hold.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Check {
-    /// What: `database` or `publisher`.
+    /// What: `database`, `publisher` or `audit`. The last is told and takes nothing out of service: whether the audit log in
+    /// the database is still the one that was signed.
     name: &'static str,
     /// Whether it holds.
     ok: bool,
@@ -80,6 +81,8 @@ pub(super) async fn readyz(State(app): State<App>) -> Response {
     };
     let checks = vec![Check::new("database", now.map(drop)), Check::new("publisher", publisher)];
     let ready = checks.iter().all(|check| check.ok);
+    let mut checks = checks;
+    checks.push(Check::new("audit", app.publisher().audit_broken.map_or(Ok(()), Err)));
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let PublisherStatus { role, term, .. } = app.publisher();
     (status, axum::Json(Readiness { ready, role: role.as_str(), lease_term: term, checks })).into_response()
@@ -126,6 +129,7 @@ async fn observe_set(app: &App) {
         delta_bytes: status.delta_bytes,
         build: status.build.map_or((0, 0), |build| (build.rows, build.expected)),
         deny_unreadable: status.deny_unreadable.is_some(),
+        audit_broken: status.audit_broken.is_some(),
     });
 }
 

@@ -6,6 +6,7 @@
 
 mod access;
 mod app;
+mod attempts;
 mod audit;
 mod body;
 mod caller;

@@ -126,6 +126,7 @@ pub(super) fn code_of(refusal: &Refusal) -> Code {
     match refusal {
         Refusal::Invalid { .. } => Code::ValueInvalid,
         Refusal::PrincipalUnknown => Code::PrincipalUnknown,
+        Refusal::ScopesInherited => Code::ScopesInherited,
         Refusal::ExpiryPast => Code::ExpiryInPast,
         Refusal::RotateByRequired => Code::RotateByRequired,
         Refusal::OverlapBelowBound { .. } => Code::OverlapBelowBound,
@@ -236,6 +237,7 @@ mod tests {
         let refusals = [
             Refusal::Invalid { field: "name" },
             Refusal::PrincipalUnknown,
+            Refusal::ScopesInherited,
             Refusal::ExpiryPast,
             Refusal::RotateByRequired,
             Refusal::OverlapBelowBound { minimum_seconds: 65 },

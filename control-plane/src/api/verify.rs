@@ -21,9 +21,9 @@ use super::keys::view;
 use super::refused::Refused;
 use super::routes::choose;
 use super::time::from_seconds;
-use crate::domain::{self, Key, SetId};
+use crate::domain::{self, Key, PrincipalKind, SetId};
 use crate::store::keys::{self, KeyView};
-use crate::store::{routes, workspaces};
+use crate::store::{profiles, routes, workspaces};
 
 /// Calls per second and token, and how many may come at once.
 const RATE: NonZeroU32 = NonZeroU32::new(100).unwrap();
@@ -89,6 +89,8 @@ struct Snapshot {
     policy: Option<Policy>,
     digest: Digest,
     key: Option<KeyView>,
+    /// Whether it is a member's, and the member is not active.
+    refused: bool,
     /// Unix milliseconds.
     now: i64,
 }
@@ -110,12 +112,20 @@ async fn look_up(
         Refused::new(Code::Internal)
     })?;
     let digest = Digest::of(text);
+    let key = keys::by_digest(&mut read, workspace, &digest).await?;
+    let refused = match key.as_ref().map(|view| &view.key) {
+        Some(key) if key.kind == PrincipalKind::User => {
+            profiles::contents(&mut read, workspace, key.subject).await?.refused
+        }
+        _ => false,
+    };
     Ok(Snapshot {
         workspace: workspace.to_string(),
         brand: workspaces::get(&mut read, workspace).await?.brand,
         accepts_foreign,
         policy,
-        key: keys::by_digest(&mut read, workspace, &digest).await?,
+        key,
+        refused,
         digest,
         now: read.now().await?,
     })
@@ -136,7 +146,7 @@ impl Snapshot {
             Some(Ok(route)) => Some(route),
             Some(Err(code)) => return refusal(code, code.title().to_owned(), None),
         };
-        let row = Row::of(&self.digest, self.key.as_ref().map(|view| &view.key), &self.workspace);
+        let row = Row::of(&self.digest, self.key.as_ref().map(|view| (&view.key, self.refused)), &self.workspace);
         match gate::check(text, route, &facts, &row, now) {
             Ok(_) => Verdict { allowed: true, status: 200, code: None, detail: None, key: self.shown() },
             Err(denial) => {
@@ -187,9 +197,9 @@ pub(super) struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// The row of a key, where there is one with this digest.
-    pub(super) fn of(digest: &'a Digest, key: Option<&Key>, workspace: &'a str) -> Self {
-        let found = key.map(|key| (record(key), profile(key)));
+    /// The row of a key, where there is one with this digest, and whether its member refuses all its keys.
+    pub(super) fn of(digest: &'a Digest, key: Option<(&Key, bool)>, workspace: &'a str) -> Self {
+        let found = key.map(|(key, refused)| (record(key), profile(key, refused)));
         Self { digest, found, workspace }
     }
 }
@@ -213,12 +223,13 @@ fn record(key: &Key) -> Record {
     }
 }
 
-fn profile(key: &Key) -> Profile {
+fn profile(key: &Key, refused: bool) -> Profile {
     Profile {
         kind: key.kind,
         environment: key.environment,
         tier: key.tier.as_ref().map(|tier| tier.as_str().to_owned()),
         scopes: view::scopes(key),
-        live: None,
+        live: (key.kind == PrincipalKind::User).then_some(key.subject),
+        refused,
     }
 }

@@ -105,8 +105,8 @@ enum Command {
     Set(set::Set),
     /// Show the published key sets.
     Sets(sets::Sets),
-    /// Show what was done, by whom, when.
-    Audit(audit::Audit),
+    /// Show, export and prove what was done, by whom, when.
+    Audit(Box<audit::Audit>),
     /// Add, enrol, show and remove edges; print what one needs to run.
     #[command(subcommand)]
     Edge(edge::Edge),

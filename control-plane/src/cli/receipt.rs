@@ -183,7 +183,7 @@ impl Verify {
     }
 }
 
-fn verifiers(texts: &[String], flag: &str) -> Result<Vec<Verifier>, Failure> {
+pub(super) fn verifiers(texts: &[String], flag: &str) -> Result<Vec<Verifier>, Failure> {
     let read = |text: &String| {
         Verifier::from_vkey(text.trim()).map_err(|error| Failure::usage(format!("{flag} {}: {error}", text.trim())))
     };
@@ -191,7 +191,7 @@ fn verifiers(texts: &[String], flag: &str) -> Result<Vec<Verifier>, Failure> {
 }
 
 /// A note's text. One byte more than a note may have shows that it is too long.
-fn read(path: &Path) -> Result<String, Failure> {
+pub(super) fn read(path: &Path) -> Result<String, Failure> {
     let mut text = String::new();
     let limit = MAX_NOTE_LEN as u64 + 1;
     let result = if path.as_os_str() == "-" {

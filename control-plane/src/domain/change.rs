@@ -101,8 +101,10 @@ pub struct Revoked {
 /// A new key.
 ///
 /// # Errors
-/// [`Refusal::ExpiryPast`], [`Refusal::Invalid`] for a time beyond 2156.
+/// [`Refusal::ExpiryPast`], [`Refusal::Invalid`] for a time beyond 2156, [`Refusal::ScopesInherited`] for scopes or a tier
+/// of a member's key.
 pub fn issue(issue: Issue, birth: Birth) -> Result<Key, Refusal> {
+    require_inherited(birth.kind, &issue.scopes, issue.tier.as_ref())?;
     check_times(issue.expires_at, issue.rotate_by, birth.now)?;
     Ok(Key {
         lineage: birth.id.clone(),
@@ -140,12 +142,13 @@ pub fn issue(issue: Issue, birth: Birth) -> Result<Key, Refusal> {
 /// final. An expiry nearer than the deadline of an overlap moves the deadline with it.
 ///
 /// # Errors
-/// [`Refusal::KeyRevoked`], [`Refusal::KeyExpired`], [`Refusal::ExpiryPast`], [`Refusal::Invalid`], and
+/// [`Refusal::ScopesInherited`], [`Refusal::KeyRevoked`], [`Refusal::KeyExpired`], [`Refusal::ExpiryPast`], [`Refusal::Invalid`], and
 /// [`Refusal::TooLate`] where a later expiry might not reach every edge in time.
 pub fn patch(key: &Key, open: Option<&Rotation>, patch: KeyPatch, bound: Bound, now: i64) -> Result<Patched, Refusal> {
     let mut after = key.clone();
     let mut moved = None;
     let mut warnings = Vec::new();
+    require_inherited(key.kind, &Scopes::default(), patch.tier.as_ref().and_then(Option::as_ref))?;
     if patch.tier.is_some() || patch.expires_at.is_some() || patch.rotate_by.is_some() {
         key.require_not_final(now)?;
     }
@@ -242,6 +245,14 @@ pub fn revoke(
         completed: as_predecessor.map(|rotation| rotation.ended(end)),
         warnings,
     }
+}
+
+/// Refuses scopes and a tier for a member's key: it has the member's.
+pub(crate) fn require_inherited(kind: PrincipalKind, scopes: &Scopes, tier: Option<&Tier>) -> Result<(), Refusal> {
+    if kind == PrincipalKind::User && (!scopes.is_empty() || tier.is_some()) {
+        return Err(Refusal::ScopesInherited);
+    }
+    Ok(())
 }
 
 /// Checks an expiry and a rotate-by time: representable, the expiry in the future.

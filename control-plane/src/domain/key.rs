@@ -187,9 +187,9 @@ pub struct EdgeImage {
     pub status: Status,
     /// The nearer of expiry and retiring deadline, unix seconds.
     pub deadline: Option<i64>,
-    /// Its rate limit's name.
+    /// Its rate limit's name; none of a member's key, whose live profile says it.
     pub tier: Option<Tier>,
-    /// What it may do.
+    /// What it may do; nothing of a member's key, likewise.
     pub scopes: Scopes,
     /// The principal.
     pub subject: u32,
@@ -260,17 +260,21 @@ impl Key {
 
     /// What edges are told of it.
     pub fn edge_image(&self) -> EdgeImage {
+        // What is said of a member is said by its live profile, once for all its keys.
+        let inherits = self.kind == PrincipalKind::User;
+        let disabled_by =
+            if inherits { self.disabled_by.with(Cause::PrincipalSuspended, false) } else { self.disabled_by };
         let status = match self.stage {
             Stage::Revoked { .. } => Status::Revoked,
-            _ if !self.disabled_by.is_empty() => Status::Disabled,
+            _ if !disabled_by.is_empty() => Status::Disabled,
             Stage::Retiring { .. } => Status::Retiring,
             Stage::Active => Status::Active,
         };
         EdgeImage {
             status,
             deadline: self.valid_until(),
-            tier: self.tier.clone(),
-            scopes: self.scopes.clone(),
+            tier: self.tier.clone().filter(|_| !inherits),
+            scopes: if inherits { Scopes::default() } else { self.scopes.clone() },
             subject: self.subject,
             kind: self.kind,
             environment: self.environment,

@@ -24,6 +24,7 @@ mod text;
 
 pub use actor::{Actor, ActorType};
 pub use authority::{Action, Authority, Role, Standing, Target};
+pub(crate) use change::require_inherited;
 pub use change::{Birth, Issue, KeyPatch, Patched, Revoked, disable, enable, issue, patch, revoke};
 pub use edge::{EdgeClass, EdgeState};
 pub use ids::{EdgeId, KeyId, KeyRef, MemberId, RotationId, SetId, TokenId, WorkspaceId};

@@ -14,6 +14,9 @@ pub enum Refusal {
     /// The named principal does not exist in the workspace.
     #[error("the principal does not exist")]
     PrincipalUnknown,
+    /// A member's key has the member's scopes and tier, and none of its own.
+    #[error("a user's key has the scopes and the tier of its member, and none of its own")]
+    ScopesInherited,
     /// An expiry must lie in the future.
     #[error("the expiry is not in the future")]
     ExpiryPast,
@@ -118,6 +121,7 @@ impl Refusal {
         match self {
             Self::Invalid { .. } => "value_invalid",
             Self::PrincipalUnknown => "principal_unknown",
+            Self::ScopesInherited => "scopes_inherited",
             Self::ExpiryPast => "expiry_in_past",
             Self::RotateByRequired => "rotate_by_required",
             Self::OverlapBelowBound { .. } => "overlap_below_bound",

@@ -1,11 +1,11 @@
 //! What may happen to a rotation: start, extend, cancel, complete, lapse.
 
-use super::change::{self, check_times, require_time_to_spread};
+use super::change::{self, check_times, require_inherited, require_time_to_spread};
 use super::key::to_ms;
 use super::rotation::{End, IN_USE_MS, Order, Outcome, Start, SuccessorFate};
 use super::{
-    Actor, Birth, Bound, Issue, Key, Name, Reason, Refusal, Revoked, Rotation, RotationId, Scopes, Stage, State,
-    Warning,
+    Actor, Birth, Bound, Issue, Key, Name, PrincipalKind, Reason, Refusal, Revoked, Rotation, RotationId, Scopes,
+    Stage, State, Warning,
 };
 
 /// The longest overlap, in seconds: a leap year.
@@ -93,7 +93,11 @@ pub fn plan(
     if name.as_str() == predecessor.name {
         warnings.push(Warning::SameName);
     }
-    let scopes = start.scopes.clone().unwrap_or_else(|| predecessor.scopes.clone());
+    if let Some(scopes) = &start.scopes {
+        require_inherited(predecessor.kind, scopes, None)?;
+    }
+    let own = start.scopes.clone().filter(|_| predecessor.kind != PrincipalKind::User);
+    let scopes = own.unwrap_or_else(|| predecessor.scopes.clone());
     let lost = predecessor.scopes.missing_in(&scopes);
     if !lost.is_empty() {
         warnings.push(Warning::ScopesLost { scopes: lost });

@@ -19,7 +19,7 @@ use super::fold::Since;
 use super::numbering::author_next;
 use super::reason::CutReason;
 use super::status::{Phase, Progress, PublisherStatus};
-use crate::store::{self, Store, publication};
+use crate::store::{self, Store, profile_rows, publication};
 
 /// How the set is to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,8 +167,8 @@ pub(super) async fn catch_up(
     let numbers = author.replica().layout().columns().number;
     while author.replica().version() < through {
         let version = author.replica().version() + 1;
-        let rows = publication::changes_of(&mut store.read().await?, &config.set, version).await?;
-        if !numbers && rows.iter().any(|row| row.imported != 0) {
+        let rows = profile_rows::of_version(&mut store.read().await?, &config.set, version).await?;
+        if !numbers && rows.changes.iter().any(|row| row.imported != 0) {
             return Ok(None);
         }
         author_next(&mut author, pepper, &rows, &config.signer)?;

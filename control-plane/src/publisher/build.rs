@@ -1,4 +1,4 @@
-//! Building a base from the database: the change rows up to its version, which no longer change.
+//! Building a base from the database: the rows of keys and profiles up to its version, which no longer change.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use super::image::Image;
 use super::status::{Phase, Progress};
 use crate::store::Store;
 use crate::store::lease::Lease;
+use crate::store::profile_rows::{self, Profiles};
 use crate::store::publication::{self, ChangeRow, Place};
 
 /// Rows read at a time.
@@ -45,7 +46,8 @@ pub(super) async fn build(
     let expected = publication::count_changes(&mut store.read().await?, &config.set, through).await?;
     let mut progress = Progress { phase: Phase::Reading, rows: 0, expected };
     (watch.progress)(Some(progress));
-    let mut filling = Filling::new(info, layout, expected_keys, config)?;
+    let profiles = profiles_at(store, config, through).await?;
+    let mut filling = Filling::new(info, layout, expected_keys, profiles, config)?;
     let mut renewed = Instant::now();
     let mut place = Place::default();
     let mut whole = true;
@@ -74,6 +76,18 @@ pub(super) async fn build(
     Ok(built)
 }
 
+/// The live profiles at a version.
+async fn profiles_at(store: &Store, config: &PublisherConfig, through: u64) -> Result<Profiles, Error> {
+    let (mut profiles, mut place) = (Profiles::default(), profile_rows::Place::default());
+    while let Some((rows, next)) =
+        profile_rows::page(&mut store.read().await?, &config.set, through, place, PAGE).await?
+    {
+        profiles.take(&rows)?;
+        place = next;
+    }
+    Ok(profiles)
+}
+
 async fn renew(store: &Store, lease: &Lease) -> Result<(), Error> {
     let lease = lease.clone();
     let held = store.write(move |tx| Box::pin(async move { lease.renew(tx).await })).await?;
@@ -84,6 +98,7 @@ async fn renew(store: &Store, lease: &Lease) -> Result<(), Error> {
 struct Filling {
     builder: BaseBuilder,
     pepper: Pepper,
+    profiles: Profiles,
     cutoff: u64,
     numbers: bool,
     /// The last row read of the key that the pages have reached; a later row of the same key replaces it.
@@ -91,11 +106,17 @@ struct Filling {
 }
 
 impl Filling {
-    fn new(info: BaseInfo, layout: Layout, expected_keys: u64, config: &PublisherConfig) -> Result<Self, Error> {
+    fn new(
+        info: BaseInfo,
+        layout: Layout,
+        expected_keys: u64,
+        profiles: Profiles,
+        config: &PublisherConfig,
+    ) -> Result<Self, Error> {
         let pepper = config.pepper(&info.pepper)?.clone();
         let (cutoff, numbers) = (info.cutoff, layout.columns().number);
         let builder = BaseBuilder::new(info, layout, expected_keys)?;
-        Ok(Self { builder, pepper, cutoff, numbers, latest: None })
+        Ok(Self { builder, pepper, profiles, cutoff, numbers, latest: None })
     }
 
     /// Takes the next row. `false` where a key cannot be in this base.
@@ -108,7 +129,7 @@ impl Filling {
     }
 
     fn push(&mut self, row: &ChangeRow) -> Result<bool, Error> {
-        let image = Image::decode(row, &self.pepper)?;
+        let image = Image::decode(row, &self.profiles, &self.pepper)?;
         if image.ended_before(self.cutoff) {
             return Ok(true);
         }

@@ -14,7 +14,7 @@ use super::error::Error;
 use super::retention::{Fate, Retention};
 use crate::store::lease::Lease;
 use crate::store::versions;
-use crate::store::{Store, publication};
+use crate::store::{Store, profile_rows, publication};
 
 /// Change rows deleted in one transaction.
 const BATCH: u32 = 1000;
@@ -78,9 +78,13 @@ impl Chores {
 /// Deletes rows that a later one, up to the version where the previous epoch began, has superseded: neither its base nor
 /// anything after it is made from them.
 async fn prune(store: &Store, config: &PublisherConfig, lease: &Lease, through: u64) -> Result<Chores, Error> {
-    let rows = publication::superseded(&mut store.read().await?, &config.set, through, BATCH).await?;
+    let (rows, profiles) = {
+        let mut read = store.read().await?;
+        let rows = publication::superseded(&mut read, &config.set, through, BATCH).await?;
+        (rows, profile_rows::superseded(&mut read, &config.set, through, BATCH).await?)
+    };
     let (set, lease) = (config.set.clone(), lease.clone());
-    if rows.is_empty() {
+    if rows.is_empty() && profiles.is_empty() {
         store
             .write(move |tx| {
                 Box::pin(async move {
@@ -96,7 +100,8 @@ async fn prune(store: &Store, config: &PublisherConfig, lease: &Lease, through: 
         .write(move |tx| {
             Box::pin(async move {
                 still_held(lease.renew(tx).await?)?;
-                Ok::<_, Error>(publication::delete_changes(tx, &rows).await?)
+                publication::delete_changes(tx, &rows).await?;
+                Ok::<_, Error>(profile_rows::delete(tx, &profiles).await?)
             })
         })
         .await?;

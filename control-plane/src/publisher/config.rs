@@ -57,6 +57,8 @@ pub struct Limits {
     /// What the smallest edge holds, in bytes: where base and changes come to more, but the base alone would fit, an epoch
     /// begins earlier.
     pub edge_memory: u64,
+    /// The most entries of the audit log that one transaction chains.
+    pub max_audit: u32,
     /// How many bytes of deltas are always fine. Beyond, as many as the base has.
     pub min_delta_bytes: u64,
     /// The most versions of an epoch beside its base.
@@ -83,6 +85,7 @@ impl Default for Limits {
         Self {
             lease: Duration::from_secs(6),
             max_changes: 32_768,
+            max_audit: 2_048,
             min_overlay: 65_536,
             edge_memory: 100 << 20,
             min_delta_bytes: 4 << 20,
@@ -107,6 +110,8 @@ pub enum Step {
     Loaded,
     /// Inside the transaction: changes have a number, nothing is committed.
     Numbered,
+    /// Inside the transaction: entries of the audit log have a number, nothing is committed.
+    Chained,
     /// The version and its head are committed; no file of it is written.
     Signed,
     /// The policy is written.
@@ -141,10 +146,11 @@ pub enum Step {
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Leading,
         Self::Loaded,
         Self::Numbered,
+        Self::Chained,
         Self::Signed,
         Self::PolicyWritten,
         Self::DeltaWritten,

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use nightlatch_keyset::{BaseFiles, BaseInfo, Commitment, Hash, Head, Layout};
+use nightlatch_keyset::{AuditCheckpoint, BaseFiles, BaseInfo, Commitment, Hash, Head, Layout};
 
 use super::config::PublisherConfig;
 use super::error::Error;
 use super::reason::CutReason;
 use super::signing::{clock, issued_without_some, policy_file, policy_in_force, save};
 use crate::store::Tx;
+use crate::store::audit::{Chained, chain};
 use crate::store::lease::Lease;
 use crate::store::publication;
 use crate::store::trust;
@@ -62,6 +63,15 @@ impl Made {
     }
 }
 
+/// What a base follows on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    /// The commitment of the version before; `None` where the database's counts, whatever it is.
+    pub(super) commitment: Option<Commitment>,
+    /// The audit log's checkpoint in the last signed head.
+    pub(super) audit: Option<AuditCheckpoint>,
+}
+
 /// What the transaction made.
 pub(super) struct Concluded {
     pub(super) head: Head,
@@ -69,10 +79,11 @@ pub(super) struct Concluded {
     pub(super) policy: Vec<u8>,
     /// The database clock, unix milliseconds.
     pub(super) begun: u64,
+    /// What came of chaining the audit log.
+    pub(super) audit: Chained,
 }
 
 /// Makes a base the next version, and signs its head. It has no changes: those that are committed meanwhile come later.
-/// `before` is the commitment that it follows on, where there is one.
 ///
 /// # Errors
 /// [`Error::SignerChanged`] where another key has been named to sign since this leader took its keys.
@@ -81,7 +92,7 @@ pub(super) async fn conclude(
     config: Arc<PublisherConfig>,
     lease: Lease,
     base: Facts,
-    before: Option<Commitment>,
+    before: Before,
 ) -> Result<Concluded, Error> {
     let set = &config.set;
     if !lease.renew(tx).await? {
@@ -94,7 +105,9 @@ pub(super) async fn conclude(
     }
     let info = &base.info;
     let next = (state.incarnation, state.epoch + 1, state.version + 1);
-    if next != (info.incarnation, info.epoch, info.version) || before.is_some_and(|before| before != state.commitment) {
+    if next != (info.incarnation, info.epoch, info.version)
+        || before.commitment.is_some_and(|before| before != state.commitment)
+    {
         return Err(Error::contradiction("the database has moved on without this leader"));
     }
     let now = clock(tx, &state).await?;
@@ -102,6 +115,7 @@ pub(super) async fn conclude(
     let policy = policy_in_force(&state);
     let policy_bytes = policy_file(tx, set, &policy).await?;
     let commitment = state.commitment.then(&base.root);
+    let audit = chain(tx, &state.workspace, before.audit, config.limits.max_audit).await?;
     let head = Head {
         set: set.as_str().to_owned(),
         workspace: state.workspace,
@@ -127,6 +141,7 @@ pub(super) async fn conclude(
         skew: state.skew_ms,
         open_until: (state.open_ms > 0).then(|| issued.saturating_add(state.open_ms)),
         trust: state.trust,
+        audit: audit.checkpoint,
     };
     let row = EpochRow {
         incarnation: info.incarnation,
@@ -146,5 +161,5 @@ pub(super) async fn conclude(
     let note = head.sign(&config.signer);
     save(tx, set, &head, &note, state.validity_ms).await?;
     trust::signs_from_now(tx, set, &config.signer.verifier().to_vkey(), now).await?;
-    Ok(Concluded { head, note, policy: policy_bytes, begun: now })
+    Ok(Concluded { head, note, policy: policy_bytes, begun: now, audit })
 }

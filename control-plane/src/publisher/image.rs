@@ -6,6 +6,7 @@ use nightlatch_key::{Digest, Environment};
 use nightlatch_keyset::{Change, Pepper, PrincipalKind, Profile, Status, Tag};
 
 use crate::store::Error;
+use crate::store::profile_rows::Profiles;
 use crate::store::publication::ChangeRow;
 
 /// A key's state, decoded.
@@ -22,11 +23,11 @@ pub(super) struct Image {
 }
 
 impl Image {
-    /// Decodes a row.
+    /// Decodes a row, with the live profiles at its version.
     ///
     /// # Errors
     /// [`Error::Corrupt`] where it is not what this program writes.
-    pub(super) fn decode(row: &ChangeRow, pepper: &Pepper) -> Result<Self, Error> {
+    pub(super) fn decode(row: &ChangeRow, profiles: &Profiles, pepper: &Pepper) -> Result<Self, Error> {
         let corrupt = || Error::Corrupt("change");
         let digest: [u8; 32] = row.digest.as_slice().try_into().map_err(|_| corrupt())?;
         let small = |number: i64| u32::try_from(number).map_err(|_| corrupt());
@@ -36,12 +37,16 @@ impl Image {
             status: Status::from_code(small(row.status)?).ok_or_else(corrupt)?,
             foreign: row.imported != 0,
             deadline: row.deadline.map(large).transpose()?,
-            profile: Profile {
-                kind: PrincipalKind::from_name(&row.kind).ok_or_else(corrupt)?,
-                environment: Environment::from_name(&row.environment).ok_or_else(corrupt)?,
-                tier: row.tier.clone(),
-                scopes: row.scopes.split_ascii_whitespace().map(str::to_owned).collect(),
-                live: None,
+            profile: match profiles.of_row(row)? {
+                Some(live) => live,
+                None => Profile {
+                    kind: PrincipalKind::from_name(&row.kind).ok_or_else(corrupt)?,
+                    environment: Environment::from_name(&row.environment).ok_or_else(corrupt)?,
+                    tier: row.tier.clone(),
+                    scopes: row.scopes.split_ascii_whitespace().map(str::to_owned).collect(),
+                    live: None,
+                    refused: false,
+                },
             },
             subject: small(row.subject)?,
             number: small(row.key_number)?,

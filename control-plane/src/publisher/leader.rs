@@ -7,6 +7,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use nightlatch_keyset::AuditCheckpoint;
+
 use super::background::Building;
 use super::build::Watch;
 use super::chores::Chores;
@@ -54,6 +56,10 @@ pub(super) struct Tenure {
     pub(super) imports: bool,
     /// The last numbering left changes for the next.
     pub(super) more: bool,
+    /// The last signed head's checkpoint of the audit log, as far as it was found published and not in the database.
+    pub(super) audit: Option<AuditCheckpoint>,
+    /// The last chaining left entries of the audit log for the next head.
+    pub(super) audit_waits: bool,
     /// When the last numbering began; `None` before the first.
     pub(super) numbered_at: Option<Instant>,
     /// When the numbering of the last head began; `None` where a new head is due at once.
@@ -159,7 +165,7 @@ impl Leader {
             let chores = std::mem::take(&mut tenure.chores);
             tenure.chores = chores.step(&self.store, &self.config, &tenure.lease, &epoch.head).await?;
         }
-        if tenure.more {
+        if tenure.more || tenure.audit_waits {
             return Ok(Instant::now());
         }
         let signed_at = tenure.signed_at.unwrap_or_else(Instant::now);
@@ -187,6 +193,8 @@ impl Leader {
             building: None,
             imports: false,
             more: false,
+            audit: None,
+            audit_waits: false,
             numbered_at: None,
             signed_at: None,
         }))
@@ -207,12 +215,13 @@ impl Leader {
         let show = |progress| self.status.send_modify(|status| status.build = progress);
         let watch = Watch { lease: Some(&tenure.lease), progress: &show };
         let loading = load(&self.store, &self.config, &watch);
-        let Loaded { epoch, mended } = keep(&self.store, &tenure.lease, loading).await?;
+        let Loaded { epoch, mended, audit } = keep(&self.store, &tenure.lease, loading).await?;
         if !mended.is_empty() {
             tracing::warn!(files = ?mended, "published files were missing or damaged and have been written again");
         }
         self.config.reached(Step::Loaded)?;
         self.next = None;
+        tenure.audit = audit;
         tenure.chores = Chores::default();
         if let Some(epoch) = &epoch {
             self.status.send_modify(|status| status.show(epoch));
@@ -242,6 +251,7 @@ impl Leader {
         let Known::Published(Some(epoch)) = &tenure.state else { return false };
         let renewal = self.config.limits.lease / 3;
         let changed = self.status.borrow().unpublished > 0
+            || tenure.audit_waits
             || epoch.head.policy != policy_in_force(state)
             || epoch.head.accepts_foreign != (state.accepts_foreign && epoch.columns().number);
         let renew = tenure.numbered_at.is_none_or(|at| at.elapsed() >= renewal);
@@ -251,7 +261,7 @@ impl Leader {
     pub(super) fn head_is_due(&mut self, tenure: &Tenure, heartbeat: Duration) -> bool {
         let wanted = *self.wanted.borrow_and_update();
         let issued = self.status.borrow().issued.unwrap_or_default();
-        wanted >= issued || tenure.signed_at.is_none_or(|at| at.elapsed() >= heartbeat)
+        wanted >= issued || tenure.audit_waits || tenure.signed_at.is_none_or(|at| at.elapsed() >= heartbeat)
     }
 
     /// Takes note of a failure. What is known of the published state may no longer be true.

@@ -4,7 +4,7 @@
 //! is missing or damaged is made again from the change rows, byte for byte, and checked likewise. Files that are ahead of
 //! the database, or a history other than the database's, are never overwritten; what strangers have put there is.
 
-use nightlatch_keyset::{Author, FileName, Hash, Head, MAX_DELTA_LEN, Replica};
+use nightlatch_keyset::{AuditCheckpoint, AuditGap, Author, FileName, Hash, Head, MAX_DELTA_LEN, Replica};
 use nightlatch_publish::published::{Standing, is_ahead, standing};
 
 use super::believed::Believed;
@@ -18,7 +18,7 @@ use super::notes::{Put, put_trust};
 use super::signing::policy_file;
 use crate::store::publication::{self, SetState};
 use crate::store::versions::{self, EpochRow};
-use crate::store::{self, Store, trust};
+use crate::store::{self, Store, audit, trust};
 
 /// What was found.
 pub(super) struct Loaded {
@@ -26,6 +26,8 @@ pub(super) struct Loaded {
     pub(super) epoch: Option<Epoch>,
     /// Files that had to be written again.
     pub(super) mended: Vec<String>,
+    /// The audit log's checkpoint in the last signed head.
+    pub(super) audit: Option<AuditCheckpoint>,
 }
 
 /// Checks the directory against the database and mends it.
@@ -37,9 +39,13 @@ pub(super) async fn load(store: &Store, config: &PublisherConfig, watch: &Watch<
     let directory = config.directory.clone();
     blocking(move || Ok(directory.create()?)).await?;
     let stored = stored_head(&state, config)?;
-    refuse_if_ahead(store, config, &state, stored.as_ref().map(|(head, _)| head)).await?;
+    let published = refuse_if_ahead(store, config, &state, stored.as_ref().map(|(head, _)| head)).await?;
     let Some((head, note)) = stored else {
-        return Ok(Loaded { epoch: None, mended: Vec::new() });
+        let audit = match published.and_then(|head| head.audit) {
+            Some(audit) if !is_given_up(store, config, &state, &audit).await? => Some(audit),
+            _ => None,
+        };
+        return Ok(Loaded { epoch: None, mended: Vec::new(), audit });
     };
     let (row, previous) = rows_of(&head, &epochs)?;
 
@@ -58,7 +64,24 @@ pub(super) async fn load(store: &Store, config: &PublisherConfig, watch: &Watch<
     let epoch = Epoch::new(head, note, author, row.cutoff, row.created_at)?;
     trust_file(&mut mender, epoch.head.trust).await?;
     head_file(&mut mender, &epoch.note).await?;
-    Ok(Loaded { epoch: Some(epoch), mended: mender.mended })
+    let audit = epoch.head.audit;
+    Ok(Loaded { epoch: Some(epoch), mended: mender.mended, audit })
+}
+
+/// Whether a recovery has said, in a signed note, that the audit log does not extend a published checkpoint. The database's
+/// word that there was a recovery is not enough: who can write to it could have history forgotten that way.
+async fn is_given_up(
+    store: &Store,
+    config: &PublisherConfig,
+    state: &SetState,
+    published: &AuditCheckpoint,
+) -> Result<bool, Error> {
+    let notes = audit::gap_notes(&mut store.read().await?, config.set.as_str()).await?;
+    let gaps = notes.iter().filter_map(|note| AuditGap::open(note, &config.verifiers()).ok());
+    let said = |gap: AuditGap| {
+        (gap.set.as_str(), gap.incarnation, gap.published) == (config.set.as_str(), state.incarnation, *published)
+    };
+    Ok(gaps.into_iter().any(said))
 }
 
 fn stored_head(state: &SetState, config: &PublisherConfig) -> Result<Option<(Head, String)>, Error> {
@@ -90,13 +113,14 @@ fn rows_of<'a>(head: &Head, epochs: &'a [EpochRow]) -> Result<(&'a EpochRow, Opt
 }
 
 /// Refuses to go on from a database that is older than what has been published. A file is written only after the
-/// transaction it belongs to is committed, so any file of a later state says so, where it is not a stranger's.
+/// transaction it belongs to is committed, so any file of a later state says so, where it is not a stranger's. Returns the
+/// published head that is to be believed.
 async fn refuse_if_ahead(
     store: &Store,
     config: &PublisherConfig,
     state: &SetState,
     stored: Option<&Head>,
-) -> Result<(), Error> {
+) -> Result<Option<Head>, Error> {
     let directory = config.directory.clone();
     let (note, files) = blocking(move || Ok((directory.head()?, directory.list()?))).await?;
     let believed = Believed::read(store, config, state.head.as_deref()).await?;
@@ -128,7 +152,7 @@ async fn refuse_if_ahead(
         }
         tracing::warn!(file = name.to_text(), "a file is there that no head of this set leads to, and is passed over");
     }
-    Ok(())
+    Ok(published)
 }
 
 /// Whether a delta has been made for this set, for a later state than the database's.

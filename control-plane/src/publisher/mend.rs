@@ -15,7 +15,7 @@ use super::fold::{Next, Since, fold};
 use super::numbering::author_next;
 use super::reason::CutReason;
 use crate::store::versions::{self, EpochRow};
-use crate::store::{self, Store, publication};
+use crate::store::{self, Store, profile_rows};
 
 /// Checks files, and makes those again that are not what was signed.
 pub(super) struct Mender<'a> {
@@ -199,7 +199,7 @@ impl<'a> Mender<'a> {
         link: &Hash,
     ) -> Result<(Author, Vec<(FileName, Vec<u8>)>), Error> {
         let version = author.replica().version() + 1;
-        let rows = publication::changes_of(&mut self.store.read().await?, &self.config.set, version).await?;
+        let rows = profile_rows::of_version(&mut self.store.read().await?, &self.config.set, version).await?;
         let made = author_next(&mut author, self.config.pepper(pepper)?, &rows, &self.config.signer)?;
         if made.link != *link {
             return Err(Error::file_contradicts(&made.name, "comes out otherwise than it was signed"));

@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
-use nightlatch_keyset::{Author, Authored, FileName, Pepper};
+use nightlatch_keyset::{Author, Authored, FileName, Pepper, Profile};
 use nightlatch_publish::head;
-use nightlatch_publish::numbering::{ProfileTexts, batch};
+use nightlatch_publish::numbering::{Texts, batch};
 
 use super::config::{PublisherConfig, Step};
 use super::epoch::Epoch;
 use super::error::Error;
 use super::image::Image;
 use super::signing::{check_state, clock, issued_without_some, policy_file, policy_in_force, save, terms};
+use crate::domain::SetId;
+use crate::store::audit::{Chained, chain};
 use crate::store::lease::Lease;
-use crate::store::publication::{self, ChangeRow};
+use crate::store::profile_rows::{self, VersionRows};
+use crate::store::publication;
 use crate::store::versions::{self, DeltaRow};
 use crate::store::{self, Tx};
 use nightlatch_keyset::note::Signer;
@@ -26,6 +29,8 @@ pub(super) struct Numbered {
     pub(super) more: bool,
     /// Changes of imported keys wait until rows have a column for their numbers.
     pub(super) imports_wait: bool,
+    /// What came of chaining the audit log; `None` where no head was signed.
+    pub(super) audit: Option<Chained>,
 }
 
 /// Files that the signed head implies.
@@ -34,7 +39,8 @@ pub(super) struct Signed {
     pub(super) policy: Option<Vec<u8>>,
 }
 
-/// Numbers committed changes as one version, those first that were written first, and signs the head that includes them.
+/// Numbers committed changes as one version, those first that were written first, and signs the head that includes them, with
+/// the checkpoint of the audit log that has been chained in the same transaction.
 ///
 /// Without changes the head is signed anew where `resign` says so, or something else in it has changed.
 pub(super) async fn number(
@@ -52,35 +58,33 @@ pub(super) async fn number(
     // The clock first, then the changes: one committed after this instant may be missing, none before it is.
     let now = clock(tx, &state).await?;
     let (version, limit, columns) = (state.version + 1, config.limits.max_changes, epoch.columns());
-    let numbered = publication::number_changes(tx, set, version, limit, columns.number).await?;
+    // Keys first: what the profile of a key is was committed before the key or with it.
+    let mut numbered = publication::number_changes(tx, set, version, limit, columns.number).await?;
+    numbered += profile_rows::number(tx, set, version, limit).await?;
     config.reached(Step::Numbered)?;
     check_state(&state, &epoch.head)?;
 
-    let mut rows = Vec::new();
-    let mut more = false;
+    let (mut rows, mut more) = (None, false);
     if numbered > 0 {
-        rows = publication::changes_of(tx, set, version).await?;
-        let batch = batch(rows.iter().map(profile_texts), limit);
-        if let Some(last) = batch.takes.checked_sub(1).filter(|_| batch.takes < rows.len()) {
-            publication::put_back(tx, set, version, rows[last].position).await?;
-            rows.truncate(batch.takes);
-        }
-        more = batch.more;
+        let (fitting, left) = fitting(tx, set, version, limit).await?;
+        (rows, more) = (Some(fitting), left);
     }
     let imports_wait = !columns.number && publication::imports_wait(tx, set).await?;
     let issued = if more || imports_wait { issued_without_some(tx, set, now, &state).await? } else { now };
 
     let policy = policy_in_force(&state);
-    let said_anew = !terms(&state, epoch.head.policy_len, columns.number).are_said_by(&epoch.head);
-    if rows.is_empty() && (!(resign || said_anew) || issued == state.head_issued) {
-        return Ok(Numbered { epoch, signed: None, more, imports_wait });
+    let said_anew = !terms(&state, epoch.head.policy_len, columns.number, None).are_said_by(&epoch.head);
+    if rows.is_none() && (!(resign || said_anew) || issued == state.head_issued) {
+        return Ok(Numbered { epoch, signed: None, more, imports_wait, audit: None });
     }
     let policy_bytes = if policy == epoch.head.policy { None } else { Some(policy_file(tx, set, &policy).await?) };
     let policy_len = policy_bytes.as_ref().map_or(epoch.head.policy_len, |bytes| bytes.len() as u64);
-    let terms = terms(&state, policy_len, columns.number);
+    let audit = chain(tx, &state.workspace, epoch.head.audit, config.limits.max_audit).await?;
+    config.reached(Step::Chained)?;
+    let terms = terms(&state, policy_len, columns.number, audit.checkpoint);
     let mut head = head::resigned(&epoch.head, &terms, issued);
     let mut delta = None;
-    if !rows.is_empty() {
+    if let Some(rows) = rows {
         let made = author_next(&mut epoch.author, config.pepper(&epoch.head.pepper)?, &rows, &config.signer)?;
         let keys = epoch.author.replica().len() as u64;
         head = head::next_version(&epoch.head, &terms, issued, made.commitment, keys);
@@ -91,7 +95,7 @@ pub(super) async fn number(
             issued,
             link: made.link,
             commitment: made.commitment,
-            changes: rows.len() as u64,
+            changes: (rows.changes.len() + rows.profiles.len()) as u64,
         };
         versions::insert_delta(tx, set, &row).await?;
         delta = Some((made.name, made.bytes));
@@ -99,27 +103,64 @@ pub(super) async fn number(
     let note = head.sign(&config.signer);
     save(tx, set, &head, &note, state.validity_ms).await?;
     (epoch.head, epoch.note) = (head, note);
-    Ok(Numbered { epoch, signed: Some(Signed { delta, policy: policy_bytes }), more, imports_wait })
+    Ok(Numbered { epoch, signed: Some(Signed { delta, policy: policy_bytes }), more, imports_wait, audit: Some(audit) })
 }
 
 /// Makes the delta of level 0 that leads to the next version, from that version's rows, and goes there.
 pub(super) fn author_next(
     author: &mut Author,
     pepper: &Pepper,
-    rows: &[ChangeRow],
+    rows: &VersionRows,
     signer: &Signer,
 ) -> Result<Authored, Error> {
-    let images: Vec<_> = rows.iter().map(|row| Image::decode(row, pepper)).collect::<Result<_, store::Error>>()?;
+    let decode = |row| Image::decode(row, &rows.in_force, pepper);
+    let images: Vec<_> = rows.changes.iter().map(decode).collect::<Result<_, store::Error>>()?;
     let changes: Vec<_> = images.iter().map(Image::change).collect();
-    Ok(author.next(&changes, &[], signer)?)
+    let live: Vec<_> = rows.in_force.iter().cloned().collect();
+    Ok(author.next(&changes, &live, signer)?)
 }
 
-/// What makes a row's profile.
-fn profile_texts(row: &ChangeRow) -> ProfileTexts<'_> {
-    ProfileTexts {
-        kind: &row.kind,
-        environment: &row.environment,
-        tier: row.tier.as_deref().unwrap_or_default(),
-        scopes: &row.scopes,
+/// The rows of a version that one delta certainly takes, and whether others may be left; those that have got the version
+/// and do not fit lose it again.
+async fn fitting(tx: &mut Tx, set: &SetId, version: u64, limit: u32) -> Result<(VersionRows, bool), Error> {
+    let rows = profile_rows::of_version(tx, set, version).await?;
+    let sizes = {
+        let live = rows.changes.iter().map(|row| rows.in_force.of_row(row)).collect::<Result<Vec<_>, _>>()?;
+        let of_keys = rows.changes.iter().zip(&live).map(|(row, live)| match live {
+            Some(profile) => {
+                Texts::Live { subject: row.subject, test: row.environment != "live", bytes: bytes(profile) }
+            }
+            None => Texts::Interned {
+                kind: &row.kind,
+                environment: &row.environment,
+                tier: row.tier.as_deref().unwrap_or_default(),
+                scopes: &row.scopes,
+            },
+        });
+        let of_profiles = rows.profiles.iter().map(|row| Texts::Live {
+            subject: row.subject,
+            test: row.environment != "live",
+            bytes: row.tier.as_ref().map_or(0, String::len) + row.scopes.len() + usize::from(!row.scopes.is_empty()),
+        });
+        batch(of_profiles, of_keys, limit)
+    };
+    let (changes, profiles) = (rows.changes.len(), rows.profiles.len());
+    if sizes.keys < changes {
+        let after = sizes.keys.checked_sub(1).map_or(i64::MIN, |last| rows.changes[last].position);
+        publication::put_back(tx, set, version, after).await?;
     }
+    if sizes.profiles < profiles {
+        let after = sizes.profiles.checked_sub(1).map_or(i64::MIN, |last| rows.profiles[last].position);
+        profile_rows::put_back(tx, set, version, after).await?;
+    }
+    if (sizes.keys, sizes.profiles) == (changes, profiles) {
+        return Ok((rows, sizes.more));
+    }
+    Ok((profile_rows::of_version(tx, set, version).await?, sizes.more))
+}
+
+/// Characters of what a profile says.
+fn bytes(profile: &Profile) -> usize {
+    let scopes: usize = profile.scopes.iter().map(|scope| scope.len() + 1).sum();
+    profile.tier.as_ref().map_or(0, String::len) + scopes
 }

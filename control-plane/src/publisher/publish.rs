@@ -15,6 +15,7 @@ use super::leader::{Known, Leader, Tenure};
 use super::load::describe;
 use super::numbering::{Numbered, Signed, number};
 use super::reason::CutReason;
+use crate::store::audit::Chained;
 
 impl Leader {
     /// Numbers, signs and writes.
@@ -26,10 +27,13 @@ impl Leader {
         let started = Instant::now();
         let (config, lease) = (self.config.clone(), tenure.lease.clone());
         // From here to the end, a failure leaves the state unknown: it is then found out again.
-        let Numbered { epoch, signed, more, imports_wait } =
+        let Numbered { epoch, signed, more, imports_wait, audit } =
             self.store.write(move |tx| Box::pin(number(tx, config, lease, *epoch, resign))).await?;
         (tenure.numbered_at, tenure.more) = (Some(started), more);
         tenure.imports |= imports_wait;
+        if let Some(audit) = audit {
+            self.chained(tenure, &audit);
+        }
         let epoch = match signed {
             None => epoch,
             Some(signed) => {
@@ -42,6 +46,29 @@ impl Leader {
         };
         tenure.state = Known::Published(Some(Box::new(epoch)));
         Ok(())
+    }
+
+    /// Takes note of how the audit log stands. Somebody has to look at a broken one; keys are published all the same.
+    pub(super) fn chained(&self, tenure: &mut Tenure, audit: &Chained) {
+        tenure.audit_waits = audit.more;
+        let before = self.status.borrow().audit_broken.clone();
+        if before == audit.broken {
+            return;
+        }
+        self.status.send_modify(|status| status.audit_broken.clone_from(&audit.broken));
+        match (&audit.broken, before) {
+            // Once, not at every head.
+            (Some(why), None) => tracing::error!(
+                set = %self.config.set,
+                why,
+                "the audit log in the database is not the one that was signed: its history was rewritten or cut. Heads keep the \
+                 checkpoint that was signed last, and new entries are not chained; compare an export with the database's backups"
+            ),
+            (None, Some(_)) => {
+                tracing::warn!(set = %self.config.set, "the audit log is the one that was signed again");
+            }
+            _ => {}
+        }
     }
 
     /// Writes what a signed version's head implies.

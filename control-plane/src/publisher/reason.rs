@@ -22,6 +22,8 @@ pub enum CutReason {
     Pepper,
     /// Rows are to have other columns.
     Columns,
+    /// The files were written by a program before this one: they are made anew from the database.
+    Format,
     /// Heads are to be signed with another key.
     Signer,
     /// The set was recovered: it is made anew from the database.
@@ -45,6 +47,7 @@ impl CutReason {
             Self::First => "first",
             Self::Pepper => "pepper",
             Self::Columns => "columns",
+            Self::Format => "format",
             Self::Signer => "signer",
             Self::Recovery => "recovery",
             Self::Overlay => "overlay",

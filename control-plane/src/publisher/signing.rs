@@ -1,7 +1,7 @@
 //! What every transaction that signs a head has in common: the instant it is issued, the policy it names, and where it is
 //! kept.
 
-use nightlatch_keyset::{Hash, Head};
+use nightlatch_keyset::{AuditCheckpoint, Hash, Head};
 use nightlatch_publish::head::Terms;
 use nightlatch_publish::issued;
 
@@ -58,8 +58,8 @@ pub(super) async fn save(tx: &mut Tx, set: &SetId, head: &Head, note: &str, vali
 }
 
 /// What the next head says beside its state. `policy_len` is the length of the policy in force; `numbers` says whether rows
-/// have a column for the numbers of imported keys.
-pub(super) fn terms(state: &SetState, policy_len: u64, numbers: bool) -> Terms {
+/// have a column for the numbers of imported keys; `audit` is how far the audit log is chained.
+pub(super) fn terms(state: &SetState, policy_len: u64, numbers: bool, audit: Option<AuditCheckpoint>) -> Terms {
     Terms {
         validity_ms: state.validity_ms,
         skew_ms: state.skew_ms,
@@ -68,6 +68,7 @@ pub(super) fn terms(state: &SetState, policy_len: u64, numbers: bool) -> Terms {
         accepts_foreign: state.accepts_foreign && numbers,
         open_ms: (state.open_ms > 0).then_some(state.open_ms),
         trust: state.trust,
+        audit,
     }
 }
 

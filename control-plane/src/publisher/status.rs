@@ -113,13 +113,17 @@ pub struct PublisherStatus {
     pub refused: bool,
     /// Why the deny note cannot be read, where there is one: publishing goes on, and a person should look.
     pub deny_unreadable: Option<String>,
+    /// Why the audit log's checkpoint stays where it was, where the database no longer holds what was signed: publishing goes
+    /// on, and a person should look.
+    pub audit_broken: Option<String>,
 }
 
 impl PublisherStatus {
     /// Takes over what another process has published, as the database has it.
     pub(super) fn stand_by(&mut self, term: u64, state: &SetState) {
         (self.role, self.term) = (Role::Standby, term);
-        (self.error, self.refused, self.build, self.deny_unreadable) = (None, false, None, None);
+        (self.error, self.refused, self.build) = (None, false, None);
+        (self.deny_unreadable, self.audit_broken) = (None, None);
         (self.incarnation, self.epoch, self.version) = (state.incarnation, state.epoch, state.version);
         self.issued = state.head.as_ref().map(|_| state.head_issued);
         self.valid_until = self.issued.map(|issued| issued.saturating_add(state.validity_ms));

@@ -1,7 +1,7 @@
 //! The leader's way from one epoch to the next.
 //!
-//! Most often it folds what it holds. Where the set is to be made with another pepper, rows are to have other columns, or
-//! the set has grown so much that more bits of each tag are to be stored, a base is built from the database in the
+//! Most often it folds what it holds. Where the set is to be made with another pepper, rows are to have other columns, the
+//! base is one of the format before, or the set has grown so much that more bits of each tag are to be stored, a base is built from the database in the
 //! background, while the epoch goes on. No other epoch begins meanwhile.
 
 use nightlatch_keyset::{Author, BaseBuilder, BaseInfo, Columns, Layout, Replica};
@@ -12,7 +12,7 @@ use super::blocking;
 use super::build::{Watch, build};
 use super::chores::Chores;
 use super::config::Step;
-use super::cut::{Made, conclude};
+use super::cut::{Before, Made, conclude};
 use super::epoch::Epoch;
 use super::error::Error;
 use super::fold::{self, Next, Since, fold};
@@ -90,6 +90,8 @@ impl Leader {
             CutReason::Pepper
         } else if epoch.columns() != target.columns {
             CutReason::Columns
+        } else if !epoch.author.replica().has_current_format() {
+            CutReason::Format
         } else {
             let reason =
                 self.next.as_ref().map(|_| CutReason::Signer).or_else(|| epoch.cut_reason(&self.config.limits));
@@ -181,10 +183,14 @@ impl Leader {
         }
         let Made { files, record, facts } = made;
         let (config, lease, base) = (self.config.clone(), tenure.lease.clone(), facts.clone());
-        let before = before.map(|head| head.commitment);
+        let before = Before {
+            commitment: before.map(|head| head.commitment),
+            audit: before.map_or(tenure.audit, |head| head.audit),
+        };
         let concluded = self.store.write(move |tx| Box::pin(conclude(tx, config, lease, base, before))).await?;
         self.config.reached(Step::CutConcluded)?;
 
+        self.chained(tenure, &concluded.audit);
         let (head, note) = (concluded.head, concluded.note);
         self.write_policy(concluded.policy).await?;
         let index = self.write(head.base_name(), files.index).await?;

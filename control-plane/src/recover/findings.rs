@@ -216,7 +216,9 @@ fn judge(
     } else if end.is_some_and(|end| end <= now) {
         revoke(Why::Ended);
     } else {
-        if record.status == Status::Disabled && !row.is_disabled() {
+        // Of a member that was suspended or removed after the backup, too.
+        let refused = published.replica.profile(record.profile).is_some_and(|profile| profile.refused);
+        if (record.status == Status::Disabled || refused) && !row.is_disabled() {
             findings.disabled.push(row.id.clone());
             findings.to_disable.push(number);
         }

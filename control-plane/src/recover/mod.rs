@@ -5,6 +5,7 @@
 //! is newer than everything published before, and the set is made anew from the database.
 
 mod findings;
+mod log;
 mod notes;
 mod published;
 
@@ -296,15 +297,22 @@ impl Recovery<'_> {
             subject: report.findings.highest.1,
         };
         let (set, lease, context) = (self.config.set.clone(), lease.clone(), context(self.workspace));
+        let signer = self.config.keys.signer(&published.signer).unwrap_or(&self.config.signer).clone();
+        let (issued, forked) = (*issued, report.forked);
+        let log = published.head.audit.map(|checkpoint| log::Published { checkpoint, issued, forked });
         let raised = self.store.write(move |tx| {
             Box::pin(async move {
                 if !lease.renew(tx).await? {
                     return Err(Error::Led);
                 }
-                Ok::<_, Error>(recovery::raise(tx, &context, &set, &above).await?)
+                let (incarnation, _) = recovery::raise(tx, &context, &set, &above).await?;
+                if let Some(log) = &log {
+                    log::own_up(tx, &context, &set, incarnation, log, &signer).await?;
+                }
+                Ok::<_, Error>(())
             })
         });
-        raised.await.map(drop)
+        raised.await
     }
 
     /// Has the set made anew. A server that is started instead would do the same.

@@ -53,6 +53,9 @@ async fn tidy(store: Store, stop: CancellationToken) {
         let forgotten = store.write::<_, Error, _>(|tx| Box::pin(edges::forget_silent(tx))).await;
         report("forgetting silent edges", forgotten);
         report("noting revocations", note_revocations(&store).await);
+        // Some of many at every tick: edges refuse these keys already.
+        let revoked = store.write::<_, Error, _>(|tx| Box::pin(receipts::publish_revoked(tx))).await;
+        report("publishing keys that were revoked with their member", revoked);
     }
 }
 

@@ -23,10 +23,20 @@ pub(super) async fn now(read: &mut Read) -> Result<i64, Error> {
 ///
 /// Locks are always taken in this order, so that two mutations cannot wait for each other: an idempotency slot, keys by
 /// ascending number (a predecessor before its successor), then their rotations, then the catalogue's names in order, then
-/// the workspace's counters.
+/// the workspace's counters, then live profiles.
 pub(super) async fn lock_key(tx: &mut Tx, id: &str) -> Result<(), Error> {
     if let Conn::Postgres(conn) = tx.conn() {
         sqlx::query("SELECT 1 FROM keys WHERE id = $1 FOR NO KEY UPDATE").bind(id).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Makes other mutations that tell edges of this member's keys wait until this one ends. Nothing else is locked after it,
+/// but other members' by ascending subject. It is no row's lock: whoever issues keys beside each other holds the rows.
+pub(super) async fn lock_profile(tx: &mut Tx, workspace: &str, subject: u32) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        let sql = "SELECT pg_advisory_xact_lock(hashtextextended($1, $2))";
+        sqlx::query(sql).bind(workspace).bind(i64::from(subject)).execute(conn).await?;
     }
     Ok(())
 }
@@ -70,6 +80,15 @@ pub(super) async fn share_principal(tx: &mut Tx, workspace: &str, subject: i64) 
 pub(super) async fn lock_lease(tx: &mut Tx, set: &str) -> Result<(), Error> {
     if let Conn::Postgres(conn) = tx.conn() {
         sqlx::query("SELECT 1 FROM leases WHERE set_id = $1 FOR NO KEY UPDATE").bind(set).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Makes other transactions that chain or erase entries of this workspace's audit log wait until this one ends.
+pub(super) async fn lock_audit_chain(tx: &mut Tx, workspace: &str) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        let sql = "SELECT 1 FROM audit_chains WHERE workspace_id = $1 FOR NO KEY UPDATE";
+        sqlx::query(sql).bind(workspace).execute(conn).await?;
     }
     Ok(())
 }

@@ -103,6 +103,8 @@ pub async fn exchange(
         before: None,
         after: Some(serde_json::json!({ "token": token.id.as_str(), "member": member.id.as_str() })),
         reason: None,
+        personal: &[],
+        about: None,
     };
     audit::append(tx, &context, &draft, token.created_at).await?;
     Ok(Enrolled { member, token, secret })

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use nightlatch_key::Environment;
 use nightlatch_keyset::Pepper;
 use sqlx::{AssertSqlSafe, Postgres, Sqlite};
 
@@ -12,10 +13,10 @@ use super::audit::{self, Draft, Target};
 use super::rows::labels_text;
 use super::select::RowArguments;
 use super::tx::{Conn, sql};
-use super::{Context, Error, Random, Read, Tx, catalogue, dialect, ended, keys, workspaces};
+use super::{Context, Error, Random, Read, Tx, catalogue, dialect, ended, keys, profiles, workspaces};
 use crate::domain::authority;
 use crate::domain::import::ImportLine;
-use crate::domain::{Action, KeyId, PrincipalKind, Refusal, Scope, Tier, WorkspaceId};
+use crate::domain::{Action, KeyId, PrincipalKind, Refusal, Scope, Tier, WorkspaceId, require_inherited};
 
 /// Rows in one statement: the statement's text is parsed once and stays far below the databases' limit on arguments.
 const CHUNK: usize = 250;
@@ -77,6 +78,12 @@ pub async fn run(tx: &mut Tx, context: &Context, import: Import, random: Random<
             insert_keys(tx, context, chunk, now).await?;
         }
         insert_scopes(tx, &context.workspace, &keys, now).await?;
+        let of_members = keys.iter().filter(|key| key.ground.kind == PrincipalKind::User);
+        let profiles: BTreeSet<_> = of_members.map(|key| (key.ground.subject, key.line.environment.as_str())).collect();
+        for (subject, environment) in profiles {
+            let environment = Environment::from_name(environment).ok_or(Error::Corrupt("environment"))?;
+            profiles::key_comes(tx, &context.workspace, subject, environment, now).await?;
+        }
         publish(tx, &context.workspace, first, count, now).await?;
         append(tx, context, &body_hash, keys.len(), existing, errors.len(), now).await?;
         return Ok(Imported { created: keys.len() as u64, existing, errors });
@@ -139,6 +146,9 @@ async fn sort_out(
         match (line.check_times(now).and(granted), kind) {
             (Err(refusal), _) | (Ok(()), Err(refusal)) => errors.push((place, refusal)),
             (Ok(()), Ok(_)) if ended.contains(line.digest.as_bytes()) => errors.push((place, Refusal::KeyRevoked)),
+            (Ok(()), Ok(kind)) if require_inherited(kind, &line.scopes, line.tier.as_ref()).is_err() => {
+                errors.push((place, Refusal::ScopesInherited));
+            }
             (Ok(()), Ok(_)) if !digests.insert(*line.digest.as_bytes()) => existing += 1,
             (Ok(()), Ok(kind)) => fresh.push((line, Ground { subject, kind })),
         }
@@ -345,6 +355,14 @@ async fn append(
         "body_sha256": hash,
     });
     let target = Target::Other("workspace", context.workspace.as_str());
-    let draft = Draft { action: "key.imported", target, before: None, after: Some(after), reason: None };
+    let draft = Draft {
+        action: "key.imported",
+        target,
+        before: None,
+        after: Some(after),
+        reason: None,
+        personal: &[],
+        about: None,
+    };
     audit::append(tx, context, &draft, now).await
 }

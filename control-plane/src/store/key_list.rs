@@ -5,7 +5,7 @@ use nightlatch_key::Environment;
 use super::keys::KeyView;
 use super::rows::{KeyRow, key_columns};
 use super::select::{Direction, Select};
-use super::{Cursor, Error, Page, PageRequest, Read, rotations};
+use super::{Cursor, Error, Page, PageRequest, Read, profiles, rotations};
 use crate::domain::{Key, Scope, State, WorkspaceId};
 
 /// What a list of keys is narrowed to. All conditions hold at once.
@@ -73,7 +73,8 @@ pub async fn list(
     }
     let rows: Vec<KeyRow> = select.fetch(read).await?;
     let keys = rows.into_iter().map(Key::try_from).collect::<Result<Vec<_>, _>>()?;
-    let page = Page::from_rows(keys, page.limit, |key: &Key| order.place(key));
+    let mut page = Page::from_rows(keys, page.limit, |key: &Key| order.place(key));
+    profiles::show(read, &mut page.items.iter_mut().collect::<Vec<_>>()).await?;
     let mut open = rotations::recorded_open_of(read, page.items.iter().filter(|key| key.deadline().is_some())).await?;
     let view = |key: Key| {
         let rotation = open.remove(&key.id).filter(|rotation| rotation.is_open(now));

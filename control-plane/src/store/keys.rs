@@ -7,7 +7,7 @@ use super::record::{self, Entry};
 use super::rows::{KeyRow, key_columns};
 use super::tokens::Token;
 use super::tx::sql;
-use super::{Context, Error, Random, Read, Tx, catalogue, dialect, rotations, workspaces};
+use super::{Context, Error, Random, Read, Tx, catalogue, dialect, profiles, rotations, workspaces};
 use crate::domain::{
     self, Action, Birth, Bound, Cause, Issue, Key, KeyId, KeyPatch, KeyRef, Patched, PrincipalKind, Reason, Refusal,
     Revoked, Rotation, Scopes, Stage, Target, Warning, WorkspaceId,
@@ -19,7 +19,7 @@ pub(super) const ID_ATTEMPTS: usize = 3;
 /// A key with what the API shows beside its record.
 #[derive(Clone, Debug)]
 pub struct KeyView {
-    /// The record.
+    /// The record; a member's key with the scopes and the tier that it has now.
     pub key: Key,
     /// Its open rotation as a predecessor, if there is one.
     pub rotation: Option<Rotation>,
@@ -76,8 +76,9 @@ pub async fn issue(tx: &mut Tx, context: &Context, issue: Issue, random: Random<
     let number = workspaces::next_number(tx, &context.workspace).await?;
     for _ in 0..ID_ATTEMPTS {
         let (birth, secret) = ground.birth(context, issue.environment, number, now, random);
-        let key = domain::issue(issue.clone(), birth)?;
+        let mut key = domain::issue(issue.clone(), birth)?;
         if record::created(tx, context, &key, Entry::new("key.issued", None), now).await? {
+            profiles::show(tx, &mut [&mut key]).await?;
             return Ok(Issued { key, secret, bound: ground.bound, now });
         }
     }
@@ -319,10 +320,11 @@ impl Held {
     ) -> Result<Changed, Error> {
         let Self { key: before, bound, now, .. } = self;
         let changed = after.is_some();
-        let key = match after {
+        let mut key = match after {
             Some(after) => record::changed(tx, context, &before, after, entries, now).await?,
             None => before,
         };
+        profiles::show(tx, &mut [&mut key]).await?;
         Ok(Changed { key, rotation, changed, warnings, bound, now })
     }
 }
@@ -371,7 +373,8 @@ pub(super) async fn find(read: &mut Read, workspace: &WorkspaceId, key: &KeyRef)
     row.ok_or(Error::NotFound("key"))?.try_into()
 }
 
-async fn view(read: &mut Read, key: Key) -> Result<KeyView, Error> {
+async fn view(read: &mut Read, mut key: Key) -> Result<KeyView, Error> {
+    profiles::show(read, &mut [&mut key]).await?;
     let now = read.now().await?;
     let rotation = match key.deadline() {
         Some(_) => rotations::recorded_open(read, &key.id).await?.filter(|rotation| rotation.is_open(now)),

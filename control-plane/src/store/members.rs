@@ -539,6 +539,7 @@ async fn note(
     reason: Option<&Reason>,
     now: i64,
 ) -> Result<(), Error> {
+    let personal = personal(before, after);
     let (before, after_fields) = audit::difference(before.map(view), view(after));
     let draft = Draft {
         action,
@@ -546,8 +547,26 @@ async fn note(
         before: before.filter(|fields| !fields.is_empty()).map(Value::Object),
         after: Some(Value::Object(after_fields)),
         reason: reason.map(Reason::as_str),
+        personal: &personal,
+        about: Some(after.id.as_str()),
     };
     audit::append(tx, context, &draft, now).await
+}
+
+/// What an entry keeps of a member that can be erased: its address and its name, where they are new or change.
+fn personal(before: Option<&Member>, after: &Member) -> Vec<(&'static str, String)> {
+    let was = |field: fn(&Member) -> &Option<String>| before.and_then(|before| field(before).as_ref());
+    let fields: [(_, _, fn(&Member) -> &Option<String>); 2] =
+        [("email", "email.before", |member| &member.email), ("name", "name.before", |member| &member.name)];
+    let mut personal = Vec::new();
+    for (now, before, field) in fields {
+        let (old, new) = (was(field), field(after).as_ref());
+        if old != new {
+            personal.extend(old.map(|old| (before, old.clone())));
+            personal.extend(new.map(|new| (now, new.clone())));
+        }
+    }
+    personal
 }
 
 /// What of a member can change, and is worth an entry: nothing that is personal.

@@ -16,6 +16,7 @@
 //! Whatever changes a key goes through one private step (`record`) that writes the row, its audit entry and, where edges
 //! would see a difference, the change rows, in the same transaction.
 
+pub mod attempts;
 pub mod audit;
 pub mod catalogue;
 mod dialect;
@@ -32,7 +33,8 @@ pub mod members;
 mod page;
 pub mod peppers;
 pub mod principals;
-mod profiles;
+pub(crate) mod profile_rows;
+pub mod profiles;
 pub(crate) mod publication;
 pub mod receipts;
 mod record;
@@ -117,6 +119,12 @@ impl Context {
             request_id: request_id.into(),
             source: None,
         }
+    }
+
+    /// The member whose authority the actor has, where that is another than the actor.
+    pub(crate) fn on_behalf_of(&self) -> Option<&str> {
+        let member = self.authority.member()?.as_str();
+        (self.actor.id != member).then_some(member)
     }
 
     /// The same actor in the reserved workspace. What it may do there was decided in its own.

@@ -67,6 +67,8 @@ pub async fn switch(tx: &mut Tx, context: &Context, set: &SetId, pepper: &str) -
         before: Some(serde_json::json!({ "pepper": before })),
         after: Some(serde_json::json!({ "pepper": pepper })),
         reason: None,
+        personal: &[],
+        about: None,
     };
     let now = tx.now().await?;
     audit::append(tx, context, &draft, now).await

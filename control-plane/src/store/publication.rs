@@ -6,10 +6,10 @@
 use nightlatch_gate::policy::{Policy, Route};
 use nightlatch_key::Brand;
 use nightlatch_keyset::note::Signer;
-use nightlatch_keyset::{Commitment, Hash, Head};
+use nightlatch_keyset::{Commitment, Hash, Head, PrincipalKind};
 
 use super::tx::sql;
-use super::{Error, Read, Tx};
+use super::{Error, Read, Tx, profile_rows};
 use crate::domain::SetId;
 
 /// How far a set has been published, and how it is to be.
@@ -211,7 +211,7 @@ pub(crate) async fn put_back(tx: &mut Tx, set: &SetId, version: u64, after: i64)
     Ok(())
 }
 
-/// Since when the oldest committed row without a version has been there, unix milliseconds: each of them was committed
+/// Since when the oldest committed row without a version, of a key or a profile, has been there, unix milliseconds: each of them was committed
 /// then or later.
 ///
 /// # Errors
@@ -222,7 +222,8 @@ pub(crate) async fn waiting_since(read: &mut Read, set: &SetId) -> Result<Option
         "SELECT MIN(created_at) FROM changes WHERE set_id = $1 AND version IS NULL",
         set.as_str() => one (Option<i64>,)
     )?;
-    since.map(unsigned).transpose()
+    let of_profiles = profile_rows::waiting_since(read, set).await?;
+    since.into_iter().chain(of_profiles).min().map(unsigned).transpose()
 }
 
 /// Whether rows of imported keys have no version.
@@ -238,14 +239,15 @@ pub(crate) async fn imports_wait(read: &mut Read, set: &SetId) -> Result<bool, E
     Ok(row.is_some())
 }
 
-/// How many committed rows have no version.
+/// How many committed rows, of keys and of profiles, have no version.
 ///
 /// # Errors
 /// [`Error::Database`].
 pub(crate) async fn unnumbered(read: &mut Read, set: &SetId) -> Result<u64, Error> {
     let (count,) = sql!(
         read,
-        "SELECT COUNT(*) FROM changes WHERE set_id = $1 AND version IS NULL",
+        "SELECT (SELECT COUNT(*) FROM changes WHERE set_id = $1 AND version IS NULL) \
+         + (SELECT COUNT(*) FROM profile_changes WHERE set_id = $1 AND version IS NULL)",
         set.as_str() => one (i64,)
     )?;
     unsigned(count)
@@ -353,17 +355,28 @@ pub(crate) async fn revoked_before(
     digests.map(|(digest,)| digest.try_into().map_err(|_| Error::Corrupt("change"))).collect()
 }
 
-/// The version of a key's last committed change: `None` where it has none, `Some(None)` where it is not numbered yet.
+/// The version of a key's last committed change, or of its profile's, where that is a member's: the later one. `None` where
+/// it has none, `Some(None)` where one of them is not numbered yet.
 ///
 /// # Errors
 /// [`Error::Database`].
 pub(crate) async fn last_change(read: &mut Read, set: &SetId, number: u32) -> Result<Option<Option<u64>>, Error> {
     let row = sql!(
         read,
-        "SELECT version FROM changes WHERE set_id = $1 AND key_number = $2 ORDER BY seq DESC LIMIT 1",
-        set.as_str(), i64::from(number) => optional (Option<i64>,)
+        "SELECT version, kind, subject, environment FROM changes WHERE set_id = $1 AND key_number = $2 \
+         ORDER BY seq DESC LIMIT 1",
+        set.as_str(), i64::from(number) => optional (Option<i64>, String, i64, String)
     )?;
-    row.map(|(version,)| version.map(unsigned).transpose()).transpose()
+    let Some((version, kind, subject, environment)) = row else { return Ok(None) };
+    let of_profile = match kind == PrincipalKind::User.as_str() {
+        true => profile_rows::last(read, set, subject, &environment).await?,
+        false => None,
+    };
+    let later = match (version, of_profile) {
+        (None, _) | (_, Some(None)) => None,
+        (Some(version), of_profile) => Some(version.max(of_profile.flatten().unwrap_or_default())),
+    };
+    later.map(unsigned).transpose().map(Some)
 }
 
 /// Where a set has got, with the head that says so.

@@ -63,6 +63,58 @@ pub(super) async fn open(tx: &mut Tx, key: &Key, at: i64) -> Result<(), Error> {
     Ok(())
 }
 
+/// Says of the receipts of a removed member's keys that their revocation reaches edges by the profile: of those that have
+/// no change row of their own.
+pub(super) async fn go_with_member(tx: &mut Tx, workspace: &WorkspaceId, subject: u32) -> Result<(), Error> {
+    sql!(
+        tx,
+        "UPDATE receipts SET by_profile = 1 WHERE by_profile IS NULL \
+         AND set_id IN (SELECT s.id FROM sets s WHERE s.workspace_id = $1) AND key_id IN \
+         (SELECT k.id FROM keys k WHERE k.workspace_id = $1 AND k.subject = $2 AND k.kind = 'user') \
+         AND NOT EXISTS (SELECT 1 FROM changes c WHERE c.set_id = receipts.set_id \
+         AND c.key_number = receipts.key_number AND c.status = 3)",
+        workspace.as_str(), i64::from(subject) => execute
+    )?;
+    Ok(())
+}
+
+/// Writes the change rows of keys that were revoked with their member, a few hundred at most, and says how many: edges
+/// refuse such keys by their profile already, and a row of its own is what lets a key leave the set in time. One comes only
+/// once the receipt knows the version of the profile, which is the one that counts.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn publish_revoked(tx: &mut Tx) -> Result<u64, Error> {
+    let due = sql!(
+        tx,
+        "SELECT r.set_id, r.key_id FROM receipts r WHERE r.by_profile = 1 AND r.version IS NOT NULL \
+         ORDER BY r.key_id, r.set_id LIMIT $1",
+        i64::from(SWEEP) => all (String, String)
+    )?;
+    let now = tx.now().await?;
+    let mut written = 0;
+    for (set, key) in due {
+        let sql = "UPDATE receipts SET by_profile = 0 WHERE set_id = $1 AND key_id = $2 AND by_profile = 1";
+        // Another process may have been here meanwhile.
+        if sql!(tx, sql, set.as_str(), key.as_str() => execute)? == 0 {
+            continue;
+        }
+        sql!(
+            tx,
+            "INSERT INTO changes (set_id, workspace_id, key_number, digest, status, imported, deadline, kind, \
+             environment, tier, scopes, subject, is_new, created_at) \
+             SELECT $1, k.workspace_id, k.number, k.digest, 3, k.imported, k.expires_at, k.kind, k.environment, NULL, '', \
+             k.subject, 0, $3 FROM keys k WHERE k.id = $2",
+            set.as_str(), key.as_str(), now => execute
+        )?;
+        written += 1;
+    }
+    if written > 0 {
+        tx.wake_publisher();
+    }
+    Ok(written)
+}
+
 /// Notes the clock after the commit, once. Whoever does so to several goes by key, then by set: two that do it at once in
 /// orders of their own would wait for each other.
 const NOTE_COMMIT: &str =
@@ -204,7 +256,12 @@ pub async fn unnoted(read: &mut Read) -> Result<Vec<Unnoted>, Error> {
         "SELECT set_id, key_id, key_number FROM receipts WHERE committed_by IS NULL \
          UNION SELECT r.set_id, r.key_id, r.key_number FROM receipts r WHERE r.version IS NULL AND EXISTS \
          (SELECT 1 FROM changes c WHERE c.set_id = r.set_id AND c.key_number = r.key_number AND c.version IS NOT NULL \
-         AND c.status = 3) LIMIT $1",
+         AND c.status = 3) UNION SELECT r.set_id, r.key_id, r.key_number FROM receipts r \
+         JOIN keys k ON k.workspace_id = r.workspace_id AND k.number = r.key_number \
+         WHERE r.by_profile = 1 AND r.version IS NULL AND EXISTS (SELECT 1 FROM profile_changes p \
+         WHERE p.set_id = r.set_id AND p.subject = k.subject AND p.environment = k.environment AND p.refused = 1 \
+         AND p.version IS NOT NULL AND NOT EXISTS (SELECT 1 FROM profile_changes n WHERE n.set_id = p.set_id \
+         AND n.subject = p.subject AND n.environment = p.environment AND n.seq > p.seq AND n.refused = 0)) LIMIT $1",
         i64::from(SWEEP) => all (String, String, i64)
     )?;
     Ok(rows.into_iter().map(|(set, key, number)| Unnoted { set, key, number }).collect())
@@ -230,15 +287,23 @@ pub async fn note(tx: &mut Tx, unnoted: &[Unnoted]) -> Result<u64, Error> {
     Ok(unnoted.len() as u64)
 }
 
-/// The version that says that the key is revoked.
+/// The version that says that the key is revoked: by a row of its own, or, where that comes later, by the profile of the
+/// member that it was revoked with.
 async fn numbered(read: &mut Read, set: &SetId, key_number: u32) -> Result<Option<Mark>, Error> {
     // The row of a version long gone may be gone as well: then it is the set's present incarnation that goes on from it.
     let row = sql!(
         read,
-        "SELECT COALESCE(v.incarnation, s.incarnation), c.version FROM changes c JOIN sets s ON s.id = c.set_id \
-         LEFT JOIN set_versions v ON v.set_id = c.set_id AND v.version = c.version \
-         WHERE c.set_id = $1 AND c.key_number = $2 AND c.status = 3 AND c.version IS NOT NULL \
-         ORDER BY c.version, c.position LIMIT 1",
+        "SELECT COALESCE(v.incarnation, s.incarnation), c.version FROM (\
+         SELECT c.set_id, c.version FROM changes c WHERE c.set_id = $1 AND c.key_number = $2 AND c.status = 3 \
+         AND c.version IS NOT NULL UNION ALL \
+         SELECT p.set_id, p.version FROM receipts r \
+         JOIN keys k ON k.workspace_id = r.workspace_id AND k.number = r.key_number \
+         JOIN profile_changes p ON p.set_id = r.set_id AND p.subject = k.subject AND p.environment = k.environment \
+         WHERE r.set_id = $1 AND r.key_id = k.id AND r.key_number = $2 AND r.by_profile IS NOT NULL AND p.refused = 1 \
+         AND p.version IS NOT NULL AND NOT EXISTS (SELECT 1 FROM profile_changes n WHERE n.set_id = p.set_id \
+         AND n.subject = p.subject AND n.environment = p.environment AND n.seq > p.seq AND n.refused = 0)) c \
+         JOIN sets s ON s.id = c.set_id LEFT JOIN set_versions v ON v.set_id = c.set_id AND v.version = c.version \
+         ORDER BY c.version LIMIT 1",
         set.as_str(), i64::from(key_number) => optional (i64, i64)
     )?;
     Ok(row.map(|(incarnation, version)| Mark { incarnation, version }))

@@ -1,13 +1,14 @@
 //! The one step through which a key changes.
 //!
-//! It writes the row, the change rows that edges must learn of, the receipt of a revocation, and the audit entries: whoever changes a key cannot
+//! It writes the row, the change rows that edges must learn of (and what a member's key may do, where edges do not know
+//! it yet), the receipt of a revocation, and the audit entries: whoever changes a key cannot
 //! forget one of them, because nothing else writes `keys` but imports (which do all three in bulk) and sightings.
 
 use super::audit::{self, Draft, Target};
 use super::rows::{labels_text, stage_name};
 use super::tx::sql;
-use super::{Context, Error, Tx, catalogue, receipts};
-use crate::domain::{EdgeImage, Key, Rotation, Stage};
+use super::{Context, Error, Tx, catalogue, profiles, receipts};
+use crate::domain::{EdgeImage, Key, PrincipalKind, Rotation, Stage};
 
 /// What an audit entry says beside the key and the actor.
 pub(super) struct Entry<'a> {
@@ -90,6 +91,9 @@ pub(super) async fn created(
             key.id.as_str()
             => execute
         )?;
+    }
+    if key.kind == PrincipalKind::User {
+        profiles::key_comes(tx, &key.workspace, key.subject, key.environment, now).await?;
     }
     publish(tx, key, &key.edge_image(), true, now).await?;
     audit_of(tx, context, None, key, &entry, now).await?;
@@ -205,6 +209,8 @@ async fn audit_of(
         before: before.filter(|fields| !fields.is_empty()).map(serde_json::Value::Object),
         after: Some(serde_json::Value::Object(after)),
         reason: entry.reason,
+        personal: &[],
+        about: None,
     };
     audit::append(tx, context, &draft, now).await
 }

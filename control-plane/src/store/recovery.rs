@@ -7,7 +7,7 @@ use sqlx::FromRow;
 use super::audit::{self, Draft, Target};
 use super::publication::{self, signed};
 use super::tx::sql;
-use super::{Context, Error, Read, Tx};
+use super::{Context, Error, Read, Tx, profile_rows};
 use crate::domain::{SetId, WorkspaceId};
 
 /// What the database says of a key, as far as it matters whether it is usable.
@@ -103,6 +103,7 @@ pub(crate) async fn raise(tx: &mut Tx, context: &Context, set: &SetId, above: &A
     let epoch = state.epoch.max(above.epoch);
     let version = state.version.max(above.version) + 1;
     publication::number_changes(tx, set, version, u32::MAX, true).await?;
+    profile_rows::number(tx, set, version, u32::MAX).await?;
     sql!(
         tx,
         "UPDATE sets SET incarnation = $2, epoch = $3, version = $4, head = NULL, head_issued = $5, \
@@ -126,6 +127,8 @@ pub(crate) async fn raise(tx: &mut Tx, context: &Context, set: &SetId, above: &A
         before: Some(json!({"incarnation": state.incarnation, "epoch": state.epoch, "version": state.version})),
         after: Some(json!({"incarnation": incarnation, "epoch": epoch, "version": version})),
         reason: Some("the published set was ahead of the database"),
+        personal: &[],
+        about: None,
     };
     audit::append(tx, context, &draft, now).await?;
     tx.wake_publisher();

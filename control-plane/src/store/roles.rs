@@ -109,6 +109,8 @@ pub async fn replace(tx: &mut Tx, context: &Context, role: Role, granted: Grante
         before: Some(json!({ "scopes": before.words() })),
         after: Some(json!({ "scopes": after.words() })),
         reason: None,
+        personal: &[],
+        about: None,
     };
     audit::append(tx, context, &draft, now).await?;
     Ok(after)

@@ -8,7 +8,7 @@ use super::rotation_list::find;
 pub use super::rotation_list::{RotationFilter, get, list};
 pub(super) use super::rotation_list::{open_of_successor, recorded_open, recorded_open_of};
 use super::tx::sql;
-use super::{Context, Error, Random, Read, Tx, catalogue, dialect, workspaces};
+use super::{Context, Error, Random, Read, Tx, catalogue, dialect, profiles, workspaces};
 use crate::domain::rotate::{self, Ending, Turned};
 use crate::domain::rotation::{Start, SuccessorFate};
 use crate::domain::{
@@ -119,7 +119,9 @@ pub async fn start(
         if let Some(ended) = &ended {
             entries.push(Entry::of_rotation("rotation.completed", Some(reason.as_str()), ended));
         }
-        let predecessor = record::changed(tx, context, &held.key, predecessor, &entries, now).await?;
+        let mut predecessor = record::changed(tx, context, &held.key, predecessor, &entries, now).await?;
+        let mut successor = successor;
+        profiles::show(tx, &mut [&mut predecessor, &mut successor]).await?;
         return Ok(Started { rotation, predecessor, successor, secret, warnings, bound, now });
     }
     Err(Error::NoFreeId)
@@ -250,7 +252,7 @@ impl Held {
             Some(after) => update(tx, &after).await?,
             None => rotation,
         };
-        let predecessor = match turned.predecessor {
+        let mut predecessor = match turned.predecessor {
             Some(after) => {
                 let mut entries = vec![Entry::of_rotation(action, reason, &rotation)];
                 if matches!(after.stage, Stage::Revoked { .. }) {
@@ -263,7 +265,7 @@ impl Held {
         if let Some(completed) = &turned.successor_completed {
             update(tx, completed).await?;
         }
-        let successor = match turned.successor {
+        let mut successor = match turned.successor {
             Some(after) => {
                 let mut entries = vec![Entry::of_rotation("key.revoked", reason, &rotation)];
                 if let Some(completed) = &turned.successor_completed {
@@ -273,6 +275,7 @@ impl Held {
             }
             None => successor,
         };
+        profiles::show(tx, &mut [&mut predecessor, &mut successor]).await?;
         Ok(Changed { rotation, predecessor, successor, changed, warnings: turned.warnings, bound, now })
     }
 }

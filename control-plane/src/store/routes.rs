@@ -76,6 +76,8 @@ pub async fn replace(
         before: Some(serde_json::json!({ "revision": revision })),
         after: Some(serde_json::json!({ "revision": next })),
         reason: None,
+        personal: &[],
+        about: None,
     };
     audit::append(tx, context, &draft, now).await?;
     tx.wake_publisher();

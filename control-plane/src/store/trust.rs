@@ -129,7 +129,15 @@ pub async fn insert(
     )?;
     tx.wake_publisher();
     let target = Target::Other("set", set.as_str());
-    let draft = Draft { action: "set.trust_changed", target, before: None, after: Some(says), reason: Some(why) };
+    let draft = Draft {
+        action: "set.trust_changed",
+        target,
+        before: None,
+        after: Some(says),
+        reason: Some(why),
+        personal: &[],
+        about: None,
+    };
     audit::append(tx, context, &draft, now).await
 }
 

@@ -198,7 +198,7 @@ mod tests {
 
     async fn workspaces(store: &Store) -> i64 {
         let mut read = store.read().await.unwrap();
-        sql!(read, "SELECT COUNT(*) FROM workspaces" => one (i64,)).unwrap().0
+        sql!(read, "SELECT COUNT(*) FROM workspaces WHERE kind = 'tenant'" => one (i64,)).unwrap().0
     }
 
     /// A batch whose commit fails: a reference to nothing, checked only at the end of the transaction.
@@ -259,7 +259,8 @@ mod tests {
                     .write::<_, Error, _>(move |tx| {
                         Box::pin(async move {
                             insert(tx, &format!("ws_{number}"), None).await?;
-                            let count = sql!(tx, "SELECT COUNT(*) FROM workspaces" => one (i64,))?.0;
+                            let count =
+                                sql!(tx, "SELECT COUNT(*) FROM workspaces WHERE kind = 'tenant'" => one (i64,))?.0;
                             tx.wake_publisher();
                             Ok(count)
                         })

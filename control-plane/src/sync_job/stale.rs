@@ -106,6 +106,7 @@ mod tests {
             skew: 5_000,
             open_until: None,
             trust: None,
+            audit: None,
         }
     }
 

@@ -51,10 +51,16 @@ impl Operation {
             &own.token_id
         } else if self.path.starts_with("/v1/edges") {
             &own.edge_id
+        } else if self.path.starts_with("/v1/members") {
+            &own.member
         } else {
             &own.key
         };
-        self.path.replace("{id}", id).replace("{set}", &own.set).replace("{name}", "base-0-1")
+        self.path
+            .replace("{id}", id)
+            .replace("{set}", &own.set)
+            .replace("{name}", "base-0-1")
+            .replace("{role}", "viewer")
     }
 
     /// A body that would do.
@@ -70,6 +76,11 @@ impl Operation {
             "completeRotation" | "disableKey" | "enableKey" => json!({}),
             "verifyKey" => json!({ "key": "k" }),
             "replaceRoutes" => json!({ "routes": [] }),
+            "inviteMember" => json!({ "email": "a@example.org", "role": "viewer" }),
+            "updateMember" => json!({ "name": "n" }),
+            "suspendMember" | "resumeMember" | "removeMember" | "reinviteMember" => json!({}),
+            "replaceRole" => json!({ "scopes": [] }),
+            "rotateToken" => json!({ "overlap_seconds": 60, "reason": "r" }),
             "createToken" => json!({ "name": "n", "kind": "management" }),
             "createEdge" => json!({ "name": "n", "class": "durable" }),
             "enrolEdge" => json!({ "code": "nlc_live_x", "runtime": "r", "version": "v" }),
@@ -84,7 +95,11 @@ impl Operation {
     fn call(&self, app: &TestApp, own: &Own) -> Call {
         let call = app.call(self.method.clone(), &self.with_own(own));
         let call = if self.id == "reportEdge" { call.token(&own.edge) } else { call };
-        if ["updateKey", "replaceRoutes"].contains(&self.id.as_str()) { call.header("if-match", "*") } else { call }
+        if ["updateKey", "updateMember", "replaceRoutes"].contains(&self.id.as_str()) {
+            call.header("if-match", "*")
+        } else {
+            call
+        }
     }
 }
 
@@ -95,6 +110,7 @@ struct Own {
     token_id: String,
     edge: String,
     edge_id: String,
+    member: String,
     set: String,
 }
 
@@ -111,6 +127,11 @@ impl Own {
             rotation: started["rotation"]["id"].as_str().unwrap().to_owned(),
             token_id: token["token"]["id"].as_str().unwrap().to_owned(),
             edge: app.edge_token().await,
+            member: {
+                let body = json!({ "email": "own@example.org", "role": "viewer" });
+                let invited = app.post("/v1/members", body).send().await.json();
+                invited["member"]["id"].as_str().unwrap().to_owned()
+            },
             set: app.set.id.clone(),
         }
     }
@@ -237,6 +258,7 @@ async fn every_operation_answers_404_for_what_is_not_the_callers(app: TestApp) {
                 rotation: "rot_0000000000000000".into(),
                 token_id: "tok_0000000000000000".into(),
                 edge_id: "edge_0000000000000000".into(),
+                member: "mem_0000000000000000".into(),
                 set: "set_000000000000".into(),
                 edge: own.edge.clone(),
             },
@@ -248,6 +270,7 @@ async fn every_operation_answers_404_for_what_is_not_the_callers(app: TestApp) {
                 rotation: "rot_".into(),
                 token_id: "tok_".into(),
                 edge_id: "edge_".into(),
+                member: "mem_".into(),
                 set: "set_".into(),
                 edge: own.edge.clone(),
             },
@@ -259,6 +282,7 @@ async fn every_operation_answers_404_for_what_is_not_the_callers(app: TestApp) {
                 rotation: "%00".into(),
                 token_id: "%ff".into(),
                 edge_id: "edge_%2f".into(),
+                member: "mem_%00".into(),
                 set: "..%2f..".into(),
                 edge: own.edge.clone(),
             },
@@ -270,12 +294,15 @@ async fn every_operation_answers_404_for_what_is_not_the_callers(app: TestApp) {
                 rotation: foreign.rotation,
                 token_id: foreign.token_id,
                 edge_id: foreign.edge,
+                member: foreign.member,
                 set: foreign.set,
                 edge: own.edge.clone(),
             },
         ),
     ];
-    for operation in Operation::all().iter().filter(|operation| operation.path.contains('{')) {
+    for operation in
+        Operation::all().iter().filter(|operation| operation.path.contains('{') && !operation.path.contains("{role}"))
+    {
         let mut answers = Vec::new();
         for (case, stranger) in &strangers {
             let call = operation.call(&app, stranger);

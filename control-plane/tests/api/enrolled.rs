@@ -264,7 +264,7 @@ async fn an_edge_shows_what_it_reports(app: TestApp) {
     let mut edge = FakeEdge::durable(&app, "gate").await;
     app.server.publisher().flush().await.unwrap();
     let report = EdgeReport {
-        formats: vec!["head/3".into(), "base/2".into()],
+        formats: vec!["head/4".into(), "base/2".into()],
         data_age_ms: Some(1_500),
         peppers: vec!["p1".into(), "p2".into()],
         trust: Some(3),

@@ -127,7 +127,7 @@ async fn the_audit_trail_is_filtered_by_actor_action_key_and_time(app: TestApp) 
     let past = now() - Duration::from_secs(3600);
     assert_eq!(count(AuditFilter { from: Some(future), ..all.clone() }).await, 0);
     assert_eq!(count(AuditFilter { to: Some(past), ..all.clone() }).await, 0);
-    // Beside the three: the enrolment, its token, and the trust note of the first start.
-    assert_eq!(count(AuditFilter { from: Some(past), to: Some(future), ..all }).await, 6);
+    // Beside the three: the enrolment, its owner and token, and the trust note of the first start.
+    assert_eq!(count(AuditFilter { from: Some(past), to: Some(future), ..all }).await, 7);
     app.stop().await;
 }

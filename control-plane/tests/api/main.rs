@@ -1,6 +1,8 @@
 //! The API through its real router, database and publisher.
 
 mod app;
+mod attempts;
+mod audit;
 mod bad_input;
 mod border;
 mod durable;

@@ -14,6 +14,7 @@ pub(crate) struct Foreign {
     pub(crate) token_id: String,
     pub(crate) set: String,
     pub(crate) edge: String,
+    pub(crate) member: String,
 }
 
 /// Makes another workspace with a key, a rotation, a token and a set.
@@ -54,7 +55,10 @@ pub(crate) async fn foreign(app: &TestApp) -> Foreign {
     let started = app.post(&format!("/v1/keys/{key}/rotations"), body).token(&token).send().await.json();
     let edge =
         app.post("/v1/edges", json!({ "name": "foreign", "class": "durable" })).token(&token).send().await.json();
+    let body = json!({ "email": "foreign@example.org", "role": "viewer" });
+    let invited = app.post("/v1/members", body).token(&token).send().await.json();
     Foreign {
+        member: invited["member"]["id"].as_str().unwrap().to_owned(),
         edge: edge["edge"]["id"].as_str().unwrap().to_owned(),
         token,
         key,

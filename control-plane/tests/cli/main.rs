@@ -1,6 +1,7 @@
 //! The program as people and scripts run it.
 
 mod administration;
+mod auditing;
 mod denying;
 mod edges;
 mod importing;

@@ -1,5 +1,6 @@
 //! The publisher on both databases: what it publishes is what was committed, whatever happens in between.
 
+mod audit;
 mod background;
 mod crash;
 mod cuts;
@@ -9,6 +10,9 @@ mod gate;
 mod heads;
 mod interleaving;
 mod leadership;
+mod log;
+mod losing;
+mod members;
 mod numbering;
 mod reader;
 mod rebuilding;

@@ -157,6 +157,29 @@ impl World {
         PublisherConfig { holder: "instance-two".into(), directory: self.other_directory(), ..self.config() }
     }
 
+    /// Another process on the same files.
+    pub(crate) fn other_config_in_place(&self) -> PublisherConfig {
+        PublisherConfig { holder: "instance-two".into(), ..self.config() }
+    }
+
+    /// Another set of the same workspace and database.
+    pub(crate) fn second_set(&self, id: &str) -> Self {
+        let set = SetId::parse(id).unwrap();
+        let pepper = |id: &str| Pepper::new(id, set.as_str(), &[id.as_bytes()[1]; 32]).unwrap();
+        let keys_held = Keyring { peppers: vec![pepper("p1"), pepper("p2")], ..self.keys_held.lock().unwrap().clone() };
+        let temp = tempfile::tempdir().unwrap();
+        Self {
+            store: self.store.clone(),
+            url: self.url.clone(),
+            workspace: self.workspace.clone(),
+            directory: SetDirectory::new(temp.path().join(set.as_str())),
+            set,
+            limits: self.limits,
+            keys_held: Arc::new(Mutex::new(keys_held)),
+            temp,
+        }
+    }
+
     pub(crate) fn publisher(&self) -> Publisher {
         Publisher::spawn(self.store.clone(), self.config())
     }

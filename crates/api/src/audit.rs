@@ -1,5 +1,7 @@
 //! The audit trail.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,8 @@ pub struct AuditEntry {
     pub at: Timestamp,
     /// Who did it.
     pub actor: Actor,
+    /// The member whose authority the actor had.
+    pub on_behalf_of: Option<String>,
     /// What was done, such as `key.revoked`.
     pub action: String,
     /// The general event the action is filed under: `user.updated` or `workspace.updated`.
@@ -33,8 +37,10 @@ pub struct AuditEntry {
     pub after: Option<serde_json::Value>,
     /// The reason given.
     pub reason: Option<String>,
-    /// Where the call came from, such as a network address.
+    /// Where the call came from, such as a network address; null once that has been erased.
     pub source: Option<String>,
+    /// Other personal values by field; null for those that have been erased.
+    pub personal: BTreeMap<String, Option<String>>,
     /// The request that did it.
     pub request_id: String,
     /// The position in the workspace's chain; null until the row is chained.
@@ -77,6 +83,12 @@ pub struct AuditFilter {
     /// The key concerned: its id or `kn_` and its number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// The principal concerned, `prn_…`: what was done to it and to its keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// The id of whatever it was done to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// Not before this time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<Timestamp>,
@@ -89,4 +101,88 @@ pub struct AuditFilter {
     /// Where the page before ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
+}
+
+/// What of the log to export. Without any filter it is a whole span, which proves that nothing is missing; every filter given
+/// must hold, and then each entry brings its own proof.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
+pub struct AuditExport {
+    /// Only what comes after the entry with this sequence number: where an earlier export ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    /// Exactly this action, such as `key.revoked`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    /// Exactly this category, such as `user.updated`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub category: Option<String>,
+    /// The actor's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    /// The actor's type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor_type: Option<String>,
+    /// The key concerned: its id or `kn_` and its number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The principal concerned, `prn_…`: what was done to it and to its keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// The id of whatever it was done to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// Not before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<Timestamp>,
+    /// Before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<Timestamp>,
+}
+
+/// How far the log is chained, and what of that has been signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AuditStanding {
+    /// Entries that are chained.
+    pub chained: u64,
+    /// Entries that wait to be: at the latest with the next head.
+    pub unchained: u64,
+    /// The checkpoint that was signed last; null before the first.
+    pub checkpoint: Option<AuditCheckpoint>,
+}
+
+/// A checkpoint of the log and the head that signs it. Kept elsewhere, the head shows later that nothing before it was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AuditCheckpoint {
+    /// Entries up to here.
+    pub count: u64,
+    /// The root of the tree whose leaves they are, lower-case hex.
+    pub root: String,
+    /// The set whose head it is.
+    pub set: String,
+    /// The head, as it was signed.
+    pub head: String,
+}
+
+/// Whose personal values to erase from the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EraseAudit {
+    /// The member, `mem_…`: one that has been removed, too.
+    pub about: String,
+}
+
+/// What was erased.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ErasedAudit {
+    /// The member.
+    pub about: String,
+    /// How many values there were.
+    pub erased: u64,
 }

@@ -20,7 +20,7 @@ pub struct EdgeReport {
     pub version: String,
     /// The state the edge answers from, if it has one. A durable edge names none that it has not put on disk.
     pub applied: Option<AppliedState>,
-    /// The formats it reads, such as `head/3`, `base/2`, `delta/2`, `rebase/1`; at most 16.
+    /// The formats it reads, such as `head/4`, `base/2`, `delta/2`, `rebase/1`; at most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "openapi", schema(max_items = 16))]
     pub formats: Vec<String>,

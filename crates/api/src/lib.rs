@@ -34,7 +34,9 @@ mod verify;
 mod warning;
 
 pub use actor::Actor;
-pub use audit::{AuditEntry, AuditFilter, AuditTarget};
+pub use audit::{
+    AuditCheckpoint, AuditEntry, AuditExport, AuditFilter, AuditStanding, AuditTarget, EraseAudit, ErasedAudit,
+};
 pub use catalogue::{Scope, Tier};
 pub use edge::{AppliedState, EdgeReport, EdgeReportAccepted, Sighting};
 pub use edges::{

@@ -154,6 +154,9 @@ registry! {
     /// No such principal in the workspace.
     PrincipalUnknown = "principal_unknown", 422, "There is no such principal",
         "Leave `principal` out to use the default service account.";
+    /// Scopes or a tier for a key of a member, which has the member's.
+    ScopesInherited = "scopes_inherited", 422, "A user's key has the scopes and the tier of its member",
+        "Leave `scopes` and `tier` out; change the member's, or its role's.";
     /// The expiry has to lie in the future.
     ExpiryInPast = "expiry_in_past", 422, "The expiry has passed",
         "Send an `expires_at` in the future, or leave it out.";

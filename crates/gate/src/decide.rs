@@ -196,6 +196,8 @@ fn judge_record<'a>(found: &Found<'a>, route: Option<&'a Route>, now: u64) -> Re
     match record.status {
         Status::Revoked => return Err((Code::KeyRevoked, Context::Nothing)),
         Status::Disabled => return Err((Code::KeyDisabled, Context::Nothing)),
+        // The member it belongs to is suspended or removed.
+        Status::Active | Status::Retiring if profile.refused => return Err((Code::KeyDisabled, Context::Nothing)),
         Status::Active | Status::Retiring => {}
     }
     if let Some(deadline) = record.deadline

@@ -46,6 +46,7 @@ fn base(layout: Layout, stored: Tag, others: u8) -> Result<Base, Box<dyn std::er
         tier: None,
         scopes: Vec::new(),
         live: None,
+        refused: false,
     };
     let mut builder = BaseBuilder::new(info, layout, 1)?;
     let after = (0..others).map(|number| {

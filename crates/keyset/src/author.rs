@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use nightlatch_key::Environment;
 
 use crate::codec::Malformed;
-use crate::delta::{DEADLINE, DeltaInfo, Ground, PROFILE, Patch, STATUS, SUBJECT, Statement};
+use crate::delta::{DEADLINE, DELTA_FORMAT, DeltaInfo, Ground, PROFILE, Patch, STATUS, SUBJECT, Statement};
 use crate::encode::{DeltaDraft, mask};
 use crate::note::Signer;
 use crate::pepper::Tag;
@@ -271,6 +271,7 @@ impl Author {
 
     fn file(&self, from: u64, to: u64, commitments: (Commitment, Commitment), body: &[u8], signer: &Signer) -> Vec<u8> {
         let statement = Statement {
+            format: DELTA_FORMAT,
             info: DeltaInfo {
                 set: self.replica.set().into(),
                 incarnation: self.replica.incarnation(),

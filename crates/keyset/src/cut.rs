@@ -8,6 +8,7 @@ use crate::author::Author;
 use crate::build::BaseBuilder;
 use crate::codec::Malformed;
 use crate::fold::{Plan, merge};
+use crate::index::BASE_FORMAT;
 use crate::layout::Layout;
 use crate::pepper::Tag;
 use crate::rebase;
@@ -20,7 +21,7 @@ use crate::{BaseInfo, Record};
 pub struct Rebased {
     /// The base's files.
     pub files: BaseFiles,
-    /// The rebase record; `None` where another layout makes the base one that has to be fetched.
+    /// The rebase record; `None` where another layout or format makes the base one that has to be fetched.
     pub record: Option<Vec<u8>>,
 }
 
@@ -36,7 +37,8 @@ impl Author {
         let before = replica.base.info();
         let info = BaseInfo { epoch: before.epoch + 1, version: replica.version() + 1, cutoff, ..before.clone() };
         let Sorted { plan, removed_ranks, profiles, keys } = self.sort_out(cutoff, ended)?;
-        if layout != replica.layout() {
+        // A replica's own next base has the format and the layout of the one at hand.
+        if layout != replica.layout() || replica.base.index().format() != BASE_FORMAT {
             return Ok(Rebased { files: self.lay_out_anew(info, layout, &plan)?, record: None });
         }
         let mut assembler = Assembler::new(info.clone(), layout, keys)?;

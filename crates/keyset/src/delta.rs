@@ -9,18 +9,20 @@ use crate::codec::{Malformed, Reader};
 use crate::layout::{Columns, MAX_BUCKET_BITS};
 use crate::note::{self, MAX_NOTE_LEN, Verifier};
 use crate::pepper::Tag;
-use crate::profile::{LEAST_LEN, Profile};
+use crate::profile::{FLAGS, FLAGS_BEFORE, LEAST_LEN, Profile};
 use crate::row::{MAX_PROFILES, PROFILE_BITS, Record, Status, deadline_of};
 use crate::{Commitment, Hash};
 
 /// The version of the delta's format.
-pub const DELTA_FORMAT: u16 = 2;
+pub const DELTA_FORMAT: u16 = 3;
+/// The version before it, which is still read. Its profiles have no flag *refused*.
+const DELTA_FORMAT_BEFORE: u16 = 2;
 
 /// The longest delta file, in bytes.
 pub const MAX_DELTA_LEN: usize = 16 << 20;
 
 pub(crate) const MAGIC: &[u8; 6] = b"NLDLTA";
-const FIRST_LINE: &str = "nightlatch.delta/2";
+const FIRST_LINE: &str = "nightlatch.delta/";
 
 /// Which delta this is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -212,10 +214,11 @@ impl Delta {
         if &reader.array::<6>("header")? != MAGIC {
             return Err(Malformed::Magic);
         }
-        match reader.u16("header")? {
-            DELTA_FORMAT => {}
-            other => return Err(Malformed::Version(other)),
-        }
+        let flags = match reader.u16("header")? {
+            other if other != statement.format => return Err(Malformed::Version(other)),
+            DELTA_FORMAT => FLAGS,
+            _ => FLAGS_BEFORE,
+        };
         let (base, added, profiles) = (reader.u32("header")?, reader.u32("header")?, reader.u32("header")?);
         let tag_bits = reader.u8("header")?;
         if !(128..=136).contains(&tag_bits) || profiles as usize > MAX_PROFILES {
@@ -228,7 +231,7 @@ impl Delta {
         let replaced = reader.u32("header")? as usize;
         let profiles_len = reader.u32("header")? as usize;
         let (new_profiles, replaced_profiles) =
-            decode_profiles(reader.take(profiles_len, "profiles")?, new, replaced, profiles)?;
+            decode_profiles(reader.take(profiles_len, "profiles")?, (new, replaced), profiles, flags)?;
         let limit = profiles as usize + new_profiles.len();
         if limit > MAX_PROFILES {
             return Err(Malformed::Value("profile count"));
@@ -240,7 +243,7 @@ impl Delta {
         let of_added = groups(&mut bits, added, limit as u64, columns)?;
         let additions = additions(&mut bits, limit as u64, &ground)?;
         bits.finish("changes")?;
-        let Statement { info, from_commitment, to_commitment } = statement;
+        let Statement { info, from_commitment, to_commitment, .. } = statement;
         Ok(Self {
             info,
             signer,
@@ -324,12 +327,17 @@ pub(crate) const SUBJECT: u8 = 8;
 /// New profiles, and replaced ones by number.
 type Profiles = (Vec<Profile>, Vec<(u32, Profile)>);
 
-fn decode_profiles(bytes: &[u8], new: usize, replaced: usize, before: u32) -> Result<Profiles, Malformed> {
+fn decode_profiles(
+    bytes: &[u8],
+    (new, replaced): (usize, usize),
+    before: u32,
+    flags: u8,
+) -> Result<Profiles, Malformed> {
     let mut reader = Reader::new(bytes);
     let at_most = bytes.len() / LEAST_LEN;
     let mut profiles = Vec::with_capacity(new.min(at_most));
     for _ in 0..new {
-        profiles.push(Profile::decode(&mut reader)?);
+        profiles.push(Profile::decode(&mut reader, flags)?);
     }
     let mut out: Vec<(u32, Profile)> = Vec::with_capacity(replaced.min(at_most));
     for _ in 0..replaced {
@@ -337,7 +345,7 @@ fn decode_profiles(bytes: &[u8], new: usize, replaced: usize, before: u32) -> Re
         if number >= before || out.last().is_some_and(|(last, _)| *last >= number) {
             return Err(Malformed::Order("profiles"));
         }
-        let profile = Profile::decode(&mut reader)?;
+        let profile = Profile::decode(&mut reader, flags)?;
         if profile.live.is_none() {
             return Err(Malformed::Value("profile"));
         }
@@ -436,6 +444,8 @@ const _: () = assert!(MAX_BUCKET_BITS <= 24, "tags have 136 bits");
 
 /// What is signed of a delta, beside the hash of its body.
 pub(crate) struct Statement {
+    /// The version of the format, of the body's too.
+    pub(crate) format: u16,
     pub(crate) info: DeltaInfo,
     pub(crate) from_commitment: Commitment,
     pub(crate) to_commitment: Commitment,
@@ -444,18 +454,19 @@ pub(crate) struct Statement {
 impl Statement {
     /// The text, given the hash of the body.
     pub(crate) fn to_text(&self, body: &Hash) -> String {
-        let Self { info: DeltaInfo { set, incarnation, epoch, from, to }, from_commitment, to_commitment } = self;
+        let Self { format, info, from_commitment, to_commitment } = self;
+        let DeltaInfo { set, incarnation, epoch, from, to } = info;
         format!(
-            "{FIRST_LINE}\nset {set}\nincarnation {incarnation}\nepoch {epoch}\nfrom {from}\nto {to}\n\
+            "{FIRST_LINE}{format}\nset {set}\nincarnation {incarnation}\nepoch {epoch}\nfrom {from}\nto {to}\n\
              from-commitment {from_commitment}\nto-commitment {to_commitment}\nbody {body}\n"
         )
     }
 
     fn parse(text: &str) -> Result<(Self, Hash), Malformed> {
         let first = text.lines().next().unwrap_or_default();
-        if first != FIRST_LINE {
-            let other = first.strip_prefix("nightlatch.delta/").and_then(|version| version.parse().ok());
-            return Err(other.map_or(Malformed::Magic, Malformed::Version));
+        let format = first.strip_prefix(FIRST_LINE).and_then(|version| version.parse().ok()).ok_or(Malformed::Magic)?;
+        if !(DELTA_FORMAT_BEFORE..=DELTA_FORMAT).contains(&format) {
+            return Err(Malformed::Version(format));
         }
         let field = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -472,7 +483,7 @@ impl Statement {
         };
         let commitments = (Commitment(hash("from-commitment")?), Commitment(hash("to-commitment")?));
         let body = hash("body")?;
-        let this = Self { info, from_commitment: commitments.0, to_commitment: commitments.1 };
+        let this = Self { format, info, from_commitment: commitments.0, to_commitment: commitments.1 };
         // One spelling: what was read, said again, must be what was signed.
         let lead = this.info.to.checked_sub(this.info.from);
         if this.to_text(&body) != text || !lead.is_some_and(u64::is_power_of_two) {

@@ -11,12 +11,21 @@ use crate::note::{self, Signer, Verifier};
 use crate::{Commitment, FileName, Hash, StatementError, Tag, hex};
 
 /// The first line of every head. Its number is the format's version.
-pub const HEAD_FIRST_LINE: &str = "nightlatch.head/3";
-/// What heads began with before they could name open routes and a trust note.
-const EARLIER_FIRST_LINE: &str = "nightlatch.head/2";
+pub const HEAD_FIRST_LINE: &str = "nightlatch.head/4";
+/// What heads began with before they could carry the audit log's checkpoint.
+const EARLIER_FIRST_LINE: &str = "nightlatch.head/3";
 
 /// The largest base or policy a head may announce, in bytes.
 const MAX_FILE_LEN: u64 = 4 << 30;
+
+/// How far the workspace's audit log had been chained when a head was signed, and what it was up to there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditCheckpoint {
+    /// Entries in the chain; at least one.
+    pub count: u64,
+    /// The root of the tree whose leaves they are.
+    pub root: Hash,
+}
 
 /// What a head says. Times are unix milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +79,8 @@ pub struct Head {
     pub open_until: Option<u64>,
     /// The version of the trust note that its signer goes by, where there is one.
     pub trust: Option<u64>,
+    /// The audit log's checkpoint; `None` before the first. Edges have no use for it.
+    pub audit: Option<AuditCheckpoint>,
 }
 
 impl Head {
@@ -152,6 +163,7 @@ impl Head {
             skew,
             open_until,
             trust,
+            audit,
         } = self;
         let parts: Vec<String> = base_parts.iter().map(|len| format!("{len}")).collect();
         let parts = if parts.is_empty() { String::from("-") } else { parts.join(",") };
@@ -163,13 +175,16 @@ impl Head {
         let accepts_foreign = if *accepts_foreign { "yes" } else { "no" };
         let optional = |number: &Option<u64>| number.map_or_else(|| String::from("-"), |number| format!("{number}"));
         let (open_until, trust) = (optional(open_until), optional(trust));
-        // The last line keeps the place of the audit log's checkpoint.
+        let audit = match audit {
+            Some(AuditCheckpoint { count, root }) => format!("{count} {root}"),
+            None => String::from("-"),
+        };
         format!(
             "{HEAD_FIRST_LINE}\nset {set}\nworkspace {workspace}\nbrand {brand}\nincarnation {incarnation}\nepoch {epoch}\n\
              version {version}\ncommitment {commitment}\nkeys {keys}\nbase-version {base_version}\n\
              base-commitment {base_commitment}\nbase-root {base_root}\nbase-length {base_len}\n\
              base-parts {parts}\n{rebase}\npepper {pepper}\npepper-check {pepper_check}\naccepts-foreign {accepts_foreign}\npolicy {policy}\npolicy-length {policy_len}\nissued {issued}\n\
-             valid-until {valid_until}\nskew {skew}\nopen-until {open_until}\ntrust {trust}\naudit -\n"
+             valid-until {valid_until}\nskew {skew}\nopen-until {open_until}\ntrust {trust}\naudit {audit}\n"
         )
     }
 
@@ -201,11 +216,11 @@ impl Head {
             skew: lines.number("skew")?,
             open_until: lines.optional("open-until")?,
             trust: lines.optional("trust")?,
+            audit: lines.audit()?,
         };
-        lines.unused("audit")?;
         lines.end()?;
-        if earlier && (head.open_until.is_some() || head.trust.is_some()) {
-            return Err(StatementError::Line("open-until or trust"));
+        if earlier && head.audit.is_some() {
+            return Err(StatementError::Line("audit"));
         }
         let opens = head.open_until.is_none_or(|until| until >= head.valid_until);
         if head.base_version > head.version || head.valid_until < head.issued || !opens {

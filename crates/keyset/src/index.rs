@@ -7,11 +7,13 @@ use sha2::{Digest as _, Sha256};
 
 use crate::codec::{Malformed, Reader, is_id, put_id};
 use crate::layout::{Columns, Layout};
-use crate::profile::{Profile, decode_section};
+use crate::profile::{FLAGS, FLAGS_BEFORE, Profile, decode_section};
 use crate::{Hash, MAX_ID_LEN};
 
 /// The version of the base's format.
-pub const BASE_FORMAT: u16 = 2;
+pub const BASE_FORMAT: u16 = 3;
+/// The version before it, which is still read. Its profiles have no flag *refused*.
+pub(crate) const BASE_FORMAT_BEFORE: u16 = 2;
 /// The most bytes of a part.
 pub const MAX_PART_LEN: usize = 24 << 20;
 /// The most parts of a base.
@@ -53,6 +55,7 @@ impl BaseInfo {
 #[derive(Clone)]
 pub struct Index {
     info: BaseInfo,
+    format: u16,
     layout: Layout,
     profiles: Vec<Profile>,
     bytes: Vec<u8>,
@@ -74,10 +77,12 @@ impl Index {
         if &reader.array::<6>("header")? != MAGIC {
             return Err(Malformed::Magic);
         }
-        match reader.u16("header")? {
-            BASE_FORMAT => {}
+        let format = reader.u16("header")?;
+        let flags = match format {
+            BASE_FORMAT => FLAGS,
+            BASE_FORMAT_BEFORE => FLAGS_BEFORE,
             other => return Err(Malformed::Version(other)),
-        }
+        };
         let (incarnation, epoch) = (reader.u64("header")?, reader.u64("header")?);
         let (version, cutoff) = (reader.u64("header")?, reader.u64("header")?);
         let keys = reader.u32("header")?;
@@ -107,14 +112,19 @@ impl Index {
         reader.take(layout.directory_len(), "directory")?;
         reader.finish()?;
         check_ranks(ranks, keys)?;
-        let profiles = decode_section(profiles, profile_count)?;
+        let profiles = decode_section(profiles, profile_count, flags)?;
         let info = BaseInfo { set, workspace, pepper, incarnation, epoch, version, cutoff };
-        Ok(Self { info, layout, profiles, bytes, ranks_at, nodes_at, leaves_at, directory_at, root: *root })
+        Ok(Self { info, format, layout, profiles, bytes, ranks_at, nodes_at, leaves_at, directory_at, root: *root })
     }
 
     /// Which base this is.
     pub fn info(&self) -> &BaseInfo {
         &self.info
+    }
+
+    /// The version of its format.
+    pub(crate) fn format(&self) -> u16 {
+        self.format
     }
 
     /// How its keys are laid out.
@@ -327,6 +337,7 @@ fn node_hash(leaves: &[u8]) -> [u8; 32] {
 
 /// What an index is written from.
 pub(crate) struct IndexDraft<'a> {
+    pub(crate) format: u16,
     pub(crate) info: &'a BaseInfo,
     pub(crate) layout: Layout,
     pub(crate) profile_count: usize,
@@ -347,7 +358,7 @@ impl IndexDraft<'_> {
             HEADER_LEN + self.profiles.len() + 4 + 36 * self.lens.len() + self.directory.len() + 32 * self.leaves.len(),
         );
         out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&BASE_FORMAT.to_le_bytes());
+        out.extend_from_slice(&self.format.to_le_bytes());
         for number in [self.info.incarnation, self.info.epoch, self.info.version, self.info.cutoff] {
             out.extend_from_slice(&number.to_le_bytes());
         }

@@ -7,7 +7,7 @@ use core::fmt;
 use crate::codec::is_id;
 use crate::index::{MAX_PART_LEN, MAX_PARTS};
 use crate::note::{NoteError, Verifier};
-use crate::{Hash, Tag, hex};
+use crate::{AuditCheckpoint, Hash, Tag, hex};
 
 /// A reader of lines.
 pub(crate) struct Lines<'a> {
@@ -125,8 +125,17 @@ impl<'a> Lines<'a> {
         }
     }
 
-    pub(crate) fn unused(&mut self, field: &'static str) -> Result<(), StatementError> {
-        if self.value(field)? == "-" { Ok(()) } else { Err(StatementError::Line(field)) }
+    /// The audit log's checkpoint.
+    pub(crate) fn audit(&mut self) -> Result<Option<AuditCheckpoint>, StatementError> {
+        let value = self.value("audit")?;
+        if value == "-" {
+            return Ok(None);
+        }
+        let read = |(count, root)| {
+            let count = number(count).filter(|count| *count > 0)?;
+            Some(AuditCheckpoint { count, root: Hash::from_hex(root)? })
+        };
+        value.split_once(' ').and_then(read).map(Some).ok_or(StatementError::Line("audit"))
     }
 }
 

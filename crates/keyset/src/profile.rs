@@ -78,7 +78,17 @@ pub struct Profile {
     /// The subject that a *live* profile belongs to: one member's, in one environment, whose contents are replaced. `None`
     /// for an interned one, which never changes and may be shared.
     pub live: Option<u32>,
+    /// Whether its keys are all refused, as disabled ones are: the member it belongs to is suspended or removed. Only a live
+    /// profile can say so.
+    pub refused: bool,
 }
+
+/// The bits of a profile's flags.
+const LIVE: u8 = 1;
+const REFUSED: u8 = 2;
+/// The flags that profiles have in bases and deltas of this version and of the one before.
+pub(crate) const FLAGS: u8 = LIVE | REFUSED;
+pub(crate) const FLAGS_BEFORE: u8 = LIVE;
 
 impl Profile {
     /// Whether keys of this profile have that scope.
@@ -97,7 +107,11 @@ impl Profile {
             Environment::Live => 0,
             Environment::Test => 1,
         });
-        out.push(u8::from(self.live.is_some()));
+        if self.refused && self.live.is_none() {
+            return Err(Malformed::Value("profile"));
+        }
+        let refused = if self.refused { REFUSED } else { 0 };
+        out.push(u8::from(self.live.is_some()) | refused);
         if let Some(subject) = self.live {
             out.extend_from_slice(&subject.to_le_bytes());
         }
@@ -118,19 +132,20 @@ impl Profile {
         Ok(out)
     }
 
-    /// Reads one profile.
-    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    /// Reads one profile, of a file whose format's profiles have at most those flags.
+    pub(crate) fn decode(reader: &mut Reader<'_>, flags_at_most: u8) -> Result<Self, Malformed> {
         let kind = PrincipalKind::from_code(reader.u8("profile")?).ok_or(Malformed::Value("profile"))?;
         let environment = match reader.u8("profile")? {
             0 => Environment::Live,
             1 => Environment::Test,
             _ => return Err(Malformed::Value("profile")),
         };
-        let live = match reader.u8("profile")? {
-            0 => None,
-            1 => Some(reader.u32("profile")?),
-            _ => return Err(Malformed::Value("profile")),
-        };
+        let flags = reader.u8("profile")?;
+        // None but a live one is refused.
+        if flags > flags_at_most || flags == REFUSED {
+            return Err(Malformed::Value("profile"));
+        }
+        let live = if flags & LIVE != 0 { Some(reader.u32("profile")?) } else { None };
         let tier = match reader.short_text("tier")? {
             "" => None,
             name if is_name(name) => Some(String::from(name)),
@@ -152,7 +167,7 @@ impl Profile {
             }
             scopes.push(scope.into());
         }
-        Ok(Self { kind, environment, tier, scopes, live })
+        Ok(Self { kind, environment, tier, scopes, live, refused: flags & REFUSED != 0 })
     }
 }
 
@@ -223,13 +238,13 @@ fn is_test(profile: &Profile) -> bool {
     profile.environment == Environment::Test
 }
 
-/// Reads a section of profiles that must fill `bytes` exactly.
-pub(crate) fn decode_section(bytes: &[u8], count: usize) -> Result<Vec<Profile>, Malformed> {
+/// Reads a section of profiles, which have at most those flags, that must fill `bytes` exactly.
+pub(crate) fn decode_section(bytes: &[u8], count: usize, flags_at_most: u8) -> Result<Vec<Profile>, Malformed> {
     let mut reader = Reader::new(bytes);
     // Every profile has bytes, so a count beyond them fails before the vector has grown past what is really there.
     let mut profiles = Vec::with_capacity(count.min(bytes.len() / LEAST_LEN));
     for _ in 0..count {
-        profiles.push(Profile::decode(&mut reader)?);
+        profiles.push(Profile::decode(&mut reader, flags_at_most)?);
     }
     reader.finish()?;
     if profiles.len() > MAX_PROFILES {

@@ -286,6 +286,7 @@ impl Replica {
             profiles.extend_from_slice(&profile.encode()?);
         }
         let draft = IndexDraft {
+            format: self.base.index().format(),
             info: &rebase.info,
             layout: self.layout(),
             profile_count: rebase.profiles.len(),

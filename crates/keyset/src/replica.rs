@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use crate::base::Found;
 use crate::codec::Malformed;
 use crate::delta::{Ground, Patch};
+use crate::index::BASE_FORMAT;
 use crate::layout::Layout;
 use crate::overlay::Overlay;
 use crate::pepper::Tag;
@@ -99,6 +100,11 @@ impl Replica {
     /// What the set has been through up to that version.
     pub fn commitment(&self) -> &Commitment {
         &self.commitment
+    }
+
+    /// Whether its base has the version of the format that is written now, not the one before.
+    pub fn has_current_format(&self) -> bool {
+        self.base.index().format() == BASE_FORMAT
     }
 
     /// How its base is laid out.

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::codec::Malformed;
-use crate::index::{IndexDraft, MAX_PART_LEN, MAX_PARTS, leaf_hash};
+use crate::index::{BASE_FORMAT, IndexDraft, MAX_PART_LEN, MAX_PARTS, leaf_hash};
 use crate::layout::{Layout, write_rest};
 use crate::pepper::Tag;
 use crate::row::{self, Record};
@@ -144,6 +144,7 @@ impl Assembler {
     pub(crate) fn finish(self, profile_count: usize, profiles: &[u8]) -> Result<BaseFiles, Malformed> {
         let Self { info, layout, parts, lens, leaves, directory, .. } = self;
         let draft = IndexDraft {
+            format: BASE_FORMAT,
             info: &info,
             layout,
             profile_count,

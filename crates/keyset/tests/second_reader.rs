@@ -87,11 +87,12 @@ fn profile(profile: &Profile) -> String {
     let scopes = if scopes.is_empty() { "[]".into() } else { format!("[\n{}\n        ]", scopes.join(",\n")) };
     format!(
         "{{\n        \"kind\": \"{}\",\n        \"environment\": \"{}\",\n        \"live\": {},\n        \"subject\": {},\n        \
-         \"tier\": {},\n        \"scopes\": {scopes}\n      }}",
+         \"refused\": {},\n        \"tier\": {},\n        \"scopes\": {scopes}\n      }}",
         profile.kind.as_str(),
         profile.environment.as_str(),
         profile.live.is_some(),
         profile.live.map_or_else(|| "null".into(), |subject| subject.to_string()),
+        profile.refused,
         profile.tier.as_ref().map_or_else(|| "null".into(), |tier| format!("\"{tier}\"")),
     )
 }
@@ -119,15 +120,18 @@ fn the_second_reader_is_in_order() {
 /// one before.
 #[test]
 fn both_readers_read_the_golden_files_alike() {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/v2");
-    let files: Vec<(String, Vec<u8>)> = std::fs::read_dir(golden)
-        .unwrap()
-        .map(|file| file.unwrap())
-        .map(|file| (file.file_name().into_string().unwrap(), std::fs::read(file.path()).unwrap()))
-        .collect();
-    let directory = laid_out("golden", files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())));
-    let pepper = "p1:BQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQU=";
-    assert_both_say_the_same(&directory, &["--from-epoch", "1", "--single-steps", "--pepper", pepper]);
+    for version in ["v2", "v3"] {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(version);
+        let files: Vec<(String, Vec<u8>)> = std::fs::read_dir(golden)
+            .unwrap()
+            .map(|file| file.unwrap())
+            .map(|file| (file.file_name().into_string().unwrap(), std::fs::read(file.path()).unwrap()))
+            .collect();
+        let name = format!("golden/{version}");
+        let directory = laid_out(&name, files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())));
+        let pepper = "p1:BQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQU=";
+        assert_both_say_the_same(&directory, &["--from-epoch", "1", "--single-steps", "--pepper", pepper]);
+    }
 }
 
 /// Sets of every choice of columns and some layouts, each with every kind of change and two rebases behind it.
@@ -159,7 +163,7 @@ fn both_readers_read_any_set_alike() {
             publisher.publish(&added);
             let revoked = |number| Key { status: Status::Revoked, ..key(number) };
             publisher.publish(&(0..keys).step_by(9).chain(first..first + 4).map(revoked).collect::<Vec<_>>());
-            publisher.publish_with(&[], &[live(0, &["y", "z"]).profile]);
+            publisher.publish_with(&[], &[Profile { refused: round > 1, ..live(0, &["y", "z"]).profile }]);
             let moved = |number| Key { subject: u32::from(columns.subject) * 99, deadline: None, ..key(number) };
             publisher.publish(&(first + 5..first + 20).chain(0..keys / 20).map(moved).collect::<Vec<_>>());
             publisher.publish(&[]);

@@ -1,6 +1,6 @@
 //! The next head: what the one before said, with the state and the terms that are now to be signed.
 
-use nightlatch_keyset::{BaseFiles, Commitment, Hash, Head};
+use nightlatch_keyset::{AuditCheckpoint, BaseFiles, Commitment, Hash, Head};
 
 /// What a set's row says about its heads at the moment of signing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,10 +21,13 @@ pub struct Terms {
     pub open_ms: Option<u64>,
     /// The version of the trust note in force.
     pub trust: Option<u64>,
+    /// How far the audit log is chained.
+    pub audit: Option<AuditCheckpoint>,
 }
 
 impl Terms {
-    /// Whether a head says them already; if not, a new one is due although nothing else has changed.
+    /// Whether a head says them already; if not, a new one is due although nothing else has changed. The audit log's
+    /// checkpoint waits for the next one.
     pub fn are_said_by(&self, head: &Head) -> bool {
         self.policy == head.policy
             && self.accepts_foreign == head.accepts_foreign
@@ -72,6 +75,7 @@ pub fn resigned(head: &Head, terms: &Terms, issued: u64) -> Head {
         skew: terms.skew_ms,
         open_until: terms.open_ms.map(|open| issued.saturating_add(open)),
         trust: terms.trust,
+        audit: terms.audit,
         ..head.clone()
     }
 }

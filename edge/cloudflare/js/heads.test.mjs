@@ -4,7 +4,7 @@ import { beforeEach, test } from "node:test";
 import { isNewer, markOf, NightlatchHeads } from "./heads.mjs";
 
 const head = (version, { issued = 5, set = "set_a", incarnation = 0 } = {}) =>
-  `nightlatch.head/3\nset ${set}\nincarnation ${incarnation}\nepoch 1\nversion ${version}\nissued ${issued}\n\n— who signature\n`;
+  `nightlatch.head/4\nset ${set}\nincarnation ${incarnation}\nepoch 1\nversion ${version}\nissued ${issued}\n\n— who signature\n`;
 
 /** What an object finds around it. What it has stored outlives it. */
 function context(stored = new Map()) {

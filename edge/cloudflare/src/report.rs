@@ -8,7 +8,7 @@ use crate::instance::Instance;
 use crate::sightings::Report;
 
 /// The formats this build reads, as the control plane names them.
-const FORMATS: &str = r#""head/3","head/2","base/2","delta/2","rebase/1","trust/1","deny/1""#;
+const FORMATS: &str = r#""head/4","head/3","base/3","base/2","delta/3","delta/2","rebase/1","trust/1","deny/1""#;
 
 impl Instance {
     /// A report to send: `{sequence}\n{body}`. What does not arrive goes with the next one.

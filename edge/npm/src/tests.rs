@@ -35,6 +35,7 @@ impl Publisher {
             tier: None,
             scopes: vec!["a".into()],
             live: None,
+            refused: false,
         };
         let columns = Columns { subject: false, number: false };
         let info = BaseInfo {
@@ -78,6 +79,7 @@ impl Publisher {
             skew: 5_000,
             open_until: None,
             trust: None,
+            audit: None,
         };
         let replica = Replica::load(base.index.clone(), base.parts.clone(), &head).unwrap();
         let signer = Signer::new(&format!("nightlatch/{SET}"), &[1; 32]).unwrap();

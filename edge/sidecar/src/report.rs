@@ -172,7 +172,10 @@ impl Reporter {
 /// The formats this edge reads, newest first.
 fn formats() -> Vec<String> {
     let head = HEAD_FIRST_LINE.trim_start_matches("nightlatch.").to_owned();
-    vec![head, format!("base/{BASE_FORMAT}"), format!("delta/{DELTA_FORMAT}"), format!("rebase/{REBASE_FORMAT}")]
+    // Of bases and deltas the version before is read, too.
+    let both = |name: &str, format: u16| [format!("{name}/{format}"), format!("{name}/{}", format - 1)];
+    let files = both("base", BASE_FORMAT).into_iter().chain(both("delta", DELTA_FORMAT));
+    [head].into_iter().chain(files).chain([format!("rebase/{REBASE_FORMAT}")]).collect()
 }
 
 async fn post(

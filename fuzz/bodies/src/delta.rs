@@ -45,8 +45,10 @@ fn rows(replica: &Replica) -> Option<Vec<(Tag, Record)>> {
 pub fn signed(body: &[u8]) -> (Vec<u8>, Commitment) {
     let (from, link) = (stand().head.commitment, Hash::of(body));
     let to = from.then(&link);
+    // The version is the body's, where it is one that is read.
+    let version = body.get(6).copied().filter(|version| *version == 2).unwrap_or(3);
     let text = format!(
-        "nightlatch.delta/2\nset {SET}\nincarnation 0\nepoch 1\nfrom 2\nto 3\nfrom-commitment {from}\nto-commitment {to}\n\
+        "nightlatch.delta/{version}\nset {SET}\nincarnation 0\nepoch 1\nfrom 2\nto 3\nfrom-commitment {from}\nto-commitment {to}\n\
          body {link}\n"
     );
     (file(&text, body), to)
@@ -62,7 +64,7 @@ pub fn statement(input: &[u8]) {
     let Ok(delta) = Delta::open(&file(text, body), &stand().verifiers) else { return };
     let info = delta.info();
     let spelt = format!(
-        "nightlatch.delta/2\nset {}\nincarnation {}\nepoch {}\nfrom {}\nto {}\nfrom-commitment {}\nto-commitment {}\n\
+        "nightlatch.delta/3\nset {}\nincarnation {}\nepoch {}\nfrom {}\nto {}\nfrom-commitment {}\nto-commitment {}\n\
          body {}\n",
         info.set,
         info.incarnation,

@@ -1,7 +1,7 @@
 //! Heads, trust notes and deny notes, and the notes around them.
 
 use nightlatch_keyset::note::{self, MAX_NOTE_LEN, Verifier};
-use nightlatch_keyset::{Deny, Head, MAX_DENIED, Trust};
+use nightlatch_keyset::{AuditGap, Deny, Head, MAX_DENIED, Trust};
 
 use crate::stand::stand;
 
@@ -29,6 +29,15 @@ pub fn deny(input: &[u8]) {
     if let Ok(deny) = Deny::open(&note, &stand().verifiers) {
         assert_eq!(deny.sign(&stand().signer), note, "a deny note with two spellings");
         assert!(deny.digests.len() <= MAX_DENIED);
+    }
+}
+
+/// The input is an audit note's text, and signed here. What is taken is signed the same.
+pub fn audit_note(input: &[u8]) {
+    let Some(note) = signed(input) else { return };
+    if let Ok(gap) = AuditGap::open(&note, &stand().verifiers) {
+        assert_eq!(gap.sign(&stand().signer), note, "an audit note with two spellings");
+        assert!(gap.published.count > 0);
     }
 }
 

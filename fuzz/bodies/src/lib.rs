@@ -5,6 +5,7 @@
 //! is taken, above all that it has one spelling. Where a parser stands behind a signature or a hash, the body signs or
 //! hashes its input itself, so that the fuzzer gets through to the parser.
 
+mod audit;
 mod base;
 mod delta;
 mod head;
@@ -15,9 +16,10 @@ pub mod seeds;
 pub mod stand;
 mod texts;
 
+pub use audit::{audit_export, audit_row};
 pub use base::{base, rehashed};
 pub use delta::{delta, signed, statement};
-pub use head::{deny, head, note, trust};
+pub use head::{audit_note, deny, head, note, trust};
 pub use profile::{in_delta, in_index, profile};
 pub use rebase::{named_by_head, rebase};
 pub use texts::{file_name, key_text, policy, report};
@@ -26,7 +28,10 @@ pub use texts::{file_name, key_text, policy, report};
 pub type Body = fn(&[u8]);
 
 /// Every target: its name, which is also that of its corpus, and its body.
-pub const TARGETS: [(&str, Body); 13] = [
+pub const TARGETS: [(&str, Body); 16] = [
+    ("audit_export", audit_export),
+    ("audit_note", audit_note),
+    ("audit_row", audit_row),
     ("base", base),
     ("delta", delta),
     ("deny", deny),

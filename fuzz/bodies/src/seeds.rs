@@ -2,7 +2,7 @@
 
 use nightlatch_gate::policy::{CredentialSource, Draft, Policy, RouteDraft};
 use nightlatch_key::{Brand, Digest, Environment, mint};
-use nightlatch_keyset::{Author, Deny, Head, Replica, Trust};
+use nightlatch_keyset::{AuditCheckpoint, AuditGap, Author, Deny, Hash, Head, Profile, Replica, Trust};
 
 use crate::delta::body;
 use crate::stand::{BASE_KEYS, Stand, key, profile, stand};
@@ -11,12 +11,20 @@ use crate::stand::{BASE_KEYS, Stand, key, profile, stand};
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     let stand = stand();
     match target {
+        "audit_export" => exports(),
+        "audit_note" => vec![text_of(&gap(stand).sign(&stand.signer))],
+        "audit_row" => rows(),
         "base" => vec![[&stand.base.index[..], &stand.base.parts.concat()].concat()],
         "delta" => deltas(stand),
         "deny" => vec![text_of(&denied(stand).sign(&stand.signer))],
         "file_name" => file_names(stand),
         "head" => {
-            let open = Head { open_until: Some(stand.head.valid_until), trust: Some(2), ..stand.head.clone() };
+            let open = Head {
+                open_until: Some(stand.head.valid_until),
+                trust: Some(2),
+                audit: Some(gap(stand).published),
+                ..stand.head.clone()
+            };
             [&stand.head, &stand.rebased, &open].map(|head| text_of(&head.sign(&stand.signer))).into()
         }
         "key_text" => key_texts(),
@@ -44,6 +52,72 @@ fn trusted(stand: &Stand) -> Trust {
     }
 }
 
+fn gap(stand: &Stand) -> AuditGap {
+    AuditGap {
+        set: stand.head.set.clone(),
+        incarnation: 1,
+        issued: stand.head.issued,
+        published: AuditCheckpoint { count: 1_200, root: Hash::of(b"root") },
+        kept: 1_100,
+    }
+}
+
+/// The golden exports, and one of nothing.
+fn exports() -> Vec<Vec<u8>> {
+    let whole = include_str!("../../../crates/audit/golden/whole.ndjson");
+    let choice = include_str!("../../../crates/audit/golden/choice.ndjson");
+    let nothing = format!(
+        "{{\"format\":\"nightlatch.audit-export/1\",\"workspace\":\"ws_0\",\"filter\":null,\"head\":null,\"count\":0,\
+         \"root\":\"{}\",\"after\":0,\"previous_hash\":\"{}\",\"peaks\":[],\"gaps\":[]}}\n\
+         {{\"end\":true,\"entries\":0,\"unchained\":0}}\n",
+        Hash::of(b""),
+        Hash([0; 32])
+    );
+    [whole, choice, &nothing].map(|text| text.as_bytes().to_vec()).to_vec()
+}
+
+/// Words of entries, separated by units' separators.
+fn rows() -> Vec<Vec<u8>> {
+    let words = |words: &[&str]| words.join("\u{1f}").into_bytes();
+    vec![
+        words(&[
+            "1",
+            "7",
+            "1800000000000",
+            "ws_0",
+            "member",
+            "mem_1",
+            "-",
+            "key.issued",
+            "user.updated",
+            "key",
+            "key_1",
+        ]),
+        words(&[
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+            "p",
+            "s",
+            "a:read",
+            "{}",
+            "{\"a\":1}",
+            "why",
+            "req",
+            "a:00",
+        ]),
+        Vec::new(),
+    ]
+}
+
 fn denied(stand: &Stand) -> Deny {
     let digests = (1..4).map(|byte| Digest::from_bytes([byte; 32])).collect();
     Deny { set: stand.head.set.clone(), number: 2, issued: stand.head.issued, digests }
@@ -61,6 +135,7 @@ fn text_of(note: &str) -> Vec<u8> {
 /// Bodies of deltas to version 3: every kind of change, of keys in the base and keys added since.
 fn deltas(stand: &Stand) -> Vec<Vec<u8>> {
     let (shared, live, new) = (profile(&["a", "b"], None), profile(&["c", "d"], Some(2)), profile(&["new"], None));
+    let refused = Profile { refused: true, ..live.clone() };
     let none: Vec<_> = Vec::new();
     let ended =
         |number| nightlatch_keyset::Change { status: nightlatch_keyset::Status::Revoked, ..key(number, &shared) };
@@ -69,6 +144,7 @@ fn deltas(stand: &Stand) -> Vec<Vec<u8>> {
         (vec![ended(0), ended(3), ended(100)], vec![]),
         (vec![key(1, &new), key(101, &new), key(200, &new), key(201, &shared)], vec![live]),
         ((300..340).map(|number| key(number, &shared)).collect(), vec![]),
+        (vec![], vec![refused]),
         (
             (0..BASE_KEYS)
                 .map(|number| nightlatch_keyset::Change { subject: 9, deadline: None, ..ended(number) })
@@ -99,6 +175,8 @@ fn profiles(stand: &Stand) -> Vec<Vec<u8>> {
         [&[3][..], &stand.base.index[192..192 + len]].concat(),
         vec![1, 0, 0, 0, 0, 0, 0],
         [&[1, 3, 1, 1, 7, 0, 0, 0, 1, b't', 2, 0, 1, b'a', 2, b'a', b'b'][..]].concat(),
+        // A refused one.
+        [&[1, 0, 0, 3, 7, 0, 0, 0, 0, 1, 0, 1, b'a'][..]].concat(),
         vec![0],
     ]
 }

@@ -56,7 +56,7 @@ pub fn tag(number: u32) -> Tag {
 pub fn profile(scopes: &[&str], live: Option<u32>) -> Profile {
     let scopes = scopes.iter().map(ToString::to_string).collect();
     let (kind, environment) = (PrincipalKind::ServiceAccount, Environment::Live);
-    Profile { kind, environment, tier: Some("gold".into()), scopes, live }
+    Profile { kind, environment, tier: Some("gold".into()), scopes, live, refused: false }
 }
 
 /// The state of the key with that number, of that profile.
@@ -137,6 +137,7 @@ fn first_head() -> Result<Head, Box<dyn std::error::Error>> {
         skew: 5_000,
         open_until: None,
         trust: None,
+        audit: None,
     })
 }
 

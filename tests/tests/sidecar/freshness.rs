@@ -149,7 +149,7 @@ async fn hostile_files_are_never_served() -> Result<()> {
         })
         .await?;
     }
-    for head in ["", "nightlatch.head/3\n", &"x".repeat(20_000), &stand.set.note().replace("keys 2", "keys 3")] {
+    for head in ["", "nightlatch.head/4\n", &"x".repeat(20_000), &stand.set.note().replace("keys 2", "keys 3")] {
         let asked = stand.source.state().heads_asked;
         stand.source.state().head = Some(head.to_owned());
         eventually("the sidecar has looked", SOON, async || {

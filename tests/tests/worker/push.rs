@@ -130,7 +130,7 @@ async fn s2_14_a_liar_who_pushes_changes_nothing() -> Result<()> {
         (ahead, 200),
         (foreign.sign(&stranger), 200),
         (of_another_set.sign(&PublishedSet::signer(1)?), 400),
-        ("nightlatch.head/3\nnonsense".into(), 400),
+        ("nightlatch.head/4\nnonsense".into(), 400),
         (String::new(), 400),
     ] {
         assert_eq!(post(&stand, PUSH_TOKEN, &head).await?.0, status, "{head}");

@@ -41,7 +41,7 @@ async fn s1_07_the_first_use_of_a_key_is_reported_at_once_and_once() -> Result<(
     let applied = first.applied.context("a set is applied")?;
     assert_eq!((applied.version, applied.issued), (stand.set.head.version, stand.set.head.issued));
     // What an operator wants to know of an edge before changing a format, a pepper or a root.
-    assert!(first.formats.iter().any(|format| format == "head/3"), "{:?}", first.formats);
+    assert!(first.formats.iter().any(|format| format == "head/4"), "{:?}", first.formats);
     assert_eq!((first.peppers.as_slice(), first.trust, &first.failure), (["p1".to_owned()].as_slice(), None, &None));
     let sent_at = first.sent_at.context("it says when it was sent")?;
     assert!((start..=now_ms()).contains(&sent_at), "{sent_at}");

@@ -335,7 +335,7 @@ mod tests {
     fn another_format_is_refused_by_name() {
         let text = example(1, 0).to_text();
         assert_eq!(Receipt::parse(&text.replace("receipt/1", "receipt/2")), Err(Malformed::Version));
-        assert_eq!(Receipt::parse("nightlatch.head/3\n"), Err(Malformed::Kind));
+        assert_eq!(Receipt::parse("nightlatch.head/4\n"), Err(Malformed::Kind));
         assert_eq!(Receipt::parse(&text.replace("bound 65000", "bound 065000")), Err(Malformed::Line("bound")));
         assert_eq!(
             Receipt::parse(&text.replace("in-force-by 1", "in-force-by 2")),

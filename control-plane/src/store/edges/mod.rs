@@ -304,7 +304,13 @@ async fn append(
     now: i64,
 ) -> Result<(), Error> {
     let target = Target::Other("edge", id.as_str());
-    audit::append(tx, context, &Draft { action, target, before: None, after: Some(after), reason: None }, now).await
+    audit::append(
+        tx,
+        context,
+        &Draft { action, target, before: None, after: Some(after), reason: None, personal: &[], about: None },
+        now,
+    )
+    .await
 }
 
 #[derive(Debug, FromRow)]

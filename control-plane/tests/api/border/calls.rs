@@ -49,6 +49,11 @@ impl Operation {
         self.method != Method::GET
     }
 
+    /// Whether it reads the audit log.
+    pub(super) fn is_of_audit(&self) -> bool {
+        self.path.starts_with("/v1/audit")
+    }
+
     /// Whether an id is in its path.
     pub(super) fn names(&self) -> bool {
         self.path.contains('{') && !self.path.contains("{role}")

@@ -8,7 +8,20 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 use crate::app::TestApp;
 
 /// What changes by itself: the publisher's work, what edges say, and entries that follow from time.
-const MOVING: &[&str] = &["sets", "set_epochs", "set_versions", "changes", "audit", "receipts", "trust_notes"];
+const MOVING: &[&str] = &[
+    "sets",
+    "set_epochs",
+    "set_versions",
+    "changes",
+    "profile_changes",
+    "receipts",
+    "trust_notes",
+    "audit",
+    "audit_personal",
+    "audit_chains",
+    "audit_nodes",
+    "audit_gaps",
+];
 /// When something was last used is noted beside the call.
 const NOTED: &[&str] = &["last_used_at"];
 

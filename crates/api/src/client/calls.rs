@@ -1,18 +1,24 @@
 //! Every call, one method each.
 
+use std::time::Duration;
+
+use futures::{Stream, TryStreamExt as _};
 use reqwest::header::{ETAG, IF_NONE_MATCH};
 use reqwest::{Method, Response, StatusCode};
 
 use super::request::{Tagged, bytes};
 use super::{Client, ClientError};
 use crate::{
-    AuditEntry, AuditFilter, CancelRotation, ChangedRotation, CompleteRotation, CreateEdge, CreateToken, CreatedEdge,
-    CreatedToken, DisableKey, Edge, EdgeReport, EdgeReportAccepted, EnableKey, Enrol, EnrolEdge, Enrolled,
-    EnrolledEdge, ExtendRotation, ImportOptions, ImportReport, IssueKey, IssuedKey, Key, KeyFilter, Page, PageQuery,
-    Receipt, RevokeKey, RevokedKey, RotateCredential, RotatedCredential, Rotation, RotationFilter, RotationPlan,
-    RouteDocument, Routes, Scope, Secret, Set, SetQuery, StartRotation, StartedRotation, Tier, Token, UpdateKey,
-    Verdict, VerifyKey,
+    AuditEntry, AuditExport, AuditFilter, AuditStanding, CancelRotation, ChangedRotation, CompleteRotation, CreateEdge,
+    CreateToken, CreatedEdge, CreatedToken, DisableKey, Edge, EdgeReport, EdgeReportAccepted, EnableKey, Enrol,
+    EnrolEdge, Enrolled, EnrolledEdge, EraseAudit, ErasedAudit, ExtendRotation, ImportOptions, ImportReport, IssueKey,
+    IssuedKey, Key, KeyFilter, Page, PageQuery, Receipt, RevokeKey, RevokedKey, RotateCredential, RotatedCredential,
+    Rotation, RotationFilter, RotationPlan, RouteDocument, Routes, Scope, Secret, Set, SetQuery, StartRotation,
+    StartedRotation, Tier, Token, UpdateKey, Verdict, VerifyKey,
 };
+
+/// How long an export may take.
+const LONG: Duration = Duration::from_secs(24 * 3600);
 
 /// Every method fails with [`ClientError::Problem`] where the server refuses.
 #[expect(clippy::missing_errors_doc, reason = "said once for the whole block")]
@@ -237,6 +243,28 @@ impl Client {
     /// Lists one page of the audit trail.
     pub async fn list_audit(&self, filter: &AuditFilter) -> Result<Page<AuditEntry>, ClientError> {
         self.list(&["v1", "audit"], filter).await
+    }
+
+    /// Reads an export of the audit log, piece by piece.
+    pub async fn export_audit(
+        &self,
+        wanted: &AuditExport,
+    ) -> Result<impl Stream<Item = Result<Vec<u8>, ClientError>> + use<>, ClientError> {
+        let response = self.send(Method::GET, &["v1", "audit", "export"], |r| r.query(wanted).timeout(LONG)).await?;
+        let url = response.url().to_string();
+        let broken =
+            move |source: reqwest::Error| ClientError::Transport { url: url.clone(), source: source.without_url() };
+        Ok(response.bytes_stream().map_ok(Into::into).map_err(broken))
+    }
+
+    /// How far the audit log is chained and signed.
+    pub async fn audit_checkpoint(&self) -> Result<AuditStanding, ClientError> {
+        self.read(&["v1", "audit", "checkpoint"]).await
+    }
+
+    /// Erases what is personal about a member from the audit log.
+    pub async fn erase_audit(&self, request: &EraseAudit) -> Result<ErasedAudit, ClientError> {
+        self.post(&["v1", "audit", "erase"], request).await
     }
 
     /// Lists one page of the scope catalogue.

@@ -381,6 +381,31 @@ fn a_key_is_valid_until_just_before_its_deadline() {
 }
 
 #[test]
+fn s0_14_keys_of_a_refused_member_are_disabled_whatever_else_is_wrong_with_them() {
+    let (policy, key) = (policy(), live(seed::GOOD));
+    let refused = nightlatch_keyset::Profile { kind: PrincipalKind::User, live: Some(7), refused: true, ..profile() };
+    for (status, deadline, environment, code) in [
+        (Status::Active, None, Environment::Live, Code::KeyDisabled),
+        (Status::Retiring, Some(NOW + 60), Environment::Live, Code::KeyDisabled),
+        (Status::Active, Some(NOW - 60), Environment::Live, Code::KeyDisabled),
+        (Status::Active, None, Environment::Test, Code::KeyDisabled),
+        (Status::Disabled, None, Environment::Live, Code::KeyDisabled),
+        (Status::Revoked, None, Environment::Live, Code::KeyRevoked),
+    ] {
+        let mut world = World::default();
+        let record = Record { status, deadline, ..record() };
+        world.add(&key, record, nightlatch_keyset::Profile { environment, ..refused.clone() });
+        let denied = denial("/status", &key, &world, &policy);
+        assert_eq!((denied.code, denied.status()), (code, 401), "{status:?} {deadline:?}");
+        assert!(denied.key.is_some(), "its holder is told which key");
+    }
+    let mut resumed = World::default();
+    resumed.add(&key, record(), nightlatch_keyset::Profile { refused: false, ..refused });
+    let request = Request { x_api_key: Some(key.as_bytes()), ..Request::new("GET", "/status") };
+    allowed(&request, &policy, &resumed, NOW * 1000);
+}
+
+#[test]
 fn preflights_pass_where_the_announced_route_says_so() {
     let (world, policy, facts) = (world(), policy(), facts());
     let options = |target, announced, upgrade| {

@@ -60,6 +60,7 @@ fn published(key: &str, pepper: &Pepper, policy: &Policy) -> (Head, Replica) {
         skew: 5_000,
         open_until: None,
         trust: None,
+        audit: None,
     };
     let replica = Replica::load(base.index, base.parts, &head).unwrap();
     (head, replica)

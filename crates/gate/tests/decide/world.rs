@@ -58,6 +58,7 @@ pub(crate) fn profile() -> Profile {
         tier: None,
         scopes: vec!["invoices:read".into(), "invoices:write".into()],
         live: None,
+        refused: false,
     }
 }
 

@@ -41,6 +41,7 @@ impl Probed {
             tier: None,
             scopes: Vec::new(),
             live: None,
+            refused: false,
         };
         let change = |number: u64| Change {
             tag: tag(number),
@@ -179,6 +180,7 @@ fn first_head() -> Result<Head> {
         skew: 0,
         open_until: None,
         trust: None,
+        audit: None,
     })
 }
 

@@ -40,13 +40,14 @@ impl Key {
                 tier: Some("gold".into()),
                 scopes,
                 live: None,
+                refused: false,
             },
             subject: 1,
             number,
         }
     }
 
-    fn change(&self, pepper: &Pepper) -> Change<'_> {
+    pub(crate) fn change(&self, pepper: &Pepper) -> Change<'_> {
         Change {
             tag: pepper.tag(&digest(self.number)),
             status: self.status,
@@ -117,6 +118,7 @@ impl Publisher {
             skew: 5_000,
             open_until: None,
             trust: None,
+            audit: None,
         };
         let mut keys: BTreeMap<u32, Key> = keys.into_iter().map(|key| (key.number, key)).collect();
         let live = keys.values().filter(|key| key.profile.live.is_some());

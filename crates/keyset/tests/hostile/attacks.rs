@@ -105,17 +105,23 @@ fn of_heads(all: &mut Attacks) {
     with("head-signature-cut", note[..note.len() - 20].into());
     with("head-bad-signature", note.replacen("version 4", "version 5", 1));
     with("head-wrong-signer", publisher.head.sign(&Signer::new("nightlatch/set_0123456789", &[2; 32]).unwrap()));
-    with("head-unknown-version", signed(&text(&note).replacen("head/3", "head/4", 1)));
-    with("head-other-note", signed(&text(&note).replacen("nightlatch.head/3", "nightlatch.receipt/1", 1)));
+    with("head-unknown-version", signed(&text(&note).replacen("head/4", "head/5", 1)));
+    with("head-other-note", signed(&text(&note).replacen("nightlatch.head/4", "nightlatch.receipt/1", 1)));
     with("head-number-spelled-otherwise", signed(&with_line(text(&note), "version", "04")));
     with("head-oversized-base", signed(&with_line(text(&note), "base-length", "18446744073709551615")));
     with("head-too-many-parts", signed(&with_line(text(&note), "base-parts", &["1"; 65].join(","))));
     with("head-valid-before-it-was-issued", signed(&with_line(text(&note), "valid-until", "1")));
-    with("head-kept-place", signed(&with_line(text(&note), "audit", "1")));
+    with(
+        "head-checkpoint-of-nothing",
+        signed(&with_line(text(&note), "audit", &format!("0 {}", publisher.head.base_root))),
+    );
     with("head-open-before-it-ends", signed(&with_line(text(&note), "open-until", "1")));
     with(
-        "head-of-before-with-a-trust-note",
-        signed(&with_line(text(&note), "trust", "1").replacen("head/3", "head/2", 1)),
+        "head-of-before-with-a-checkpoint",
+        signed(
+            &with_line(text(&note), "audit", &format!("1 {}", publisher.head.base_root))
+                .replacen("head/4", "head/3", 1),
+        ),
     );
     with("head-too-long", signed(&format!("{}{}\n", text(&note), "x".repeat(16_384))));
 
@@ -206,7 +212,7 @@ fn of_signed_bases(all: &mut Attacks) {
     };
     let row_len = publisher.head.base_parts[0] as usize / 20 - 1;
     with("other-kind", false, &|index, _, _| index[0] = b'X');
-    with("unknown-version", false, &|index, _, _| index[6] = 3);
+    with("unknown-version", false, &|index, _, _| index[6] = 4);
     with("too-many-keys", false, &|index, _, _| put_number(index, 40, u32::MAX));
     with("too-many-profiles", false, &|index, _, _| put_number(index, 44, u32::MAX));
     with("too-few-profiles", false, &|index, _, _| put_number(index, 44, 1));
@@ -266,7 +272,7 @@ fn of_deltas(all: &mut Attacks) {
     with("bad-signature", put_together(&note.replacen("epoch 1", "epoch 2", 1), &body));
     let stranger = Signer::new("nightlatch/set_0123456789", &[2; 32]).unwrap();
     with("wrong-signer", put_together(&stranger.sign(text(&note)), &body));
-    with("unknown-version", signed(&text(&note).replacen("delta/2", "delta/3", 1)));
+    with("unknown-version", signed(&text(&note).replacen("delta/3", "delta/4", 1)));
     with("head-instead-of-statement", signed(text(&publisher.note())));
     with("wrong-epoch", signed(&with_line(text(&note), "epoch", "2")));
     with("wrong-incarnation", signed(&with_line(text(&note), "incarnation", "1")));
@@ -322,7 +328,7 @@ fn of_signed_deltas(all: &mut Attacks) {
     with("header-cut", body[..20].to_vec());
     with("trailing", [&body[..], &[0]].concat());
     with("other-kind", changed(0, b"X"));
-    with("unknown-version", changed(6, &[3]));
+    with("unknown-version", changed(6, &[4]));
     with("other-base", changed(8, &21_u32.to_le_bytes()));
     with("keys-added-that-are-not", changed(12, &1_u32.to_le_bytes()));
     with("more-profiles-than-any-set", changed(16, &u32::MAX.to_le_bytes()));

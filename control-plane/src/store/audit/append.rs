@@ -1,0 +1,147 @@
+//! Writing an entry, in the transaction of what it tells of.
+
+use nightlatch_audit::{Commitments, SALT_LEN, Salt, commitment};
+use serde_json::{Map, Value, json};
+
+use crate::domain::{Key, Rotation};
+use crate::store::tx::sql;
+use crate::store::{Context, Error, Tx, os_random, rows};
+
+/// The personal field that an entry's row holds itself.
+pub const SOURCE: &str = "source";
+
+/// An entry about to be written.
+pub(in crate::store) struct Draft<'a> {
+    /// `key.issued`, …
+    pub(in crate::store) action: &'static str,
+    /// What it was done to.
+    pub(in crate::store) target: Target<'a>,
+    /// What changed, before.
+    pub(in crate::store) before: Option<Value>,
+    /// What changed, after.
+    pub(in crate::store) after: Option<Value>,
+    /// Why.
+    pub(in crate::store) reason: Option<&'a str>,
+    /// What is personal in what it tells, by field: shown with the entry until it is erased, and never a part of `before`,
+    /// `after` or `reason`.
+    pub(in crate::store) personal: &'a [(&'static str, String)],
+    /// The member whom the personal values are about.
+    pub(in crate::store) about: Option<&'a str>,
+}
+
+/// What something was done to.
+pub(in crate::store) enum Target<'a> {
+    /// A key, with what the entry shows of it.
+    Key(&'a Key),
+    /// Another record: its kind and id.
+    Other(&'static str, &'a str),
+}
+
+/// Appends an entry. The address that the request came from is always taken as personal.
+pub(in crate::store) async fn append(tx: &mut Tx, context: &Context, draft: &Draft<'_>, now: i64) -> Result<(), Error> {
+    let (target_type, target_id, key) = match draft.target {
+        Target::Key(key) => ("key", key.id.as_str(), Some(key)),
+        Target::Other(kind, id) => (kind, id, None),
+    };
+    // The general events under which older procedures file both kinds.
+    let of_keys = draft.action.starts_with("key.") || draft.action.starts_with("rotation.");
+    let category = if of_keys { "user.updated" } else { "workspace.updated" };
+    let source = context.source.as_deref().map(|source| (salt(), source));
+    let salts: Vec<Salt> = draft.personal.iter().map(|_| salt()).collect();
+    let fields = draft.personal.iter().zip(&salts);
+    let fields = fields.map(|((field, value), salt)| ((*field).to_owned(), commitment(field, salt, value)));
+    let of_source = source.as_ref().map(|(salt, source)| (SOURCE.to_owned(), commitment(SOURCE, salt, source)));
+    let commitments = Commitments::new(fields.chain(of_source).collect()).to_text();
+    let sql = "INSERT INTO audit (workspace_id, at, actor_type, actor_id, action, category, target_type, target_id, prefix, \
+               short_prefix, scopes, before, after, reason, source, request_id, on_behalf_of, source_salt, commitments) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) RETURNING id";
+    let (id,) = sql!(
+        tx,
+        sql,
+        context.workspace.as_str(),
+        now,
+        context.actor.kind.as_str(),
+        context.actor.id.as_str(),
+        draft.action,
+        category,
+        target_type,
+        target_id,
+        key.map(|key| key.prefix.as_str()),
+        key.map(Key::short_prefix),
+        key.map(|key| key.scopes.to_stored()),
+        draft.before.as_ref().map(Value::to_string),
+        draft.after.as_ref().map(Value::to_string),
+        draft.reason,
+        source.as_ref().map(|(_, source)| *source),
+        context.request_id.as_str(),
+        context.on_behalf_of(),
+        source.as_ref().map(|(salt, _)| salt.as_slice()),
+        commitments
+        => one (i64,)
+    )?;
+    for ((field, value), salt) in draft.personal.iter().zip(&salts) {
+        sql!(
+            tx,
+            "INSERT INTO audit_personal (workspace_id, audit_id, field, salt, value, about) VALUES ($1, $2, $3, $4, $5, $6)",
+            context.workspace.as_str(), id, *field, salt.as_slice(), value.as_str(), draft.about => execute
+        )?;
+    }
+    Ok(())
+}
+
+/// Fresh random bytes.
+pub(super) fn salt() -> Salt {
+    let mut salt = [0; SALT_LEN];
+    os_random(&mut salt);
+    salt
+}
+
+/// What of a key can change, and is worth an entry.
+pub(in crate::store) fn view(key: &Key) -> Map<String, Value> {
+    let disabled_by: Vec<_> = key.disabled_by.iter().map(|cause| cause.as_str()).collect();
+    let fields = json!({
+        "name": key.name,
+        "state": rows::stage_name(&key.stage),
+        "disabled_by": disabled_by,
+        "environment": key.environment.as_str(),
+        "subject": key.subject,
+        "tier": key.tier.as_ref().map(|tier| tier.as_str()),
+        "owner": key.owner,
+        "labels": key.labels.as_map(),
+        "expires_at": key.expires_at,
+        "rotate_by": key.rotate_by,
+        "deadline": key.deadline(),
+    });
+    match fields {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}
+
+/// What an entry says of the rotation it belongs to.
+pub(in crate::store) fn rotation_view(rotation: &Rotation) -> [(String, Value); 4] {
+    [
+        ("rotation".to_owned(), json!(rotation.id.as_str())),
+        ("predecessor".to_owned(), json!(rotation.predecessor.as_str())),
+        ("successor".to_owned(), json!(rotation.successor.as_str())),
+        ("outcome".to_owned(), json!(rotation.end.as_ref().map(|end| end.outcome.as_str()))),
+    ]
+}
+
+/// The fields that differ, before and after; all fields that are set where there was nothing before.
+pub(in crate::store) fn difference(
+    before: Option<Map<String, Value>>,
+    mut after: Map<String, Value>,
+) -> (Option<Map<String, Value>>, Map<String, Value>) {
+    match before {
+        None => {
+            after.retain(|_, value| !value.is_null());
+            (None, after)
+        }
+        Some(mut before) => {
+            before.retain(|field, value| after.get(field) != Some(value));
+            after.retain(|field, _| before.contains_key(field));
+            (Some(before), after)
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Erasing what is personal.
+
+use serde_json::json;
+
+use super::append::{Draft, Target, append};
+use super::chain::lock;
+use crate::domain::{Action, authority};
+use crate::store::tx::sql;
+use crate::store::{Context, Error, Tx};
+
+/// Erases every personal value about a member, and every address that it acted from: values and salts go, commitments stay,
+/// so that the chain does too. Returns how many values there were.
+///
+/// Whether there is such a member is not asked: what is left of one that is long gone can be erased as well.
+///
+/// # Errors
+/// A refusal; [`Error::Database`].
+pub async fn erase(tx: &mut Tx, context: &Context, about: &str) -> Result<u64, Error> {
+    context.authority.require(Action::AuditErase, &authority::Target::None)?;
+    let workspace = context.workspace.as_str();
+    // The leader changes entries, too, and in another order.
+    lock(tx, workspace).await?;
+    let values = sql!(
+        tx,
+        "DELETE FROM audit_personal WHERE workspace_id = $1 AND about = $2",
+        workspace, about => execute
+    )?;
+    let by_itself = sql!(
+        tx,
+        "UPDATE audit SET source = NULL, source_salt = NULL WHERE workspace_id = $1 AND actor_id = $2 \
+         AND actor_type = 'member' AND source IS NOT NULL",
+        workspace, about => execute
+    )?;
+    let for_it = sql!(
+        tx,
+        "UPDATE audit SET source = NULL, source_salt = NULL WHERE workspace_id = $1 AND on_behalf_of = $2 \
+         AND source IS NOT NULL",
+        workspace, about => execute
+    )?;
+    let erased = values + by_itself + for_it;
+    let now = tx.now().await?;
+    let draft = Draft {
+        action: "audit.erased",
+        target: Target::Other("member", about),
+        before: None,
+        after: Some(json!({ "erased": erased })),
+        reason: None,
+        personal: &[],
+        about: None,
+    };
+    append(tx, context, &draft, now).await?;
+    Ok(erased)
+}

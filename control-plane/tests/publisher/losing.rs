@@ -1,0 +1,113 @@
+//! A backup does not have the audit log's last entries. The recovery says so, and nobody else can.
+
+use nightlatch::recover::{Recovery, Report};
+use nightlatch::sync_job::Source;
+use nightlatch_audit::Fault;
+use nightlatch_keyset::Head;
+
+use crate::log::{entries, export, proven, rewrite, verify};
+use crate::on_both;
+use crate::reader::load;
+use crate::world::{Change, World};
+
+on_both! {
+    /// Guarantees 7 and 9.
+    entries_that_a_backup_does_not_have_are_lost_by_name
+    a_backup_that_has_all_entries_loses_none
+    a_recovery_that_nobody_signed_is_no_excuse
+}
+
+fn head(world: &World) -> Head {
+    load(&world.directory).head
+}
+
+async fn recover(world: &World) -> Report {
+    let place = world.directory.path().display().to_string();
+    let (store, workspace) = (&world.store, &world.workspace);
+    let recovery = Recovery { store, workspace, config: world.config(), progress: &|_, _, _| {} };
+    recovery.run(Source::open(&place, None).unwrap(), false).await.unwrap()
+}
+
+async fn entries_that_a_backup_does_not_have_are_lost_by_name(mut world: World) {
+    let publisher = world.publisher();
+    let key = world.issue(&["a:read"]).await;
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let early = head(&world);
+    let kept = early.audit.unwrap().count;
+    let backup = world.back_up().await;
+    let publisher = world.publisher();
+    for how in [Change::Disable, Change::Enable, Change::Revoke] {
+        world.change(&key, how).await;
+        publisher.flush().await.unwrap();
+    }
+    publisher.stop().await;
+    let late = head(&world);
+    assert_eq!(late.audit.unwrap().count, kept + 3);
+
+    world.restore(backup).await;
+    recover(&world).await;
+    let publisher = world.publisher();
+    for _ in 0..6 {
+        world.issue(&[]).await;
+    }
+    publisher.flush().await.unwrap();
+    assert!(publisher.status().borrow().audit_broken.is_none());
+    publisher.stop().await;
+    let now = head(&world);
+    assert!(now.audit.unwrap().count > late.audit.unwrap().count);
+    // What the backup had is proven, and what comes since; what lies between is missed by name.
+    assert_eq!(proven(&world, &[early.clone(), now]).await.unwrap().earlier, 2);
+    let lost = proven(&world, &[early, late.clone()]).await.unwrap_err();
+    assert_eq!(lost.fault, Fault::Lost { from: kept + 1, to: kept + 3, incarnation: 1 });
+    // The log says it, too.
+    let lines = export(&world, 0, None).await.unwrap();
+    let actions: Vec<_> = entries(&lines).into_iter().map(|entry| entry.action).collect();
+    assert!(actions.contains(&"audit.entries_lost".to_owned()) && actions.contains(&"set.recovered".to_owned()));
+    // Without the note, or with that of another loss, it is what it looks like.
+    world.execute("DELETE FROM audit_gaps").await;
+    assert!(matches!(proven(&world, &[late]).await.unwrap_err().fault, Fault::Checkpoint { .. }));
+}
+
+async fn a_backup_that_has_all_entries_loses_none(mut world: World) {
+    let publisher = world.publisher();
+    world.issue(&["a:read"]).await;
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let backup = world.back_up().await;
+    // Only heartbeats since.
+    let publisher = world.publisher();
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let late = head(&world);
+    world.restore(backup).await;
+    recover(&world).await;
+    assert_eq!(world.count("SELECT COUNT(*) FROM audit_gaps").await, 0);
+    assert_eq!(proven(&world, &[late, head(&world)]).await.unwrap().earlier, 2);
+}
+
+async fn a_recovery_that_nobody_signed_is_no_excuse(mut world: World) {
+    let publisher = world.publisher();
+    for _ in 0..3 {
+        world.issue(&["a:read"]).await;
+    }
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let kept = head(&world);
+    world.limits.max_versions = 1_000;
+    // History is rewritten, and the database made to look like one that was recovered.
+    rewrite(&world, 2, "never.done").await;
+    let forged = "INSERT INTO audit_gaps (set_id, incarnation, workspace_id, kept, note, created_at) \
+                  SELECT id, 1, workspace_id, 1, 'nightlatch.audit/1', 0 FROM sets";
+    world.execute(forged).await;
+    let state = "UPDATE sets SET head = NULL, incarnation = 1, epoch = epoch + 1, version = version + 100";
+    world.execute(state).await;
+    let publisher = world.publisher();
+    publisher.wait(|status| status.incarnation == 1 && status.issued.is_some()).await.unwrap();
+    assert!(publisher.status().borrow().audit_broken.is_some());
+    assert_eq!(head(&world).audit, kept.audit);
+    publisher.stop().await;
+    world.execute("DELETE FROM audit_gaps").await;
+    let lines = export(&world, 0, None).await.unwrap();
+    assert_eq!(verify(&lines, &[]).unwrap_err().fault, Fault::Root { confirmed: 0 });
+}
