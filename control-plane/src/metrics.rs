@@ -79,6 +79,8 @@ pub struct SetGauges {
     pub lease_term: i64,
     /// Whether this process leads.
     pub leading: bool,
+    /// Whether the set is not in order here: nothing valid is published, or publishing is refused.
+    pub failing: bool,
     /// Keys added since the current base.
     pub overlay: u64,
     /// Bytes of the current epoch's deltas of level 0.
@@ -102,6 +104,7 @@ pub struct Metrics {
     heartbeat_lag: Family<OfSet, Gauge<f64, AtomicU64>>,
     lease_term: Family<OfSet, Gauge>,
     leading: Family<OfSet, Gauge>,
+    failing: Family<OfSet, Gauge>,
     overlay: Family<OfSet, Gauge>,
     delta_bytes: Family<OfSet, Gauge>,
     build_rows: Family<OfSet, Gauge>,
@@ -135,6 +138,7 @@ impl Metrics {
             heartbeat_lag: Family::default(),
             lease_term: Family::default(),
             leading: Family::default(),
+            failing: Family::default(),
             overlay: Family::default(),
             delta_bytes: Family::default(),
             build_rows: Family::default(),
@@ -167,6 +171,7 @@ impl Metrics {
         );
         registry.register("lease_term", "Fencing term of the publisher's lease", metrics.lease_term.clone());
         registry.register("leading", "Whether this process numbers and signs: 1 or 0", metrics.leading.clone());
+        registry.register("set_failing", "Whether the set is not in order here: 1 or 0", metrics.failing.clone());
         registry.register_with_unit(
             "publish_duration",
             "From numbering a version to its head in place",
@@ -254,6 +259,7 @@ impl Metrics {
         self.unpublished.get_or_create(&set).set(i64::try_from(gauges.unpublished).unwrap_or(i64::MAX));
         self.lease_term.get_or_create(&set).set(gauges.lease_term);
         self.leading.get_or_create(&set).set(i64::from(gauges.leading));
+        self.failing.get_or_create(&set).set(i64::from(gauges.failing));
         let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.overlay.get_or_create(&set).set(whole(gauges.overlay));
         self.delta_bytes.get_or_create(&set).set(whole(gauges.delta_bytes));

@@ -305,7 +305,16 @@ impl ControlPlane {
     /// # Errors
     /// When the command fails.
     pub async fn worker(&self, origin: &str) -> Result<WorkerConfig> {
+        self.worker_as(self.token(), origin).await
+    }
+
+    /// The same with the set of the workspace that another management token is of.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub async fn worker_as(&self, token: &str, origin: &str) -> Result<WorkerConfig> {
         let mut command = tokio::process::Command::from(self.command()?);
+        command.env("NIGHTLATCH_TOKEN", token);
         command.args(["edge", "config", "--json", "--runtime", "cloudflare", "--mint-token", "edge"]);
         let output = command.args(["--origin", origin]).arg("--data-dir").arg(&self.data_dir).output().await?;
         ensure!(output.status.success(), "edge config failed: {}", String::from_utf8_lossy(&output.stderr));

@@ -74,9 +74,12 @@ fn follower(control_plane: &ControlPlane, sets: &TempDir) -> Result<(Follower, P
     Ok((Follower::new(&control_plane.set().id, roots, Vec::new(), vec![pepper]), directory))
 }
 
-/// Calls the API with the management token.
+/// Calls the API with a management token, or, where it is empty, with none.
 async fn post(url: &str, token: &str, path: &str, body: Value) -> Result<Value> {
-    let request = reqwest::Client::new().post(format!("{url}{path}")).bearer_auth(token);
+    let mut request = reqwest::Client::new().post(format!("{url}{path}"));
+    if !token.is_empty() {
+        request = request.bearer_auth(token);
+    }
     let answer = request.header("content-type", "application/json").body(body.to_string()).send().await?;
     ensure!(answer.status().is_success(), "{path}: {}", answer.status());
     Ok(serde_json::from_slice(&answer.bytes().await?)?)
@@ -142,6 +145,75 @@ async fn s3_10_a_killed_leader_is_replaced_and_nothing_acknowledged_is_lost() ->
     first.restart().await?;
     await_role(&first, "standby").await?;
     assert_eq!(await_role(&second, "leading").await?, next);
+    Ok(())
+}
+
+/// How many sets it knows, and how many of them it leads.
+async fn sets(control_plane: &ControlPlane) -> Result<(u64, u64)> {
+    let answer = reqwest::get(format!("{}/readyz", control_plane.url())).await?;
+    let ready: Value = serde_json::from_slice(&answer.bytes().await?)?;
+    let count = |name: &str| ready["sets"][name].as_u64().context("a count");
+    ensure!(count("failing")? == 0, "{ready}");
+    Ok((count("all")?, count("leading")?))
+}
+
+/// S3-10, guarantee 10: two control planes share the leading of several workspaces' sets; one of them is killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s3_10_when_one_of_those_that_share_the_leading_is_killed_the_other_leads_all() -> Result<()> {
+    let (mut first, second, directory) = pair().await?;
+    // Whoever makes a set is the first to ask for its lease.
+    let mut tenants = vec![(first.token().to_owned(), first.set().id.clone())];
+    for (at, brand) in [(&first, "acme"), (&second, "emca"), (&first, "mace"), (&second, "came")] {
+        let made = post(&at.url(), at.token(), "/v1/workspaces", json!({"name": brand, "brand": brand})).await?;
+        let code = made["enrolment_token"].as_str().context("a token")?;
+        // Enrolled at the other: they are one control plane.
+        let other = if at.url() == first.url() { &second } else { &first };
+        let enrolled = post(&other.url(), "", "/v1/enrol", json!({"token": code})).await?;
+        let text = |value: &Value| value.as_str().map(str::to_owned).context("a text");
+        tenants.push((text(&enrolled["secret"])?, text(&made["set"])?));
+    }
+    let (led_first, led_second) = eventually("every set is led", SOON, async || {
+        let ((all, one), (other_all, other)) = (sets(&first).await?, sets(&second).await?);
+        ensure!((all, other_all, one + other) == (5, 5, 5), "{one} and {other} of {all} and {other_all}");
+        Ok((one, other))
+    })
+    .await?;
+    println!("the first leads {led_first} sets, the second {led_second}");
+    assert!(led_first > 0 && led_second > 0, "both lead");
+    let mut acknowledged = Vec::new();
+    for (token, set) in &tenants {
+        acknowledged.push((set, issue(&first.url(), token).await?.1));
+    }
+    first.kill()?;
+    for (token, set) in &tenants {
+        acknowledged.push((set, issue(&second.url(), token).await?.1));
+    }
+    eventually("the other leads all", SOON, async || {
+        ensure!(sets(&second).await? == (5, 5));
+        Ok(())
+    })
+    .await?;
+    // Every tenant's set goes on, with what either has acknowledged.
+    for (token, set) in &tenants {
+        let client = nightlatch_api::client::Client::new(&second.url())?.with_token(token.clone());
+        let keys = acknowledged.iter().filter(|(of, _)| of == &set).count() as u64;
+        eventually("everything acknowledged is published", SOON, async || {
+            let head = std::fs::read_to_string(directory.path().join(set).join("head"))?;
+            let stated = head.lines().find_map(|line| line.strip_prefix("keys ")).context("a count")?;
+            ensure!(stated.parse::<u64>()? == keys, "{stated} of {keys}");
+            let trust = client.trust(set).await;
+            ensure!(trust.is_ok() && client.head(set, None).await?.is_some());
+            Ok(())
+        })
+        .await?;
+    }
+    first.restart().await?;
+    eventually("the first stands by", SOON, async || {
+        ensure!(sets(&first).await? == (5, 0));
+        Ok(())
+    })
+    .await?;
+    assert_eq!(sets(&second).await?, (5, 5));
     Ok(())
 }
 

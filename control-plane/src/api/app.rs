@@ -18,8 +18,8 @@ use super::refused::Refused;
 use super::verify::VerifyLimit;
 use crate::domain::SetId;
 use crate::metrics::Metrics;
-use crate::publisher::{KeySource, PublisherStatus};
-use crate::secrets::Secrets;
+use crate::publisher::Publishers;
+use crate::secrets::{Keyring, Secrets};
 use crate::store::Store;
 use crate::store::workspaces::Set;
 
@@ -31,16 +31,16 @@ pub struct Parts {
     pub secrets: Arc<Secrets>,
     /// The directory of published sets: `{set id}/head`, `{set id}/files/{name}`.
     pub sets_dir: PathBuf,
-    /// The file of the enrolment token, removed once it is used.
-    pub enrolment_file: PathBuf,
+    /// The data directory, where files with enrolment tokens are, removed once those are used.
+    pub data_dir: PathBuf,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// How far publishing has come.
-    pub publisher: watch::Receiver<PublisherStatus>,
-    /// The set whose publisher that is.
-    pub published_set: SetId,
-    /// The keys of that set.
-    pub keys: KeySource,
+    /// The publishers of this process.
+    pub publishers: Publishers,
+    /// The set of the founding workspace.
+    pub founding: SetId,
+    /// Why this process should not use the database any more, while that is so.
+    pub outdated: watch::Receiver<Option<String>>,
     /// Cancelled when the server stops: callers that wait are answered at once.
     pub stopping: CancellationToken,
 }
@@ -84,12 +84,18 @@ impl App {
         &self.0.parts.sets_dir
     }
 
-    pub(super) fn enrolment_file(&self) -> &PathBuf {
-        &self.0.parts.enrolment_file
+    pub(super) fn data_dir(&self) -> &PathBuf {
+        &self.0.parts.data_dir
     }
 
-    pub(super) fn publisher(&self) -> PublisherStatus {
-        self.0.parts.publisher.borrow().clone()
+    /// The publishers of this process.
+    pub(super) fn publishers(&self) -> &Publishers {
+        &self.0.parts.publishers
+    }
+
+    /// The set of the founding workspace.
+    pub(super) fn founding(&self) -> &SetId {
+        &self.0.parts.founding
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
@@ -112,18 +118,9 @@ impl App {
         &self.0.attempt_limit
     }
 
-    /// Something of the publisher's state, without a copy of all of it.
-    pub(super) fn publisher_state<T>(&self, read: impl FnOnce(&PublisherStatus) -> T) -> T {
-        read(&self.0.parts.publisher.borrow())
-    }
-
-    /// The publisher's state, to wait for its changes.
-    pub(super) fn publisher_watch(&self) -> watch::Receiver<PublisherStatus> {
-        self.0.parts.publisher.clone()
-    }
-
-    pub(super) fn published_set(&self) -> &SetId {
-        &self.0.parts.published_set
+    /// Why this process should not use the database any more, while that is so.
+    pub(super) fn outdated(&self) -> Option<String> {
+        self.0.parts.outdated.borrow().clone()
     }
 
     pub(super) fn heads(&self) -> &Heads {
@@ -145,27 +142,32 @@ impl App {
         self.0.heard.subscribe()
     }
 
-    /// The peppers of the set that this process publishes.
-    pub(super) async fn peppers(&self) -> Result<Vec<Pepper>, Refused> {
-        let keys = (self.0.parts.keys)().await.map_err(|error| {
-            tracing::error!(%error, "the peppers cannot be read");
-            Refused::new(Code::Internal)
-        })?;
+    /// The peppers of a set.
+    pub(super) async fn peppers(&self, set: &SetId) -> Result<Vec<Pepper>, Refused> {
+        let keys = self.keys(set, "its peppers cannot be read").await?;
         Ok(keys.peppers)
     }
 
     /// The key that signs the heads of a set now, and receipts about it. Read anew each time: it may be replaced while the
     /// server runs, and receipts are signed once.
     pub(super) async fn signer(&self, set: &Set) -> Result<Arc<Signer>, Refused> {
-        let failed = |why: &dyn fmt::Display| {
-            tracing::error!(set = %set.id, %why, "there is no key to sign a receipt with");
-            Refused::new(Code::Internal)
-        };
-        if set.id != self.0.parts.published_set {
-            return Err(failed(&"this process does not publish the set"));
-        }
-        let keys = (self.0.parts.keys)().await.map_err(|error| failed(&error))?;
+        let what = "there is no key to sign a receipt with";
+        let keys = self.keys(&set.id, what).await?;
         let signer = set.signer.as_deref().and_then(|vkey| keys.signer(vkey));
-        signer.cloned().ok_or_else(|| failed(&"the set's head-signing key is not at hand"))
+        signer.cloned().ok_or_else(|| failed(&set.id, what, &"the set's head-signing key is not at hand"))
     }
+
+    async fn keys(&self, set: &SetId, what: &str) -> Result<Keyring, Refused> {
+        let Some(published) = self.publishers().of(set) else {
+            // A set that another process has just made, or one that cannot be published here.
+            tracing::warn!(%set, what, "this process has no publisher of the set");
+            return Err(Refused::new(Code::Unavailable).detail("The set is not ready here; try again."));
+        };
+        (published.keys())().await.map_err(|error| failed(set, what, &error))
+    }
+}
+
+fn failed(set: &SetId, what: &str, why: &dyn fmt::Display) -> Refused {
+    tracing::error!(%set, %why, "{what}");
+    Refused::new(Code::Internal)
 }

@@ -1,12 +1,11 @@
 //! `/v1/enrol`: the first owner and its management token, against the one-time token of the data directory.
 
-use std::path::Path;
-
 use axum::extract::State;
 use axum::http::Extensions;
 use axum::response::Response;
 use nightlatch_api::{Code, Enrol, Enrolled, Problem};
 use nightlatch_key::{Digest, KeyText};
+use zeroize::Zeroizing;
 
 use super::App;
 use super::body::Json;
@@ -14,7 +13,8 @@ use super::caller::{request_id, source};
 use super::idempotency::Created;
 use super::refused::Refused;
 use super::tokens::{self, mint_reserved};
-use crate::domain::Name;
+use crate::domain::{Name, WorkspaceId};
+use crate::secrets::Secrets;
 use crate::store::enrolment::{self, Founder};
 use crate::store::{Error, os_random};
 
@@ -70,7 +70,7 @@ pub(super) async fn enrol(
         Err(Error::NotFound(_)) => return Err(Code::EnrolmentInvalid.into()),
         other => other?,
     };
-    remove(app.enrolment_file()).await;
+    remove_used(&app, &enrolled.member.workspace, &digest).await;
     let body = serde_json::json!({
         "member": super::members::show(&enrolled.member),
         "token": tokens::show(&enrolled.token, now),
@@ -78,12 +78,16 @@ pub(super) async fn enrol(
     Ok(Created::new(&body).with_secret(enrolled.secret.expose()).into_response("secret"))
 }
 
-/// A used token is worth nothing; its file goes so that nobody tries it.
-async fn remove(file: &Path) {
-    match tokio::fs::remove_file(file).await {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+/// A used token is worth nothing; the file with it goes, so that nobody tries it. Another workspace's stays.
+async fn remove_used(app: &App, workspace: &WorkspaceId, used: &Digest) {
+    let directory = app.data_dir();
+    for file in [None, Some(workspace)].map(|further| Secrets::enrolment_file(directory, further)) {
+        let Ok(text) = tokio::fs::read(&file).await.map(Zeroizing::new) else { continue };
+        if Digest::of(text.trim_ascii()) != *used {
+            continue;
+        }
+        if let Err(error) = tokio::fs::remove_file(&file).await {
             tracing::warn!(%error, file = %file.display(), "the used enrolment token could not be removed");
         }
-        _ => {}
     }
 }

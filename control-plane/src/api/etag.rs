@@ -28,6 +28,14 @@ pub(super) enum IfMatch {
 }
 
 impl IfMatch {
+    /// The revision, if it is a certain one.
+    pub(super) const fn revision(self) -> Option<i64> {
+        match self {
+            Self::Any => None,
+            Self::Revision(revision) => Some(revision),
+        }
+    }
+
     fn of(headers: &HeaderMap) -> Result<Self, Refused> {
         let mut values = headers.get_all(IF_MATCH).iter();
         let (value, more) = (values.next(), values.next());

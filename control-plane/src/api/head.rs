@@ -23,8 +23,8 @@ use super::params::Id;
 use super::refused::Refused;
 use super::sets::{note_in, readable};
 use crate::domain::SetId;
-use crate::publisher::Role;
 use crate::publisher::directory::HEAD;
+use crate::publisher::{Published, Role};
 use crate::store::workspaces;
 
 /// The longest wait.
@@ -63,19 +63,26 @@ pub(super) async fn head(
     readable(&app, &caller, &id).await?;
     let wait = wait(&headers);
     let until = Instant::now() + wait.unwrap_or_default();
-    let mut status = app.publisher_watch();
     let current = loop {
+        let published = app.publishers().of(&id);
         // Before the look: what changes after it wakes.
-        status.mark_unchanged();
+        let mut status = published.as_ref().map(Published::watch);
         let current = app.heads().current(&app, &id).await?;
         if !knows(&headers, &current.tag) || Instant::now() >= until || app.stopping().is_cancelled() {
             break current;
         }
         // The publisher's state says when a head is in place; where another process publishes, nobody says so.
-        let look = if app.publishes(&id) { until } else { until.min(Instant::now() + LOOK_EVERY) };
+        let leads = published.as_ref().is_some_and(Published::leads);
+        let look = if leads { until } else { until.min(Instant::now() + LOOK_EVERY) };
+        let changed = async {
+            match &mut status {
+                Some(status) => status.changed().await.is_ok(),
+                None => false,
+            }
+        };
         tokio::select! {
             () = tokio::time::sleep_until(look) => {}
-            Ok(()) = status.changed() => {}
+            true = changed => {}
             () = app.stopping().cancelled() => {}
         }
     };
@@ -140,7 +147,12 @@ impl Heads {
             Arc::clone(slots.entry(set.clone()).or_default())
         };
         let mut held = slot.lock().await;
-        let state = app.publishes(set).then(|| app.publisher_state(|status| (status.heads, status.issued)));
+        // While this process leads, its publisher's state says whether the head in memory is the one in place.
+        let state = app.publishers().of(set).and_then(|published| {
+            let status = published.watch();
+            let status = status.borrow();
+            matches!(status.role, Role::Leading(_)).then_some((status.heads, status.issued))
+        });
         if let Some(current) = held.as_ref()
             && (state.is_some() && current.state == state
                 || state.is_none() && current.state.is_none() && current.read_at.elapsed() < LOOK_EVERY)
@@ -168,10 +180,8 @@ async fn read(app: &App, set: &SetId, publishes: bool) -> Result<Vec<u8>, Refuse
     if let (Some(text), true) = (&file, publishes) {
         return Ok(text.clone());
     }
-    let mut read = app.store().read().await?;
-    let sets = workspaces::all_sets(&mut read).await?;
-    let row = sets.into_iter().find(|row| row.id == *set);
-    let (note, issued) = row.map_or((None, None), |row| (row.head, row.head_issued));
+    let row = workspaces::any_set(&mut app.store().read().await?, set).await?;
+    let (note, issued) = (row.head, row.head_issued);
     match (file, note, issued) {
         (Some(text), Some(note), Some(issued)) => {
             let late = issued_of(&text).is_none_or(|of_file| issued > of_file.saturating_add(FILES_LATE_MS));
@@ -187,13 +197,6 @@ async fn read(app: &App, set: &SetId, publishes: bool) -> Result<Vec<u8>, Refuse
 fn issued_of(text: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(text).ok()?;
     text.lines().find_map(|line| line.strip_prefix("issued "))?.parse().ok()
-}
-
-impl App {
-    /// Whether it is this process that publishes the set.
-    fn publishes(&self, set: &SetId) -> bool {
-        self.published_set() == set && self.publisher_state(|status| matches!(status.role, Role::Leading(_)))
-    }
 }
 
 #[cfg(test)]

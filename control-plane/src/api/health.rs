@@ -32,19 +32,33 @@ pub(super) struct Alive {
 pub(super) struct Readiness {
     /// Whether every check passes.
     ready: bool,
-    /// What this process is to the set: `leading` (it numbers and signs), `standby`, `starting` or `stopped`.
+    /// What this process is to the founding workspace's set: `leading` (it numbers and signs), `standby`, `starting` or
+    /// `stopped`.
     role: &'static str,
-    /// The fencing term of the publisher's lease, whoever holds it.
+    /// The fencing term of that set's lease, whoever holds it.
     lease_term: u64,
+    /// How this process stands to all sets.
+    sets: SetCounts,
     /// What was looked at.
     checks: Vec<Check>,
+}
+
+/// Sets by what this process is to them.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(super) struct SetCounts {
+    /// Those it has a publisher for, or wants to have one for.
+    all: usize,
+    /// Those that it numbers and signs.
+    leading: usize,
+    /// Those that have trouble here, whoever leads them; `/metrics` and the log name them.
+    failing: usize,
 }
 
 /// One thing that has to hold.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Check {
-    /// What: `database`, `publisher` or `audit`. The last is told and takes nothing out of service: whether the audit log in
-    /// the database is still the one that was signed.
+    /// What: `database`, `publisher`, `schema` or `audit`. The last is told and takes nothing out of service: whether the audit
+    /// logs in the database are still those that were signed.
     name: &'static str,
     /// Whether it holds.
     ok: bool,
@@ -65,7 +79,8 @@ pub(super) async fn healthz() -> axum::Json<Alive> {
     axum::Json(Alive { status: "ok" })
 }
 
-/// Says whether the database answers, and whether a valid head is published.
+/// Says whether the database answers, and whether a valid head is published. The trouble of some sets is told and does not
+/// make the process unready for all the others.
 #[utoipa::path(
     get, path = "/readyz", tag = "operations", operation_id = "readyz",
     responses(
@@ -75,17 +90,44 @@ pub(super) async fn healthz() -> axum::Json<Alive> {
 )]
 pub(super) async fn readyz(State(app): State<App>) -> Response {
     let now = database_clock(&app).await;
-    let publisher = match &now {
-        Ok(now) => app.publisher().readiness(u64::try_from(*now).unwrap_or_default()),
-        Err(_) => Err("cannot be judged without the database".to_owned()),
+    let (sets, publisher) = match &now {
+        Ok(now) => standing(&app, u64::try_from(*now).unwrap_or_default()),
+        Err(_) => (SetCounts::default(), Err("cannot be judged without the database".to_owned())),
     };
-    let checks = vec![Check::new("database", now.map(drop)), Check::new("publisher", publisher)];
+    let schema = app.outdated().map_or(Ok(()), Err);
+    let mut checks =
+        vec![Check::new("database", now.map(drop)), Check::new("publisher", publisher), Check::new("schema", schema)];
     let ready = checks.iter().all(|check| check.ok);
     let mut checks = checks;
-    checks.push(Check::new("audit", app.publisher().audit_broken.map_or(Ok(()), Err)));
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let PublisherStatus { role, term, .. } = app.publisher();
-    (status, axum::Json(Readiness { ready, role: role.as_str(), lease_term: term, checks })).into_response()
+    // Without saying whose: this is asked without a token.
+    let broken = app.publishers().all().into_iter().any(|(_, one)| one.watch().borrow().audit_broken.is_some());
+    let told = "an audit log is not the one that was signed; the server's log says which";
+    checks.push(Check::new("audit", if broken { Err(told.to_owned()) } else { Ok(()) }));
+    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let founding = app.publishers().of(app.founding()).map(|published| published.watch().borrow().clone());
+    let PublisherStatus { role, term, .. } = founding.unwrap_or_default();
+    (code, axum::Json(Readiness { ready, role: role.as_str(), lease_term: term, sets, checks })).into_response()
+}
+
+/// How the sets stand; an error where not one of them is in order.
+fn standing(app: &App, now: u64) -> (SetCounts, Result<(), String>) {
+    let (running, failing) = (app.publishers().all(), app.publishers().failing());
+    let mut why: Option<String> = None;
+    let mut counts = SetCounts { all: running.len() + failing.len(), leading: 0, failing: failing.len() };
+    for (set, published) in running {
+        let status = published.watch();
+        let status = status.borrow();
+        counts.leading += usize::from(matches!(status.role, Role::Leading(_)));
+        if let Err(trouble) = status.readiness(now) {
+            counts.failing += 1;
+            // What is wrong with the founding set is told before any other's.
+            if why.is_none() || set == *app.founding() {
+                why = Some(trouble);
+            }
+        }
+    }
+    let result = if counts.failing < counts.all { Ok(()) } else { Err(why.unwrap_or_default()) };
+    (counts, result)
 }
 
 async fn database_clock(app: &App) -> Result<i64, String> {
@@ -105,35 +147,40 @@ async fn database_clock(app: &App) -> Result<i64, String> {
     responses((status = 200, description = "The metrics.", body = String, content_type = "application/openmetrics-text")),
 )]
 pub(super) async fn metrics(State(app): State<App>) -> Response {
-    observe_set(&app).await;
+    observe_sets(&app).await;
     observe_edges(&app).await;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, kind)], app.metrics().encode()).into_response()
 }
 
-/// Notes how the published set stands at this moment. A database that is down leaves the last known values.
-async fn observe_set(app: &App) {
+/// Notes how the sets stand at this moment. A database that is down leaves the last known values.
+async fn observe_sets(app: &App) {
     let Ok(mut read) = app.store().read().await else { return };
-    let (Ok(now), Ok(Some((_, set)))) = (read.now().await, workspaces::first(&mut read).await) else { return };
-    let status = app.publisher();
+    let (Ok(now), Ok(sets)) = (read.now().await, workspaces::all_sets(&mut read).await) else { return };
+    drop(read);
     let seconds = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or_default()).as_secs_f64();
-    let age = set.head_issued.map(|issued| now - issued);
-    app.metrics().observe_set(&SetGauges {
-        set: set.id.to_string(),
-        unpublished: status.unpublished,
-        head_age: age.map(seconds),
-        heartbeat_lag: age.map(|age| seconds(age - set.heartbeat_ms)),
-        lease_term: i64::try_from(status.term).unwrap_or(i64::MAX),
-        leading: matches!(status.role, Role::Leading(_)),
-        overlay: status.overlay,
-        delta_bytes: status.delta_bytes,
-        build: status.build.map_or((0, 0), |build| (build.rows, build.expected)),
-        deny_unreadable: status.deny_unreadable.is_some(),
-        audit_broken: status.audit_broken.is_some(),
-    });
+    for set in sets {
+        let published = app.publishers().of(&set.id);
+        let status = published.map(|published| published.watch().borrow().clone()).unwrap_or_default();
+        let age = set.head_issued.map(|issued| now - issued);
+        app.metrics().observe_set(&SetGauges {
+            set: set.id.to_string(),
+            unpublished: status.unpublished,
+            head_age: age.map(seconds),
+            heartbeat_lag: age.map(|age| seconds(age - set.heartbeat_ms)),
+            lease_term: i64::try_from(status.term).unwrap_or(i64::MAX),
+            leading: matches!(status.role, Role::Leading(_)),
+            failing: status.readiness(u64::try_from(now).unwrap_or_default()).is_err(),
+            overlay: status.overlay,
+            delta_bytes: status.delta_bytes,
+            build: status.build.map_or((0, 0), |build| (build.rows, build.expected)),
+            deny_unreadable: status.deny_unreadable.is_some(),
+            audit_broken: status.audit_broken.is_some(),
+        });
+    }
 }
 
-/// Notes how the edges stand, as [`observe_set`] does.
+/// Notes how the edges stand, as [`observe_sets`] does.
 async fn observe_edges(app: &App) {
     let Ok(mut read) = app.store().read().await else { return };
     let (Ok(edges), Ok(removed)) = (edges::watched(&mut read, MAX_EDGES).await, edges::count_removed(&mut read).await)

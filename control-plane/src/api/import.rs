@@ -90,17 +90,25 @@ struct Takes {
 async fn takes(app: &App, caller: &Caller) -> Result<Takes, Refused> {
     let mut read = app.store().read().await?;
     let brand = workspaces::get(&mut read, caller.workspace()).await?.brand;
-    let sets = workspaces::all_sets(&mut read).await?;
-    let foreign = sets.iter().any(|set| set.workspace == *caller.workspace() && set.accepts_foreign);
+    let sets = workspaces::sets(&mut read, caller.workspace()).await?;
+    let foreign = sets.iter().any(|set| set.accepts_foreign);
     Ok(Takes { brand, foreign })
 }
 
 /// What keys are found by that were lost with a database; nothing where there are no such keys.
 async fn peppers(app: &App, caller: &Caller) -> Result<Vec<Pepper>, Refused> {
-    match ended::has_tags(&mut app.store().read().await?, caller.workspace()).await? {
-        true => app.peppers().await,
-        false => Ok(Vec::new()),
+    let sets = {
+        let mut read = app.store().read().await?;
+        if !ended::has_tags(&mut read, caller.workspace()).await? {
+            return Ok(Vec::new());
+        }
+        workspaces::sets(&mut read, caller.workspace()).await?
+    };
+    let mut peppers = Vec::new();
+    for set in sets {
+        peppers.extend(app.peppers(&set.id).await?);
     }
+    Ok(peppers)
 }
 
 /// The lines of a body.

@@ -25,6 +25,7 @@ mod keys;
 mod members;
 mod openapi;
 mod params;
+mod principals;
 mod receipts;
 mod refused;
 mod request_id;
@@ -35,6 +36,7 @@ mod sets;
 mod time;
 mod tokens;
 mod verify;
+mod workspaces;
 
 pub use app::{App, Parts};
 pub(crate) use enrol::mint as mint_enrolment;

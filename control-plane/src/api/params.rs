@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::body::only_expectations;
 use super::refused::Refused;
-use crate::domain::{EdgeId, KeyRef, MemberId, Role, RotationId, SetId, TokenId};
+use crate::domain::{EdgeId, KeyRef, MemberId, Role, RotationId, SetId, TokenId, WorkspaceId};
 use crate::store::PageRequest;
 
 /// The largest page.
@@ -110,6 +110,14 @@ impl Named for Role {
 
 impl Named for SetId {
     const WHAT: &'static str = "set";
+
+    fn of(text: &str) -> Option<Self> {
+        Self::parse(text)
+    }
+}
+
+impl Named for WorkspaceId {
+    const WHAT: &'static str = "workspace";
 
     fn of(text: &str) -> Option<Self> {
         Self::parse(text)

@@ -98,8 +98,8 @@ pub(super) async fn wait(
 ) -> Result<Option<api::Receipt>, Refused> {
     let until = Instant::now() + wait;
     let sets: Vec<SetId> = {
-        let all = workspaces::all_sets(&mut app.store().read().await?).await?;
-        all.into_iter().filter(|set| set.workspace == *workspace).map(|set| set.id).collect()
+        let own = workspaces::sets(&mut app.store().read().await?, workspace).await?;
+        own.into_iter().map(|set| set.id).collect()
     };
     let mut heard = app.edges_heard();
     loop {

@@ -100,6 +100,7 @@ impl From<Refusal> for Refused {
             Refusal::PrincipalUnknown => refused.field("principal", "does not exist"),
             Refusal::ExpiryPast => refused.field("expires_at", "has passed"),
             Refusal::RotateByRequired => refused.field("rotate_by", "is missing"),
+            Refusal::BrandTaken => refused.field("brand", "is taken"),
             Refusal::ReasonRequired => refused.field("reason", "is missing"),
             Refusal::OverlapBelowBound { minimum_seconds } => refused
                 .with("minimum_seconds", minimum_seconds)
@@ -107,6 +108,12 @@ impl From<Refusal> for Refused {
             Refusal::RotationOpen { rotation } => refused.with("rotation", rotation.as_str()),
             Refusal::PredecessorInUse { last_used_at } => {
                 refused.with("last_used_at", time::from_ms(last_used_at).to_string())
+            }
+            Refusal::BeyondCeiling { scopes } => {
+                let words: Vec<_> = scopes.iter().map(domain::Scope::as_str).collect();
+                refused
+                    .with("scopes", words.clone())
+                    .field("scopes", format!("beyond the ceiling: {}", words.join(", ")))
             }
             Refusal::Forbidden { action } => refused.with("action", action.as_str()),
             Refusal::BeyondOwnScopes { scopes } | Refusal::SensitiveUnacknowledged { scopes } => {
@@ -141,6 +148,13 @@ pub(super) fn code_of(refusal: &Refusal) -> Code {
         Refusal::ReasonRequired => Code::ReasonRequired,
         Refusal::EdgeNotEnrolled => Code::EdgeNotEnrolled,
         Refusal::EdgeRemoved => Code::EdgeRemoved,
+        Refusal::BrandTaken => Code::BrandTaken,
+        Refusal::DefaultPrincipal => Code::DefaultPrincipal,
+        Refusal::PairingCodeUnusable => Code::PairingCodeInvalid,
+        Refusal::LinkCodeUnusable => Code::LinkCodeInvalid,
+        Refusal::LinkNotActive => Code::LinkNotActive,
+        Refusal::LinkExists => Code::LinkExists,
+        Refusal::BeyondCeiling { .. } => Code::BeyondCeiling,
         Refusal::Forbidden { .. } => Code::Forbidden,
         Refusal::StepUpRequired => Code::StepUpRequired,
         Refusal::BeyondOwnScopes { .. } => Code::BeyondOwnScopes,
@@ -158,7 +172,7 @@ pub(super) fn code_of(refusal: &Refusal) -> Code {
 /// What the value of a field must look like.
 pub(super) fn shape_of(field: &str) -> &'static str {
     match field {
-        "name" | "owner" | "reason" => {
+        "name" | "owner" | "reason" | "description" => {
             "must be 1 to 200 characters, without control characters and without blanks at either end"
         }
         "scopes" => "must be at most 64 texts of the shape [A-Za-z][A-Za-z0-9_:.-]{0,63}",
@@ -169,6 +183,7 @@ pub(super) fn shape_of(field: &str) -> &'static str {
         "key" => {
             "must be a key of this workspace's brand with a right checksum, or 1 to 128 bytes where the set accepts foreign keys"
         }
+        "brand" => "must be 2 to 12 lower-case letters and digits that begin with a letter",
         "digest" => "must be 64 lower-case hexadecimal characters",
         _ => "is outside its allowed shape",
     }
@@ -252,6 +267,13 @@ mod tests {
             Refusal::ReasonRequired,
             Refusal::EdgeNotEnrolled,
             Refusal::EdgeRemoved,
+            Refusal::BrandTaken,
+            Refusal::DefaultPrincipal,
+            Refusal::PairingCodeUnusable,
+            Refusal::LinkCodeUnusable,
+            Refusal::LinkNotActive,
+            Refusal::LinkExists,
+            Refusal::BeyondCeiling { scopes: Vec::new() },
             Refusal::Forbidden { action: domain::Action::KeysIssue },
             Refusal::StepUpRequired,
             Refusal::BeyondOwnScopes { scopes: Vec::new() },

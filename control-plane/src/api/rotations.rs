@@ -234,11 +234,24 @@ pub(super) async fn complete(
     show_changed(&app, &changed).await
 }
 
-fn asked(body: StartRotation) -> Result<Start, Refused> {
-    let order = match body.order {
+/// An order.
+pub(super) const fn order(order: Order) -> api::RotationOrder {
+    match order {
+        Order::IssueFirst => api::RotationOrder::IssueFirst,
+        Order::RevokeFirst => api::RotationOrder::RevokeFirst,
+    }
+}
+
+/// An order, the other way.
+pub(super) const fn order_from(order: api::RotationOrder) -> Order {
+    match order {
         api::RotationOrder::IssueFirst => Order::IssueFirst,
         api::RotationOrder::RevokeFirst => Order::RevokeFirst,
-    };
+    }
+}
+
+fn asked(body: StartRotation) -> Result<Start, Refused> {
+    let order = order_from(body.order);
     let overlap_seconds = match (order, body.overlap_seconds) {
         (Order::IssueFirst, None) => return Err(Refused::invalid("overlap_seconds", "is missing")),
         (Order::IssueFirst, Some(seconds)) => overlap(seconds)?,
@@ -290,10 +303,7 @@ fn show(rotation: &Rotation) -> api::Rotation {
         predecessor: rotation.predecessor.to_string(),
         successor: rotation.successor.to_string(),
         lineage: rotation.lineage.to_string(),
-        order: match rotation.order {
-            Order::IssueFirst => api::RotationOrder::IssueFirst,
-            Order::RevokeFirst => api::RotationOrder::RevokeFirst,
-        },
+        order: order(rotation.order),
         state: match end {
             None => api::RotationState::Open,
             Some(end) if end.outcome.is_cancelled() => api::RotationState::Cancelled,

@@ -6,10 +6,11 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::principals::{gateways, links, partners, service_accounts, staff};
 use super::refused::Refused;
 use super::{
     App, access, audit, catalogue, edges, enrol, frame, head, health, import, keys, members, openapi, receipts,
-    rotations, sets, tokens, verify,
+    rotations, sets, tokens, verify, workspaces,
 };
 
 /// The handlers by path, and the document they make.
@@ -61,6 +62,32 @@ pub(super) fn parts() -> (Router<App>, OpenApi) {
         .routes(routes!(edges::rotate))
         .routes(routes!(edges::remove))
         .routes(routes!(edges::report))
+        .routes(routes!(workspaces::create, workspaces::list))
+        .routes(routes!(workspaces::read, workspaces::update))
+        .routes(routes!(service_accounts::create, service_accounts::list))
+        .routes(routes!(service_accounts::read, service_accounts::update))
+        .routes(routes!(service_accounts::suspend))
+        .routes(routes!(service_accounts::resume))
+        .routes(routes!(service_accounts::remove))
+        .routes(routes!(partners::create, partners::list))
+        .routes(routes!(partners::read, partners::update))
+        .routes(routes!(partners::suspend))
+        .routes(routes!(partners::resume))
+        .routes(routes!(partners::remove))
+        .routes(routes!(staff::invite, staff::list))
+        .routes(routes!(staff::read, staff::update))
+        .routes(routes!(staff::remove))
+        .routes(routes!(links::create, links::list))
+        .routes(routes!(links::end))
+        .routes(routes!(links::accept))
+        .routes(routes!(links::accepted))
+        .routes(routes!(links::read, links::update))
+        .routes(routes!(links::end_accepted))
+        .routes(routes!(gateways::create, gateways::list))
+        .routes(routes!(gateways::pair))
+        .routes(routes!(gateways::read))
+        .routes(routes!(gateways::offer))
+        .routes(routes!(gateways::unpair))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

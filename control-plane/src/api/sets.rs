@@ -38,9 +38,8 @@ use crate::store::workspaces::{self, Set};
 pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<axum::Json<Page<api::Set>>, Refused> {
     let mut read = app.store().read().await?;
     let now = read.now().await?;
-    let sets = workspaces::all_sets(&mut read).await?;
-    let own = sets.iter().filter(|set| set.workspace == *caller.workspace());
-    Ok(axum::Json(Page { items: own.map(|set| show(set, now)).collect(), next_cursor: None }))
+    let own = workspaces::sets(&mut read, caller.workspace()).await?;
+    Ok(axum::Json(Page { items: own.iter().map(|set| show(set, now)).collect(), next_cursor: None }))
 }
 
 /// Reads a set: its timing, its verifier, how far it has come.
@@ -215,6 +214,7 @@ fn show(set: &Set, now: i64) -> api::Set {
         keys: count(set.key_count),
         verifier: set.signer.clone().unwrap_or_default(),
         pepper: set.pepper_id.clone(),
+        own_pepper: set.own_pepper,
         accepts_foreign: set.accepts_foreign,
         published: set.head_issued.map(|issued| PublishedHead {
             issued: from_ms(issued),

@@ -143,8 +143,9 @@ impl EdgeConfig {
         let client = self.remote.client()?;
         let set = set_or_only(&client, self.set.as_deref()).await?;
         let secrets = secrets_of(&self.data_dir).await?;
-        let peppers: Vec<_> = secrets.peppers().iter().map(|pepper| pepper.to_text()).collect();
-        if secrets.peppers().iter().all(|pepper| pepper.id != set.pepper) {
+        let held = secrets.peppers_of(&set.id, set.own_pepper);
+        let peppers: Vec<_> = held.iter().map(|pepper| pepper.to_text()).collect();
+        if held.iter().all(|pepper| pepper.id != set.pepper) {
             let place = self.data_dir.display();
             return Err(Failure::other(format!("{place} does not hold pepper {}, which the set uses", set.pepper)));
         }

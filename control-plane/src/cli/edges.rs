@@ -1,7 +1,7 @@
 //! `nightlatch edge add`, `enrol`, `list`, `show`, `rotate`, `remove`.
 
 use std::io::{IsTerminal as _, Read as _, stdin};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use futures::TryStreamExt as _;
@@ -139,7 +139,7 @@ impl Add {
 impl Enrol {
     pub(super) async fn run(self) -> Result<(), Failure> {
         self.secret_out.prepare(self.remote.json)?;
-        let code = if self.code_file.as_os_str() == "-" { from_stdin()? } else { read_private(&self.code_file)? };
+        let code = code_from(&self.code_file)?;
         let request = EnrolEdge { code: Secret::from(code.trim()), runtime: self.runtime, version: self.edge_version };
         let mut enrolled = self.remote.anonymous()?.enrol_edge(&request).await?;
         // Relative to the address that was called: that is this one.
@@ -278,6 +278,11 @@ fn clock(edge: &Edge) -> String {
 
 fn seconds(ms: u64) -> String {
     format!("{}.{} s", ms / 1000, ms % 1000 / 100)
+}
+
+/// A one-time code from a private file, or from standard input.
+pub(super) fn code_from(file: &Path) -> Result<Zeroizing<String>, Failure> {
+    if file.as_os_str() == "-" { from_stdin() } else { Ok(read_private(file)?) }
 }
 
 fn from_stdin() -> Result<Zeroizing<String>, Failure> {

@@ -59,9 +59,6 @@ pub(super) struct EmergencyDeny {
     /// A file of mode 0600 with a root key or a head-signing key of the set.
     #[arg(long, value_name = "FILE")]
     signing_key: PathBuf,
-    /// The set; the one whose head is in the directory when absent.
-    #[arg(long, value_name = "SET_ID")]
-    set: Option<String>,
     /// Which of the two the key is; found out from the directory's head and trust note when absent.
     #[arg(long)]
     role: Option<Role>,
@@ -88,7 +85,7 @@ enum Role {
 impl EmergencyDeny {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let place = Beside::read(self.set_dir.as_deref())?;
-        let set = self.set.clone().or_else(|| place.set());
+        let set = self.home.set().map(str::to_owned).or_else(|| place.set());
         let set = set.ok_or_else(|| Failure::usage("there is no head to tell the set by; give --set"))?;
         let seed = read_seed(&self.signing_key)?;
         let named = |error: nightlatch_keyset::note::VerifierError| Failure::usage(format!("--set: {error}"));
@@ -98,7 +95,7 @@ impl EmergencyDeny {
         let Before { deny: before, above } = self.note_before(&set, &known)?;
         let mut digests: Vec<Digest> = before.map_or_else(Vec::new, |deny| deny.digests);
         let were = digests.len();
-        digests.extend(self.digests().await?);
+        digests.extend(self.digests(&set).await?);
         digests.sort_by_key(|digest| *digest.as_bytes());
         digests.dedup_by_key(|digest| *digest.as_bytes());
         let added = digests.len() - were;
@@ -171,7 +168,7 @@ impl EmergencyDeny {
         }
     }
 
-    async fn digests(&self) -> Result<Vec<Digest>, Failure> {
+    async fn digests(&self, set: &str) -> Result<Vec<Digest>, Failure> {
         let mut digests = Vec::new();
         if let Some(path) = &self.key_file {
             let text = if path.as_os_str() == "-" {
@@ -187,7 +184,7 @@ impl EmergencyDeny {
             digests.push(digest(text).ok_or_else(|| Failure::usage(format!("{text} is not 64 hexadecimal digits")))?);
         }
         if !self.key.is_empty() {
-            let opened = self.home.open().await?;
+            let opened = self.home.of_set(set).open().await?;
             let mut read = opened.store.read().await.map_err(|error| Failure::other(error.to_string()))?;
             for id in &self.key {
                 let key = KeyRef::parse(id).ok_or_else(|| Failure::usage(format!("{id} is not a key's id")))?;

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::exit::Failure;
 use super::home::Home;
 use super::output;
+use crate::secrets::Secrets;
 use crate::serve::make_enrolment;
 
 const EXAMPLE: &str = "\
@@ -13,7 +14,10 @@ On the server's machine, when the last management token is lost (the server may 
   nightlatch enrolment-token
   nightlatch enrol --secret-out management-token
   nightlatch tokens list
-  nightlatch tokens revoke tok_…        (the lost one)";
+  nightlatch tokens revoke tok_…        (the lost one)
+
+Where there are several workspaces, say whose:
+  nightlatch enrolment-token --workspace ws_…";
 
 /// Make a new one-time enrolment token, where the management token is lost.
 #[derive(Debug, Args)]
@@ -32,7 +36,9 @@ pub(super) struct EnrolmentToken {
 impl EnrolmentToken {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let opened = self.home.open().await?;
-        let file = opened.config.data_dir.join("enrolment-token");
+        // The file of the first start is the founding workspace's: of the others each set has a pepper of its own.
+        let further = opened.published.own_pepper.then_some(&opened.workspace);
+        let file = Secrets::enrolment_file(&opened.config.data_dir, further);
         if !self.dry_run {
             make_enrolment(&opened.store, &opened.workspace, &file).await?;
         }

@@ -7,11 +7,12 @@ use clap::Args;
 use secrecy::ExposeSecret as _;
 
 use super::exit::{Failure, Kind};
+use super::output;
 use crate::config::{Config, Sources};
 use crate::domain::{SetId, WorkspaceId};
 use crate::publisher::{Limits, PublisherConfig, SetDirectory};
-use crate::recover::find_set;
 use crate::secrets::{Keyring, Secrets, Vault};
+use crate::store::workspaces::{self, Set};
 use crate::store::{Store, trust};
 
 /// Where the control plane's database, secrets and files are. The variables and the file are those of `nightlatch serve`;
@@ -30,6 +31,12 @@ pub(super) struct Home {
     /// The file with the master key, where replicas share secrets [env: NIGHTLATCH_MASTER_KEY_FILE]
     #[arg(long, value_name = "FILE")]
     master_key_file: Option<String>,
+    /// The set, where the deployment has several
+    #[arg(long, value_name = "SET_ID")]
+    set: Option<String>,
+    /// The workspace whose set is meant, where the deployment has several
+    #[arg(long, value_name = "WORKSPACE_ID")]
+    workspace: Option<String>,
 }
 
 impl Home {
@@ -44,13 +51,49 @@ impl Home {
         load(&sources)
     }
 
+    /// The set that was named.
+    pub(super) fn set(&self) -> Option<&str> {
+        self.set.as_deref()
+    }
+
+    /// The same for this set.
+    pub(super) fn of_set(&self, set: &str) -> Self {
+        Self { set: Some(set.to_owned()), ..self.clone() }
+    }
+
     /// Opens the database and the secrets.
     pub(super) async fn open(&self) -> Result<Opened, Failure> {
         let config = self.config()?;
         let store = store(&config).await?;
-        let (workspace, set) = find_set(&store).await.map_err(|error| Failure::other(error.to_string()))?;
+        let published = self.choose(&store).await?;
         let vault = Vault::new(&config.data_dir, store.clone(), config.master()?);
-        Ok(Opened { config, store, workspace, set, vault })
+        let (workspace, set) = (published.workspace.clone(), published.id.clone());
+        Ok(Opened { config, store, workspace, set, published, vault })
+    }
+
+    /// The set that is named, or the only one; where there are several, the error lists them.
+    async fn choose(&self, store: &Store) -> Result<Set, Failure> {
+        let mut read = store.read().await?;
+        let sets = workspaces::all_sets(&mut read).await?;
+        if sets.is_empty() {
+            let advice = "there is no workspace: restore the database, or start a control plane on it first";
+            return Err(Failure::other(advice));
+        }
+        let mut choices = Vec::new();
+        for set in &sets {
+            let name = workspaces::get(&mut read, &set.workspace).await?.name;
+            choices.push(format!("  {}  of {} ({})", set.id, set.workspace, output::printable(&name)));
+        }
+        let is = |wanted: &Option<String>, id: &str| wanted.as_ref().is_none_or(|wanted| wanted == id);
+        let mut meant = sets
+            .into_iter()
+            .filter(|set| is(&self.set, set.id.as_str()) && is(&self.workspace, set.workspace.as_str()));
+        let why = match (meant.next(), meant.next()) {
+            (Some(set), None) => return Ok(set),
+            (None, _) => "there is no such set",
+            (Some(_), Some(_)) => "there are several sets; say with --set or --workspace which is meant",
+        };
+        Err(Failure::usage(format!("{why}:\n{}", choices.join("\n"))))
     }
 }
 
@@ -60,13 +103,14 @@ pub(super) struct Opened {
     pub(super) store: Store,
     pub(super) workspace: WorkspaceId,
     pub(super) set: SetId,
+    pub(super) published: Set,
     pub(super) vault: Vault,
 }
 
 impl Opened {
     /// The keys of the set.
     pub(super) async fn keys(&self) -> Result<Keyring, Failure> {
-        keyring(&self.vault.open().await?, &self.set)
+        keyring(&self.vault.open().await?, &self.published)
     }
 
     /// The directory of the set's published files.
@@ -97,8 +141,8 @@ impl Opened {
 }
 
 /// The keys of a set.
-pub(super) fn keyring(secrets: &Secrets, set: &SetId) -> Result<Keyring, Failure> {
-    Keyring::of(secrets, set.as_str()).ok_or_else(|| Failure::other("the secrets do not fit the set"))
+pub(super) fn keyring(secrets: &Secrets, set: &Set) -> Result<Keyring, Failure> {
+    Keyring::of(secrets, set).ok_or_else(|| Failure::other("the secrets do not fit the set"))
 }
 
 /// The secrets that belong to a data directory; with a master key in the environment, those in the database.

@@ -118,6 +118,9 @@ struct Issue {
     /// Whom it acts for.
     #[arg(long, value_name = "PRN_ID")]
     principal: Option<String>,
+    /// Of a partner's key: the link to a client that it ends with.
+    #[arg(long, value_name = "LINK_ID")]
+    link: Option<String>,
     /// Whoever looks after it.
     #[arg(long)]
     owner: Option<String>,
@@ -236,6 +239,7 @@ impl Issue {
         let environment = if self.test { Environment::Test } else { Environment::Live };
         let request = IssueKey {
             principal: self.principal,
+            link: self.link,
             scopes: self.scopes,
             tier: self.tier,
             owner: self.owner,

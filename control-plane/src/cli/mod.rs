@@ -9,12 +9,16 @@ mod emergency_deny;
 mod enrol;
 mod enrolment_token;
 mod exit;
+mod gateways;
 mod home;
 mod import;
 mod keys;
 mod members;
+mod links;
 mod output;
+mod partners;
 mod pepper;
+mod principals;
 mod progress;
 mod receipt;
 mod recover;
@@ -22,6 +26,7 @@ mod remote;
 mod roles;
 mod rotations;
 mod routes;
+mod schema;
 mod secret_out;
 mod serve;
 mod set;
@@ -30,6 +35,7 @@ mod settings;
 mod time;
 mod tokens;
 mod trust;
+mod workspaces;
 
 use std::process::ExitCode;
 
@@ -98,6 +104,14 @@ enum Command {
     /// Say what members of a role have beside their own scopes.
     Roles(roles::Roles),
     /// Make, rotate and revoke management and edge tokens.
+    /// Make, suspend and remove service accounts, which keys act for.
+    ServiceAccounts(principals::ServiceAccounts),
+    /// Make, suspend and remove partners; manage their staff and their links to clients.
+    Partners(partners::Partners),
+    /// Accept, change and end links to partners of other workspaces.
+    Links(links::Links),
+    /// Pair devices with their keys, and unpair them.
+    Gateways(gateways::Gateways),
     Tokens(tokens::Tokens),
     /// Show and replace the routes edges let through.
     Routes(routes::Routes),
@@ -125,6 +139,10 @@ enum Command {
     EmergencyDeny(Box<emergency_deny::EmergencyDeny>),
     /// Copy a set's published files to where edges read them.
     Sync(Box<SyncArgs>),
+    /// Show which control planes run on the database, and what schema they know.
+    Schema(schema::Schema),
+    /// Make, list, show and rename workspaces.
+    Workspaces(workspaces::Workspaces),
     /// Print the API's OpenAPI document.
     Openapi,
 }
@@ -151,6 +169,10 @@ impl Command {
             Self::Rotations(command) => command.run().await,
             Self::Members(command) => command.run().await,
             Self::Roles(command) => command.run().await,
+            Self::ServiceAccounts(command) => command.run().await,
+            Self::Partners(command) => command.run().await,
+            Self::Links(command) => command.run().await,
+            Self::Gateways(command) => command.run().await,
             Self::Tokens(command) => command.run().await,
             Self::Routes(command) => command.run().await,
             Self::Set(command) => command.run().await,
@@ -164,6 +186,8 @@ impl Command {
             Self::Pepper(command) => command.run().await,
             Self::EmergencyDeny(command) => command.run().await,
             Self::Sync(command) => return command.run().await,
+            Self::Schema(command) => command.run().await,
+            Self::Workspaces(command) => command.run().await,
             Self::Openapi => output::text(&crate::api::openapi_document()),
         };
         match result {

@@ -1,12 +1,15 @@
 //! `nightlatch pepper`.
 
 use clap::{Args, Subcommand};
+use nightlatch_api::Secret;
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::exit::Failure;
 use super::home::{Home, Opened};
 use super::output;
-use crate::secrets::Secrets;
+use super::secret_out::SecretOut;
+use crate::secrets::{PepperFile, Secrets};
 use crate::store::peppers::{self, Holder};
 use crate::store::{self, Context, publication};
 
@@ -36,6 +39,17 @@ enum PepperCommand {
     Status(Common),
     /// Make the set with the next pepper from now on.
     Switch(Switch),
+    /// Write the peppers that one set's edges need, one a line, as a sidecar's peppers_file takes them; in a Worker's
+    /// NIGHTLATCH_PEPPERS commas stand between them. What the edges of one workspace hold is of no use against another's.
+    Export(Export),
+}
+
+#[derive(Debug, Args)]
+struct Export {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    secret_out: SecretOut,
 }
 
 #[derive(Debug, Args)]
@@ -74,6 +88,7 @@ impl Pepper {
             PepperCommand::Next(change) => change.next().await,
             PepperCommand::Status(common) => common.status().await,
             PepperCommand::Switch(switch) => switch.run().await,
+            PepperCommand::Export(export) => export.run().await,
         }
     }
 }
@@ -154,6 +169,30 @@ impl Common {
     }
 }
 
+impl Export {
+    async fn run(self) -> Result<(), Failure> {
+        self.secret_out.prepare(self.common.json)?;
+        let Found { opened, secrets, in_force, .. } = Found::read(&self.common.home).await?;
+        let held = secrets.peppers_of(opened.set.as_str(), opened.published.own_pepper);
+        let texts: Vec<_> = held.iter().map(PepperFile::to_text).collect();
+        let joined = Zeroizing::new(texts.iter().map(|text| text.as_str()).collect::<Vec<_>>().join("\n"));
+        let peppers = Secret::from(joined.as_str());
+        let ids: Vec<_> = held.iter().map(|pepper| pepper.id.as_str()).collect();
+        let answer = json!({
+            "set": opened.set.as_str(), "workspace": opened.workspace.as_str(), "in_force": in_force, "ids": ids,
+            "peppers": peppers,
+        });
+        self.secret_out.deliver_as("peppers", self.common.json, &answer, &peppers, || {
+            output::facts([
+                ("set", Some(opened.set.to_string())),
+                ("workspace", Some(opened.workspace.to_string())),
+                ("in force", Some(in_force.clone())),
+                ("ids", Some(ids.join(", "))),
+            ])
+        })
+    }
+}
+
 impl Switch {
     async fn run(self) -> Result<(), Failure> {
         let Change { common, dry_run } = self.change;
@@ -193,11 +232,5 @@ impl Switch {
              lack it",
             lacking.len()
         ))
-    }
-}
-
-impl From<store::Error> for Failure {
-    fn from(error: store::Error) -> Self {
-        Self::other(error.to_string())
     }
 }

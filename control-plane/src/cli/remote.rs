@@ -7,6 +7,7 @@ use nightlatch_api::Set;
 use nightlatch_api::client::Client;
 
 use super::exit::{Failure, Kind};
+use super::output::printable;
 use crate::secrets::read_private;
 
 /// Where a control plane listens that was told nothing else.
@@ -59,14 +60,19 @@ impl Remote {
     }
 }
 
-/// The set of that id; the workspace's only one where none is given.
+/// The set of that id; the workspace's only one where none is given. Where there are several, the error lists them.
 pub(super) async fn set_or_only(client: &Client, id: Option<&str>) -> Result<Set, Failure> {
     if let Some(id) = id {
         return Ok(client.set(id).await?);
     }
     let mut sets = client.list_sets().await?.items;
-    match (sets.pop(), sets.is_empty()) {
-        (Some(set), true) => Ok(set),
-        _ => Err(Failure::usage("the workspace has several sets; say which one (`nightlatch sets list`)")),
+    match (sets.len(), sets.pop()) {
+        (1, Some(set)) => Ok(set),
+        (_, None) => Err(Failure::other("the workspace has no set")),
+        (_, Some(last)) => {
+            sets.push(last);
+            let choices: Vec<_> = sets.iter().map(|set| format!("  {}  {}", set.id, printable(&set.name))).collect();
+            Err(Failure::usage(format!("the workspace has several sets; say which one:\n{}", choices.join("\n"))))
+        }
     }
 }

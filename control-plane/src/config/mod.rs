@@ -250,7 +250,7 @@ impl Reader<'_> {
         let brand = self.take_parsed(
             "brand",
             |text| Brand::new(text).ok().filter(|brand| !brand.is_reserved()),
-            "give 2 to 12 lower-case letters and digits that begin with a letter; nlm, nle and nlo are reserved",
+            "give 2 to 12 lower-case letters and digits that begin with a letter; nlm, nle, nlo, nlc and nli are reserved",
         );
         let shutdown = self.seconds("shutdown_seconds", 0..=3600);
         let heartbeat = self.seconds("set.heartbeat_seconds", 1..=3600);

@@ -15,6 +15,12 @@ pub enum ActorType {
     System,
     /// Whoever held an enrolment token.
     Enrolment,
+    /// A gateway that paired; the id is its principal's.
+    Gateway,
+    /// The other side of a link, where that is the partner; the id is its principal's.
+    Partner,
+    /// The other side of a link, where that is the client; the id is its workspace's.
+    Client,
 }
 
 impl ActorType {
@@ -26,6 +32,9 @@ impl ActorType {
             Self::Edge => "edge",
             Self::System => "system",
             Self::Enrolment => "enrolment",
+            Self::Gateway => "gateway",
+            Self::Partner => "partner",
+            Self::Client => "client",
         }
     }
 }

@@ -420,7 +420,7 @@ impl Authority {
     ///
     /// # Errors
     /// [`Refusal::Forbidden`]; [`Refusal::StepUpRequired`] where it would be allowed to somebody who has just proved who
-    /// they are.
+    /// they are; [`Refusal::NotRevocableHere`] where pairing does it.
     pub fn require(&self, action: Action, target: &Target) -> Result<(), Refusal> {
         let standing = match self {
             Self::System => return Ok(()),
@@ -438,7 +438,12 @@ impl Authority {
         if action.needs_step_up() && !standing.elevated {
             return Err(Refusal::StepUpRequired);
         }
-        Ok(())
+        match *target {
+            Target::Key { kind: Gateway, subject } if action != Action::KeysRead => {
+                Err(Refusal::NotRevocableHere { call: super::gateway::call_instead(action, subject) })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Refuses where no target at all would be allowed: asked before anything is looked up.

@@ -6,8 +6,8 @@ use nightlatch_keyset::PrincipalKind;
 use super::key::{passed, to_ms};
 use super::rotation::{End, Outcome};
 use super::{
-    Actor, Bound, Cause, Key, KeyId, Labels, Name, Owner, Reason, Refusal, Rotation, Scopes, Stage, State, Tier,
-    Warning, WorkspaceId,
+    Actor, Bound, Cause, Key, KeyId, Labels, LinkId, Name, Owner, Reason, Refusal, Rotation, Scopes, Stage, State,
+    Tier, Warning, WorkspaceId,
 };
 
 /// The last second a published row can hold.
@@ -34,6 +34,8 @@ pub struct Issue {
     pub expires_at: Option<i64>,
     /// Unix seconds.
     pub rotate_by: Option<i64>,
+    /// The link it is bound to: of a partner's key only.
+    pub link: Option<LinkId>,
 }
 
 /// What a new key is given beside what was asked for.
@@ -128,6 +130,7 @@ pub fn issue(issue: Issue, birth: Birth) -> Result<Key, Refusal> {
         expires_at: issue.expires_at,
         rotate_by: issue.rotate_by,
         last_used_at: None,
+        link: issue.link,
         predecessor: None,
         successor: None,
         imported: false,

@@ -85,6 +85,11 @@ id!(
     "edge_"
 );
 id!(
+    /// A link between a partner and a client workspace.
+    LinkId,
+    "lnk_"
+);
+id!(
     /// A member of a workspace.
     MemberId,
     "mem_"
@@ -100,6 +105,7 @@ generated!(SetId, 12);
 generated!(RotationId, GENERATED_LEN);
 generated!(TokenId, GENERATED_LEN);
 generated!(EdgeId, GENERATED_LEN);
+generated!(LinkId, GENERATED_LEN);
 generated!(MemberId, GENERATED_LEN);
 
 impl WorkspaceId {

@@ -3,7 +3,7 @@
 use nightlatch_key::{Digest, Environment};
 use nightlatch_keyset::{PrincipalKind, Status};
 
-use super::{Actor, KeyId, Labels, Refusal, Scopes, Target, Tier, WorkspaceId};
+use super::{Actor, KeyId, Labels, LinkId, Refusal, Scopes, Target, Tier, WorkspaceId};
 
 /// Where a key is on its one-way road.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,6 +166,8 @@ pub struct Key {
     pub rotate_by: Option<i64>,
     /// Unix milliseconds.
     pub last_used_at: Option<i64>,
+    /// The link it is bound to: it ends with that.
+    pub link: Option<LinkId>,
     /// The id of the first key of its line of successors.
     pub lineage: KeyId,
     /// The key it replaces.

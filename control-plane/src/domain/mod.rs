@@ -10,12 +10,15 @@ mod actor;
 pub mod authority;
 mod change;
 mod edge;
+pub mod gateway;
 pub mod ids;
 pub mod import;
 mod key;
 mod member;
 #[cfg(test)]
 mod model;
+pub mod partner;
+mod principal;
 pub mod receipt;
 mod refusal;
 pub mod rotate;
@@ -27,13 +30,14 @@ pub use authority::{Action, Authority, Role, Standing, Target};
 pub(crate) use change::require_inherited;
 pub use change::{Birth, Issue, KeyPatch, Patched, Revoked, disable, enable, issue, patch, revoke};
 pub use edge::{EdgeClass, EdgeState};
-pub use ids::{EdgeId, KeyId, KeyRef, MemberId, RotationId, SetId, TokenId, WorkspaceId};
+pub use ids::{EdgeId, KeyId, KeyRef, LinkId, MemberId, RotationId, SetId, TokenId, WorkspaceId};
 pub use key::{Cause, Causes, EdgeImage, Key, Stage, State};
 pub use member::{Member, MemberPatch, MemberState};
 pub use nightlatch_keyset::{PrincipalKind, Status};
+pub use principal::{DEFAULT_SUBJECT, Principal, PrincipalPatch, PrincipalState};
 pub use refusal::{Refusal, Warning};
 pub use rotation::Rotation;
-pub use text::{Labels, Name, Owner, Reason, Scope, Scopes, Tier};
+pub use text::{Description, Labels, Name, Owner, Reason, Scope, Scopes, Tier};
 
 /// How long a change may take to be in force everywhere: the largest validity signed plus the skew, over all sets of the
 /// workspace.

@@ -179,6 +179,7 @@ impl World {
             labels: Labels::default(),
             expires_at: expiry,
             rotate_by: None,
+            link: None,
         };
         let issued = super::issue(request, self.birth());
         assert_eq!(issued.is_ok(), expiry.is_none_or(|expiry| expiry * 1000 > self.now));

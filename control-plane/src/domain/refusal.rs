@@ -68,6 +68,30 @@ pub enum Refusal {
     /// The edge was removed: final.
     #[error("the edge is removed")]
     EdgeRemoved,
+    /// Another workspace of the deployment has the brand, or the product itself.
+    #[error("the brand is taken")]
+    BrandTaken,
+    /// The principal that keys act for where none is named cannot go.
+    #[error("the default principal cannot be removed")]
+    DefaultPrincipal,
+    /// A gateway's code is unknown, used or expired.
+    #[error("the pairing code cannot be used")]
+    PairingCodeUnusable,
+    /// A link's code is unknown, used or expired.
+    #[error("the link's code cannot be used")]
+    LinkCodeUnusable,
+    /// The link is not accepted yet, or has ended.
+    #[error("the link is not active")]
+    LinkNotActive,
+    /// The client is linked to this partner already.
+    #[error("the workspace is linked to this partner already")]
+    LinkExists,
+    /// The principal's keys may not carry these scopes.
+    #[error("the principal's keys may not carry these scopes")]
+    BeyondCeiling {
+        /// Those beyond its ceiling.
+        scopes: Vec<Scope>,
+    },
     /// The caller's role, or its token's scopes, do not allow it.
     #[error("`{action}` is not allowed to this caller here")]
     Forbidden {
@@ -136,6 +160,13 @@ impl Refusal {
             Self::ReasonRequired => "reason_required",
             Self::EdgeNotEnrolled => "edge_not_enrolled",
             Self::EdgeRemoved => "edge_removed",
+            Self::BrandTaken => "brand_taken",
+            Self::DefaultPrincipal => "default_principal",
+            Self::PairingCodeUnusable => "pairing_code_invalid",
+            Self::LinkCodeUnusable => "link_code_invalid",
+            Self::LinkNotActive => "link_not_active",
+            Self::LinkExists => "link_exists",
+            Self::BeyondCeiling { .. } => "beyond_ceiling",
             Self::Forbidden { .. } => "forbidden",
             Self::StepUpRequired => "step_up_required",
             Self::BeyondOwnScopes { .. } => "beyond_own_scopes",

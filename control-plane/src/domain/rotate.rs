@@ -105,8 +105,8 @@ pub fn plan(
     Ok(Plan { name, scopes, deadline, warnings })
 }
 
-/// Starts a rotation. The successor takes over scopes, tier, owner, labels, environment, principal and lineage, and the
-/// time between creation and rotate-by; not the expiry, which was the predecessor's own.
+/// Starts a rotation. The successor takes over scopes, tier, owner, labels, environment, principal, link and lineage, and
+/// the time between creation and rotate-by; not the expiry, which was the predecessor's own.
 ///
 /// # Errors
 /// As [`plan`].
@@ -131,6 +131,7 @@ pub fn start(
         labels: predecessor.labels.clone(),
         expires_at: None,
         rotate_by: None,
+        link: predecessor.link.clone(),
     };
     let successor = Key {
         owner: predecessor.owner.clone(),

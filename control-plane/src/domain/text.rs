@@ -75,6 +75,11 @@ line!(
     Reason,
     "reason"
 );
+line!(
+    /// What something is for, in free text.
+    Description,
+    "description"
+);
 
 macro_rules! word {
     ($(#[$doc:meta])* $name:ident, $field:literal) => {

@@ -33,13 +33,14 @@ mod mend;
 mod notes;
 mod numbering;
 mod publish;
+mod publishers;
 mod reason;
 mod retention;
 mod signing;
 mod status;
 mod succession;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -48,6 +49,7 @@ use tokio_util::sync::CancellationToken;
 pub use config::{KeySource, Limits, Probe, PublisherConfig, Step, empty_policy};
 pub use directory::SetDirectory;
 pub use error::Error;
+pub use publishers::{Published, Publishers};
 pub use reason::CutReason;
 pub use status::{Phase, Progress, PublisherStatus, Role};
 
@@ -62,7 +64,8 @@ pub struct Publisher {
     status: watch::Receiver<PublisherStatus>,
     wanted: watch::Sender<u64>,
     stop: CancellationToken,
-    task: JoinHandle<()>,
+    /// None once somebody has asked it to stop.
+    task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Publisher {
@@ -82,7 +85,7 @@ impl Publisher {
             next: None,
             notes: Default::default(),
         };
-        Self { store, config, status: watched, wanted, stop, task: tokio::spawn(leader.run()) }
+        Self { store, config, status: watched, wanted, stop, task: Mutex::new(Some(tokio::spawn(leader.run()))) }
     }
 
     /// The publisher's state, as it changes.
@@ -153,9 +156,12 @@ impl Publisher {
     }
 
     /// Ends the publisher after what it is doing now, and gives the lease up.
-    pub async fn stop(self) {
+    pub async fn stop(&self) {
         self.stop.cancel();
-        if let Err(error) = self.task.await {
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task
+            && let Err(error) = task.await
+        {
             tracing::error!(%error, "the publisher's task failed");
         }
     }

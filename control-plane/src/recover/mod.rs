@@ -13,7 +13,7 @@ use nightlatch_keyset::note::Verifier;
 use nightlatch_keyset::{FileName, Head, StatementError};
 use serde::Serialize;
 
-use crate::domain::{KeyRef, Reason, SetId, WorkspaceId};
+use crate::domain::{KeyRef, Reason, WorkspaceId};
 use crate::publisher::{Publisher, PublisherConfig, PublisherStatus};
 use crate::store::lease::Lease;
 use crate::store::recovery::{self, Above};
@@ -67,8 +67,9 @@ pub enum Error {
         "the published set is made with pepper {0}, which this process does not hold. Restore it: the file secrets/pepper-{0} \
          (secrets/pepper where it was the first) of the control plane's data directory, or, where secrets are sealed under a \
          master key, the row of the table shared_secrets with the kind pepper and the name {0} from a later copy of the \
-         database. Without a master key, the text `{0}:…` that edges have in NIGHTLATCH_PEPPERS, put into \
-         secrets/pepper-{0} with the mode 0600, does as well"
+         database. Without a master key, the text `{0}:…` that edges of the first workspace have in \
+         NIGHTLATCH_PEPPERS, put into secrets/pepper-{0} with the mode 0600, does as well: those of others are derived from \
+         it and secrets/server.key"
     )]
     Pepper(String),
     /// None of the keys that may sign is held.
@@ -358,14 +359,4 @@ fn reason(why: Why) -> Reason {
 fn published_as(what: &str) -> Reason {
     Reason::new(format!("recovered: published as {what} before the database was restored"))
         .expect("a short text is a reason")
-}
-
-/// The set of a restored database, or what is missing.
-///
-/// # Errors
-/// [`store::Error::NotFound`] where the database is empty.
-pub async fn find_set(store: &Store) -> Result<(WorkspaceId, SetId), Error> {
-    let found = store::workspaces::first(&mut store.read().await?).await?;
-    let (workspace, set) = found.ok_or(store::Error::NotFound("workspace: restore the database first"))?;
-    Ok((workspace.id, set.id))
 }

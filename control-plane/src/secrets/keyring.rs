@@ -6,6 +6,7 @@ use nightlatch_keyset::Pepper;
 use nightlatch_keyset::note::Signer;
 
 use super::Secrets;
+use crate::store::workspaces::Set;
 
 /// What signs a set's heads and lists, and what its tags are made with. The first start's come first.
 #[derive(Clone, Debug, Default)]
@@ -20,9 +21,13 @@ pub struct Keyring {
 
 impl Keyring {
     /// The keys of a set; `None` where its id or a pepper's cannot be.
-    pub fn of(secrets: &Secrets, set: &str) -> Option<Self> {
+    ///
+    /// Signing keys are one for all sets: what they sign names its set, and so does the signer's name that edges pin, so a
+    /// note of one set is a stranger's to every other. No edge and no tenant ever has one.
+    pub fn of(secrets: &Secrets, set: &Set) -> Option<Self> {
         let arcs = |signers: Vec<Signer>| signers.into_iter().map(Arc::new).collect();
-        let peppers = secrets.peppers().iter().map(|pepper| Pepper::new(&pepper.id, set, pepper.expose()).ok());
+        let (peppers, set) = (secrets.peppers_of(set.id.as_str(), set.own_pepper), set.id.as_str());
+        let peppers = peppers.iter().map(|pepper| Pepper::new(&pepper.id, set, pepper.expose()).ok());
         Some(Self {
             signers: arcs(secrets.head_signers(set).ok()?),
             roots: arcs(secrets.root_signers(set).ok()?),

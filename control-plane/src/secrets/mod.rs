@@ -24,8 +24,12 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use base64ct::{Base64, Encoding as _};
+use hkdf::Hkdf;
 use nightlatch_keyset::note::{Signer, VerifierError};
+use sha2::Sha256;
 use zeroize::Zeroizing;
+
+use crate::domain::WorkspaceId;
 
 pub use file::{check_private, read_private, write_private};
 pub use keyring::Keyring;
@@ -157,6 +161,14 @@ impl Secrets {
         data_dir.join("secrets")
     }
 
+    /// Where the one-time token of the founding workspace is put, or that of a further one.
+    pub fn enrolment_file(data_dir: &Path, further: Option<&WorkspaceId>) -> PathBuf {
+        match further {
+            None => data_dir.join("enrolment-token"),
+            Some(workspace) => data_dir.join(format!("enrolment-token-{workspace}")),
+        }
+    }
+
     /// Draws every secret anew.
     fn generate(random: &mut dyn FnMut(&mut [u8])) -> Self {
         let (root, head, server_seed) = (fresh(random), fresh(random), fresh(random));
@@ -225,9 +237,32 @@ impl Secrets {
         self.roots.iter().map(|seed| root_signer(set, seed)).collect()
     }
 
-    /// The peppers, the first start's first.
+    /// The deployment's peppers, the first start's first.
     pub fn peppers(&self) -> &[PepperFile] {
         &self.peppers
+    }
+
+    /// The peppers of a set, the first start's first: the deployment's as they are, or, where the set has its own, derived
+    /// from them for it alone, under the same ids.
+    ///
+    /// Edges hold their set's peppers, so whoever runs an edge of the founding workspace holds the deployment's. What is
+    /// derived therefore depends on the server key too, which no edge has: HKDF-SHA-256 (RFC 5869) over the pepper, salted
+    /// with a key derived from the server key, and the set's id as info.
+    pub fn peppers_of(&self, set: &str, own: bool) -> Vec<PepperFile> {
+        let derived = |pepper: &PepperFile| {
+            let mut secret = Zeroizing::new([0; LEN]);
+            if own {
+                let salt = self.server.derive("nightlatch/set-pepper/1", b"");
+                let expanded = Hkdf::<Sha256>::new(Some(salt.as_slice()), pepper.expose())
+                    .expand(set.as_bytes(), secret.as_mut_slice());
+                // HKDF refuses only outputs longer than 8,160 bytes.
+                expanded.expect("32 bytes are within HKDF's limit");
+            } else {
+                secret.copy_from_slice(pepper.expose());
+            }
+            PepperFile { id: pepper.id.clone(), secret }
+        };
+        self.peppers.iter().map(derived).collect()
     }
 
     /// What cursors and kept answers are sealed with.
@@ -366,6 +401,25 @@ mod tests {
         for name in ["root.key", "head.key", "pepper", "server.key"] {
             assert_eq!(mode(&format!("secrets/{name}")), 0o600, "{name}");
         }
+    }
+
+    /// Guarantee 10: a set's own pepper is its own, stays the same, and does not follow from what edges of others hold.
+    #[test]
+    fn a_pepper_of_a_sets_own_follows_from_the_set_the_pepper_and_the_server_key() {
+        let data = tempfile::tempdir().unwrap();
+        let made = Secrets::create(data.path(), &mut os_random).unwrap();
+        let of = |secrets: &Secrets, set: &str, own| *secrets.peppers_of(set, own)[0].expose();
+        assert_eq!(of(&made, "set_a", false), *made.peppers()[0].expose(), "the first set's is the deployment's");
+        assert_eq!(made.peppers_of("set_a", true)[0].id, made.peppers()[0].id);
+        let own = of(&made, "set_a", true);
+        assert_eq!(own, of(&Secrets::open(data.path()).unwrap(), "set_a", true));
+        assert_ne!(own, of(&made, "set_a", false));
+        assert_ne!(own, of(&made, "set_b", true));
+        // Another installation that was given this pepper, as an edge is.
+        let other = tempfile::tempdir().unwrap();
+        let mut thief = Secrets::create(other.path(), &mut os_random).unwrap();
+        thief.peppers = vec![PepperFile::parse(&made.peppers()[0].to_text()).unwrap()];
+        assert_ne!(own, of(&thief, "set_a", true));
     }
 
     #[test]

@@ -1,6 +1,5 @@
-//! What has to be done now and then: erasing kept secrets, closing lapsed rotations, noting publishes.
+//! What has to be done now and then: erasing kept secrets, closing lapsed rotations.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -8,41 +7,37 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::Metrics;
-use crate::publisher::PublisherStatus;
-use crate::store::{Error, Store, edges, idempotency, receipts, rotations};
+use crate::store::{Error, Store, edges, idempotency, receipts, replicas, rotations};
 
 /// How often to tidy. Secrets are kept for 15 minutes, give or take this.
 const INTERVAL: Duration = Duration::from_secs(15);
 /// Most rotations closed in one mutation, so that others need not wait long.
 const MAX_LAPSED: u32 = 200;
 
-/// The running tasks.
+/// The running task.
 #[derive(Debug)]
 pub(super) struct Chores {
     stop: CancellationToken,
-    tasks: [JoinHandle<()>; 2],
+    task: JoinHandle<()>,
 }
 
 impl Chores {
-    pub(super) fn spawn(store: Store, publisher: watch::Receiver<PublisherStatus>, metrics: Arc<Metrics>) -> Self {
+    /// Starts them. `outdated` says why this process should not use the database any more, while that is so.
+    pub(super) fn spawn(store: Store, instance: String, outdated: watch::Sender<Option<String>>) -> Self {
         let stop = CancellationToken::new();
-        let tidying = tokio::spawn(tidy(store, stop.clone()));
-        let noting = tokio::spawn(note_publishes(publisher, metrics, stop.clone()));
-        Self { stop, tasks: [tidying, noting] }
+        let task = tokio::spawn(tidy(store, instance, outdated, stop.clone()));
+        Self { stop, task }
     }
 
     pub(super) async fn stop(self) {
         self.stop.cancel();
-        for task in self.tasks {
-            if let Err(error) = task.await {
-                tracing::error!(%error, "a chore failed");
-            }
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the chores failed");
         }
     }
 }
 
-async fn tidy(store: Store, stop: CancellationToken) {
+async fn tidy(store: Store, instance: String, outdated: watch::Sender<Option<String>>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
@@ -56,7 +51,29 @@ async fn tidy(store: Store, stop: CancellationToken) {
         // Some of many at every tick: edges refuse these keys already.
         let revoked = store.write::<_, Error, _>(|tx| Box::pin(receipts::publish_revoked(tx))).await;
         report("publishing keys that were revoked with their member", revoked);
+        still_runs(&store, &instance, &outdated).await;
     }
+    let said = store.write::<_, Error, _>(move |tx| Box::pin(async move { replicas::ends(tx, &instance).await })).await;
+    report("saying that this process ends", said.map(|()| 0));
+}
+
+/// Says that this process runs, and finds out whether it still may.
+async fn still_runs(store: &Store, instance: &str, outdated: &watch::Sender<Option<String>>) {
+    let (name, schema) = (instance.to_owned(), store.schema());
+    let said = store
+        .write::<_, Error, _>(move |tx| Box::pin(async move { replicas::still_runs(tx, &name, schema).await }))
+        .await;
+    let why = match said {
+        Err(error @ Error::SchemaTooNew { .. }) => {
+            tracing::error!(%error, "this process can no longer use the database; stop it");
+            Some(error.to_string())
+        }
+        other => {
+            report("saying that this process runs", other.map(|()| 0));
+            None
+        }
+    };
+    outdated.send_replace(why);
 }
 
 /// Notes of revocations what nobody has noted who made or read them.
@@ -74,28 +91,5 @@ fn report(what: &str, result: Result<u64, Error>) {
         Ok(0) => {}
         Ok(count) => tracing::debug!(count, "{what}"),
         Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "{what} failed; it is tried again"),
-    }
-}
-
-async fn note_publishes(
-    mut publisher: watch::Receiver<PublisherStatus>,
-    metrics: Arc<Metrics>,
-    stop: CancellationToken,
-) {
-    let (mut noted, mut epoch) = (0, 0);
-    while let Some(Ok(())) = stop.run_until_cancelled(publisher.changed()).await {
-        let (version, took, cut) = {
-            let status = publisher.borrow_and_update();
-            let cut = status.last_cut.zip(status.last_cut_reason).map(|(took, reason)| (status.epoch, took, reason));
-            (status.version, status.last_publish, cut)
-        };
-        if let Some((number, took, reason)) = cut.filter(|(number, ..)| *number != epoch) {
-            epoch = number;
-            metrics.cut(reason.as_str(), took);
-        }
-        if let Some(took) = took.filter(|_| version != noted) {
-            noted = version;
-            metrics.published(took);
-        }
     }
 }

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::secrets::Secrets;
 use crate::store::os_random;
 
 /// Characters of an instance's name: `cp_` and 16 hexadecimal digits.
@@ -72,7 +73,7 @@ impl DataDir {
     }
 
     pub(super) fn enrolment_token(&self) -> PathBuf {
-        self.path.join("enrolment-token")
+        Secrets::enrolment_file(&self.path, None)
     }
 }
 

@@ -24,8 +24,6 @@ pub(super) struct FirstStart {
     pub(super) vault: Vault,
     pub(super) secrets: Arc<Secrets>,
     pub(super) keys: Keyring,
-    /// The verifier key of the key that signs.
-    pub(super) signer: String,
     pub(super) set: Set,
     pub(super) enrolment: Option<Enrolment>,
 }
@@ -35,12 +33,13 @@ pub(super) async fn run(store: &Store, config: &Config, data_dir: &DataDir) -> R
     let established = workspaces::first(&mut store.read().await?).await?;
     let vault = Vault::new(data_dir.path(), store.clone(), config.master()?);
     let secrets = vault.establish(established.is_some()).await?;
-    let (workspace, set) = match established {
+    let (workspace, mut set) = match established {
         Some(found) => found,
         None => found_workspace(store, config, &secrets).await?,
     };
-    let unfit = || ServeError::Unfit(set.id.to_string());
-    let keys = Keyring::of(&secrets, set.id.as_str()).ok_or_else(unfit)?;
+    let id = set.id.to_string();
+    let unfit = || ServeError::Unfit(id.clone());
+    let keys = Keyring::of(&secrets, &set).ok_or_else(unfit)?;
     if !keys.holds_pepper(&set.pepper_id) {
         return Err(unfit());
     }
@@ -49,6 +48,7 @@ pub(super) async fn run(store: &Store, config: &Config, data_dir: &DataDir) -> R
     if keys.signer(&signer).is_none() {
         return Err(unfit());
     }
+    set.signer = Some(signer);
     if crate::trust::establish(store, &workspace.id, &set.id, &keys).await?.is_none() {
         tracing::warn!(
             "the set has no trust note, because no root key is here: its head-signing key can be replaced only by telling \
@@ -56,7 +56,7 @@ pub(super) async fn run(store: &Store, config: &Config, data_dir: &DataDir) -> R
         );
     }
     let enrolment = open_enrolment(store, &workspace.id, &data_dir.enrolment_token()).await?;
-    Ok(FirstStart { vault, secrets: Arc::new(secrets), keys, signer, set, enrolment })
+    Ok(FirstStart { vault, secrets: Arc::new(secrets), keys, set, enrolment })
 }
 
 /// Says which key signs the set's heads, where nobody has said so yet; returns the one that does.

@@ -3,6 +3,7 @@
 mod chores;
 mod data_dir;
 mod first_start;
+mod publishing;
 mod signals;
 
 use std::net::SocketAddr;
@@ -12,16 +13,18 @@ use std::sync::Arc;
 use axum::serve::ListenerExt as _;
 use nightlatch_key::KeyText;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, App, Parts};
 use crate::config::Config;
+use crate::domain::SetId;
 use crate::metrics::Metrics;
-use crate::publisher::{KeySource, Limits, Publisher, PublisherConfig, SetDirectory};
-use crate::secrets::{Keyring, SecretsError};
+use crate::publisher::{Publisher, Publishers};
+use crate::secrets::SecretsError;
 use crate::store::{self, Store};
 use chores::Chores;
-use first_start::FirstStart;
+use publishing::{Making, Publishing};
 
 pub(crate) use data_dir::DataDir;
 pub(crate) use first_start::make_enrolment;
@@ -64,7 +67,8 @@ pub struct Server {
     address: SocketAddr,
     enrolment: Option<Enrolment>,
     store: Store,
-    publisher: Publisher,
+    publishing: Publishing,
+    founding: SetId,
     chores: Chores,
     stop: CancellationToken,
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
@@ -89,24 +93,35 @@ impl Server {
     pub async fn start(config: &Config) -> Result<Self, ServeError> {
         let data_dir = DataDir::open(&config.data_dir)?;
         let store = connect(config).await?;
+        announce(&store, data_dir.instance()).await?;
         let first = first_start::run(&store, config, &data_dir).await?;
         let listener = TcpListener::bind(config.listen)
             .await
             .map_err(|source| ServeError::Listen { address: config.listen, source })?;
         let address = listener.local_addr().map_err(|source| ServeError::Listen { address: config.listen, source })?;
         let metrics = Arc::new(Metrics::new());
-        let publisher = Publisher::spawn(store.clone(), publisher_config(config, &data_dir, &first)?);
-        let chores = Chores::spawn(store.clone(), publisher.status(), Arc::clone(&metrics));
+        let founding = first.set.id.clone();
+        let making = Making {
+            store: store.clone(),
+            vault: first.vault,
+            metrics: Arc::clone(&metrics),
+            holder: data_dir.instance().to_owned(),
+            sets_dir: config.sets(),
+            founding: founding.clone(),
+        };
+        let publishing = Publishing::spawn(making, &first.set, first.keys)?;
+        let outdated = watch::Sender::new(None);
+        let chores = Chores::spawn(store.clone(), data_dir.instance().to_owned(), outdated.clone());
         let stop = CancellationToken::new();
         let app = App::new(Parts {
             store: store.clone(),
             secrets: Arc::clone(&first.secrets),
             sets_dir: config.sets(),
-            enrolment_file: data_dir.enrolment_token(),
+            data_dir: data_dir.path().to_owned(),
             metrics,
-            publisher: publisher.status(),
-            keys: key_source(&first),
-            published_set: first.set.id.clone(),
+            publishers: publishing.publishers().clone(),
+            founding: founding.clone(),
+            outdated: outdated.subscribe(),
             stopping: stop.clone(),
         });
         let service = api::router(app).into_make_service_with_connect_info::<SocketAddr>();
@@ -118,7 +133,8 @@ impl Server {
         let serving = tokio::spawn(async move {
             axum::serve(listener, service).with_graceful_shutdown(stopped.cancelled_owned()).await
         });
-        Ok(Self { address, enrolment: first.enrolment, store, publisher, chores, stop, serving, _data_dir: data_dir })
+        let enrolment = first.enrolment;
+        Ok(Self { address, enrolment, store, publishing, founding, chores, stop, serving, _data_dir: data_dir })
     }
 
     /// Where it listens.
@@ -131,9 +147,18 @@ impl Server {
         self.enrolment.as_ref()
     }
 
-    /// The publisher.
-    pub fn publisher(&self) -> &Publisher {
-        &self.publisher
+    /// The publisher of the founding workspace's set.
+    ///
+    /// # Panics
+    /// Never: no server starts without it.
+    pub fn publisher(&self) -> Arc<Publisher> {
+        let published = self.publishers().of(&self.founding).expect("the founding set is the first to be published");
+        Arc::clone(published.publisher())
+    }
+
+    /// The publishers of all sets.
+    pub fn publishers(&self) -> &Publishers {
+        self.publishing.publishers()
     }
 
     /// Stops: takes no more requests, lets open ones end within the time, then ends publishing and closes the database.
@@ -145,7 +170,7 @@ impl Server {
             abort.abort();
         }
         self.chores.stop().await;
-        self.publisher.stop().await;
+        self.publishing.stop().await;
         self.store.close().await;
     }
 }
@@ -155,29 +180,8 @@ async fn connect(config: &Config) -> Result<Store, store::Error> {
     Store::connect(config.store_url().expose_secret()).await
 }
 
-fn publisher_config(config: &Config, data_dir: &DataDir, first: &FirstStart) -> Result<PublisherConfig, ServeError> {
-    let set = &first.set.id;
-    let signer = first.keys.signer(&first.signer).ok_or_else(|| ServeError::Unfit(set.to_string()))?;
-    Ok(PublisherConfig {
-        set: set.clone(),
-        holder: data_dir.instance().to_owned(),
-        signer: Arc::clone(signer),
-        keys: first.keys.clone(),
-        key_source: Some(key_source(first)),
-        directory: SetDirectory::new(config.sets().join(set.as_str())),
-        limits: Limits::default(),
-        probe: None,
-    })
-}
-
-/// The keys of the set as they are whenever somebody asks.
-fn key_source(first: &FirstStart) -> KeySource {
-    let (vault, id) = (first.vault.clone(), first.set.id.clone());
-    Arc::new(move || {
-        let (vault, id) = (vault.clone(), id.clone());
-        Box::pin(async move {
-            let secrets = vault.open().await?;
-            Keyring::of(&secrets, id.as_str()).ok_or(SecretsError::Store(store::Error::Corrupt("set id")))
-        })
-    })
+/// Says that this process runs: from here on the schema is not narrowed below what it knows.
+async fn announce(store: &Store, instance: &str) -> Result<(), store::Error> {
+    let (instance, schema) = (instance.to_owned(), store.schema());
+    store.write(move |tx| Box::pin(async move { store::replicas::announce(tx, &instance, schema).await })).await
 }

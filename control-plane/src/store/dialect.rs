@@ -21,12 +21,47 @@ pub(super) async fn now(read: &mut Read) -> Result<i64, Error> {
 
 /// Makes other mutations of this key wait until this one ends. SQLite has one writer and needs nothing.
 ///
-/// Locks are always taken in this order, so that two mutations cannot wait for each other: an idempotency slot, keys by
+/// Locks are always taken in this order, so that two mutations cannot wait for each other: an idempotency slot, principals
+/// by ascending subject, links by id, keys by
 /// ascending number (a predecessor before its successor), then their rotations, then the catalogue's names in order, then
 /// the workspace's counters, then live profiles.
 pub(super) async fn lock_key(tx: &mut Tx, id: &str) -> Result<(), Error> {
     if let Conn::Postgres(conn) = tx.conn() {
         sqlx::query("SELECT 1 FROM keys WHERE id = $1 FOR NO KEY UPDATE").bind(id).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Makes other mutations of this principal wait until this one ends.
+pub(super) async fn lock_principal(tx: &mut Tx, workspace: &str, subject: i64) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        let sql = "SELECT 1 FROM principals WHERE workspace_id = $1 AND subject = $2 FOR NO KEY UPDATE";
+        sqlx::query(sql).bind(workspace).bind(subject).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Makes mutations of this principal wait until this one ends. Others that give it keys go on beside.
+pub(super) async fn share_principal(tx: &mut Tx, workspace: &str, subject: i64) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        let sql = "SELECT 1 FROM principals WHERE workspace_id = $1 AND subject = $2 FOR SHARE";
+        sqlx::query(sql).bind(workspace).bind(subject).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Makes other mutations of this link wait until this one ends.
+pub(super) async fn lock_link(tx: &mut Tx, id: &str) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        sqlx::query("SELECT 1 FROM partner_links WHERE id = $1 FOR NO KEY UPDATE").bind(id).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Makes mutations of this link wait until this one ends. Others that bind keys to it go on beside.
+pub(super) async fn share_link(tx: &mut Tx, id: &str) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        sqlx::query("SELECT 1 FROM partner_links WHERE id = $1 FOR SHARE").bind(id).execute(conn).await?;
     }
     Ok(())
 }
@@ -67,15 +102,6 @@ pub(super) async fn lock_owners(tx: &mut Tx, workspace: &str) -> Result<(), Erro
     Ok(())
 }
 
-/// Keeps a principal as it is until this mutation ends: whoever suspends or removes it meanwhile finds its new keys.
-pub(super) async fn share_principal(tx: &mut Tx, workspace: &str, subject: i64) -> Result<(), Error> {
-    if let Conn::Postgres(conn) = tx.conn() {
-        let sql = "SELECT 1 FROM principals WHERE workspace_id = $1 AND subject = $2 FOR SHARE";
-        sqlx::query(sql).bind(workspace).bind(subject).execute(conn).await?;
-    }
-    Ok(())
-}
-
 /// Makes other transactions that ask for this set's lease wait until this one ends.
 pub(super) async fn lock_lease(tx: &mut Tx, set: &str) -> Result<(), Error> {
     if let Conn::Postgres(conn) = tx.conn() {
@@ -91,6 +117,17 @@ pub(super) async fn lock_audit_chain(tx: &mut Tx, workspace: &str) -> Result<(),
         sqlx::query(sql).bind(workspace).execute(conn).await?;
     }
     Ok(())
+}
+
+/// The same, where nobody holds it: `false` where somebody does. Whoever publishes keys does not wait for those who erase.
+pub(super) async fn try_lock_audit_chain(tx: &mut Tx, workspace: &str) -> Result<bool, Error> {
+    match tx.conn() {
+        Conn::Sqlite(_) => Ok(true),
+        Conn::Postgres(conn) => {
+            let sql = "SELECT 1 FROM audit_chains WHERE workspace_id = $1 FOR NO KEY UPDATE SKIP LOCKED";
+            Ok(sqlx::query(sql).bind(workspace).fetch_optional(conn).await?.is_some())
+        }
+    }
 }
 
 /// Makes another mutation with the same slot wait until this one ends, so that it finds the answer.

@@ -1,4 +1,4 @@
-//! The one-time token of a first start.
+//! The one-time token of a workspace's first owner.
 
 use nightlatch_key::{Digest, KeyText};
 
@@ -28,6 +28,16 @@ pub async fn open(tx: &mut Tx, workspace: &WorkspaceId, digest: Digest, lifetime
     Ok(())
 }
 
+/// Notes whom an enrolment token is for.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn say_whose(tx: &mut Tx, digest: &Digest, email: Option<&str>) -> Result<(), Error> {
+    let sql = "UPDATE enrolments SET email = $2 WHERE digest = $1";
+    sql!(tx, sql, digest.as_bytes().as_slice(), email => execute)?;
+    Ok(())
+}
+
 /// Whether there is an enrolment token that could still be used.
 ///
 /// # Errors
@@ -54,7 +64,7 @@ pub async fn awaits(read: &mut Read, digest: &Digest) -> Result<bool, Error> {
 pub struct Founder {
     /// What it is called.
     pub name: Option<Name>,
-    /// Its address, lower case.
+    /// Its address, lower case; the one the token was made for when absent.
     pub email: Option<String>,
 }
 
@@ -84,16 +94,16 @@ pub async fn exchange(
     let now = tx.now().await?;
     // One statement decides: of two that race, the second finds it used.
     let sql = "UPDATE enrolments SET used_at = $2 WHERE digest = $1 AND used_at IS NULL AND expires_at > $2 \
-               RETURNING workspace_id";
-    let row = sql!(tx, sql, digest.as_bytes().as_slice(), now => optional (String,))?;
-    let (workspace,) = row.ok_or(Error::NotFound("enrolment"))?;
+               RETURNING workspace_id, email";
+    let row = sql!(tx, sql, digest.as_bytes().as_slice(), now => optional (String, Option<String>))?;
+    let (workspace, whose) = row.ok_or(Error::NotFound("enrolment"))?;
     let workspace = WorkspaceId::from_stored(workspace);
     let context = Context {
         actor: Actor::new(ActorType::Enrolment, workspace.as_str()),
         source: source.map(str::to_owned),
         ..Context::system(workspace, request_id)
     };
-    let member = members::found(tx, &context, founder.name, founder.email, random).await?;
+    let member = members::found(tx, &context, founder.name, founder.email.or(whose), random).await?;
     let name = Name::new("enrolment")?;
     let new = NewManagement { name, rights: None, expires_at: None, member: Some(member.id.clone()) };
     let (token, secret) = tokens::create_management(tx, &context, new, random).await?;

@@ -30,6 +30,18 @@ pub enum Error {
     /// The migrations do not fit the database.
     #[error("the database's schema could not be brought up to date")]
     Migration(#[from] sqlx::migrate::MigrateError),
+    /// A newer version has taken away what this program needs.
+    #[error(
+        "this version of nightlatch knows the database's schema up to number {known}; what it needs has been taken away, and \
+         a program must know number {floor} to use it. Start the version that the other control planes run \
+         (`nightlatch schema status` there shows them), or restore the database from before it was narrowed"
+    )]
+    SchemaTooNew {
+        /// The oldest schema that will do.
+        floor: i64,
+        /// The newest this program knows.
+        known: i64,
+    },
     /// A stored value is not what this program writes.
     #[error("the database holds an unreadable {0}")]
     Corrupt(&'static str),

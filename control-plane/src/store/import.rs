@@ -13,10 +13,10 @@ use super::audit::{self, Draft, Target};
 use super::rows::labels_text;
 use super::select::RowArguments;
 use super::tx::{Conn, sql};
-use super::{Context, Error, Random, Read, Tx, catalogue, dialect, ended, keys, profiles, workspaces};
+use super::{Context, Error, Random, Read, Tx, catalogue, dialect, ended, principals, profiles, workspaces};
 use crate::domain::authority;
 use crate::domain::import::ImportLine;
-use crate::domain::{Action, KeyId, PrincipalKind, Refusal, Scope, Tier, WorkspaceId, require_inherited};
+use crate::domain::{Action, KeyId, Principal, PrincipalKind, Refusal, Scope, Tier, WorkspaceId, require_inherited};
 
 /// Rows in one statement: the statement's text is parsed once and stays far below the databases' limit on arguments.
 const CHUNK: usize = 250;
@@ -106,19 +106,19 @@ struct Ground {
     kind: PrincipalKind,
 }
 
-/// The kind of a principal, where keys of it may be made by this caller.
-async fn principal(read: &mut Read, context: &Context, subject: u32) -> Result<Result<PrincipalKind, Refusal>, Error> {
-    let kind = match keys::kind_of(read, &context.workspace, subject).await {
-        Ok(kind) => kind,
-        Err(Error::Refused(refusal)) => return Ok(Err(refusal)),
-        Err(error) => return Err(error),
-    };
-    let target = authority::Target::Key { kind, subject };
-    Ok(context.authority.require(Action::KeysIssue, &target).map(|()| kind))
+/// Whom a line's key will act for, where this caller may make it.
+fn ground(context: &Context, principal: &Principal, line: &ImportLine, now: i64) -> Result<Ground, Refusal> {
+    let Principal { subject, kind, .. } = *principal;
+    line.check_times(now)?;
+    context.authority.require(Action::KeysIssue, &authority::Target::Key { kind, subject })?;
+    context.authority.require_grant(&line.scopes)?;
+    principal.admits(&line.scopes)?;
+    require_inherited(kind, &line.scopes, line.tier.as_ref())?;
+    Ok(Ground { subject, kind })
 }
 
 async fn sort_out(
-    read: &mut Read,
+    tx: &mut Tx,
     context: &Context,
     lines: Vec<(u32, ImportLine)>,
     mut errors: Vec<(u32, Refusal)>,
@@ -129,32 +129,28 @@ async fn sort_out(
     let mut fresh = Vec::with_capacity(lines.len());
     let mut existing = 0;
     let ended: Vec<_> = lines.iter().map(|(_, line)| line.digest).collect();
-    let ended = ended::among(read, workspace, &ended, peppers, now.div_euclid(1000)).await?;
+    let ended = ended::among(tx, workspace, &ended, peppers, now.div_euclid(1000)).await?;
     let mut digests = HashSet::with_capacity(lines.len());
-    let mut principals: BTreeMap<u32, Result<PrincipalKind, Refusal>> = BTreeMap::new();
-    for (place, line) in lines {
-        let subject = line.subject.unwrap_or(workspaces::DEFAULT_SUBJECT);
-        let kind = match principals.get(&subject) {
-            Some(kind) => kind.clone(),
-            None => {
-                let kind = principal(read, context, subject).await?;
-                principals.insert(subject, kind.clone());
-                kind
-            }
+    let subject_of = |line: &ImportLine| line.subject.unwrap_or(workspaces::DEFAULT_SUBJECT);
+    let mut known: BTreeMap<u32, Option<Principal>> = lines.iter().map(|(_, line)| (subject_of(line), None)).collect();
+    for (subject, principal) in &mut known {
+        *principal = match principals::share(tx, workspace, *subject, None).await {
+            Err(Error::Refused(Refusal::PrincipalUnknown)) => None,
+            other => Some(other?),
         };
-        let granted = context.authority.require_grant(&line.scopes);
-        match (line.check_times(now).and(granted), kind) {
-            (Err(refusal), _) | (Ok(()), Err(refusal)) => errors.push((place, refusal)),
-            (Ok(()), Ok(_)) if ended.contains(line.digest.as_bytes()) => errors.push((place, Refusal::KeyRevoked)),
-            (Ok(()), Ok(kind)) if require_inherited(kind, &line.scopes, line.tier.as_ref()).is_err() => {
-                errors.push((place, Refusal::ScopesInherited));
-            }
-            (Ok(()), Ok(_)) if !digests.insert(*line.digest.as_bytes()) => existing += 1,
-            (Ok(()), Ok(kind)) => fresh.push((line, Ground { subject, kind })),
+    }
+    for (place, line) in lines {
+        let principal = known.get(&subject_of(&line)).and_then(Option::as_ref).ok_or(Refusal::PrincipalUnknown);
+        let ground = principal.and_then(|principal| ground(context, principal, &line, now));
+        match ground {
+            Err(refusal) => errors.push((place, refusal)),
+            Ok(_) if ended.contains(line.digest.as_bytes()) => errors.push((place, Refusal::KeyRevoked)),
+            Ok(_) if !digests.insert(*line.digest.as_bytes()) => existing += 1,
+            Ok(ground) => fresh.push((line, ground)),
         }
     }
     errors.sort_by_key(|(place, _)| *place);
-    existing += drop_known(read, workspace, &mut fresh).await?;
+    existing += drop_known(tx, workspace, &mut fresh).await?;
     Ok(Sorted { fresh, existing, errors })
 }
 

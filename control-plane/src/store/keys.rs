@@ -7,7 +7,7 @@ use super::record::{self, Entry};
 use super::rows::{KeyRow, key_columns};
 use super::tokens::Token;
 use super::tx::sql;
-use super::{Context, Error, Random, Read, Tx, catalogue, dialect, profiles, rotations, workspaces};
+use super::{Context, Error, Random, Read, Tx, catalogue, dialect, principals, profiles, rotations, workspaces};
 use crate::domain::{
     self, Action, Birth, Bound, Cause, Issue, Key, KeyId, KeyPatch, KeyRef, Patched, PrincipalKind, Reason, Refusal,
     Revoked, Rotation, Scopes, Stage, Target, Warning, WorkspaceId,
@@ -67,10 +67,11 @@ pub async fn issue(tx: &mut Tx, context: &Context, issue: Issue, random: Random<
         // As one that does not exist: a partner's people do not learn who else is here.
         return Err(Refusal::PrincipalUnknown.into());
     }
-    dialect::share_principal(tx, context.workspace.as_str(), i64::from(subject)).await?;
+    let principal = principals::share(tx, &context.workspace, subject, issue.link.as_ref()).await?;
     let ground = ground(tx, &context.workspace, issue.subject).await?;
     context.authority.require(Action::KeysIssue, &ground.target())?;
     context.authority.require_grant(&issue.scopes)?;
+    principal.admits(&issue.scopes)?;
     let now = tx.now().await?;
     catalogue::enter(tx, &context.workspace, issue.scopes.iter(), issue.tier.as_ref(), now).await?;
     let number = workspaces::next_number(tx, &context.workspace).await?;
@@ -218,6 +219,7 @@ pub(super) async fn adopt(
         expires_at: token.expires_at,
         rotate_by: None,
         last_used_at: token.last_used_at,
+        link: None,
         predecessor: None,
         successor: None,
         imported: false,

@@ -14,8 +14,8 @@ use super::{
     workspaces,
 };
 use crate::domain::{
-    Actor, Member, MemberId, MemberPatch, MemberState, Name, PrincipalKind, Reason, Refusal, Role, Scopes, Standing,
-    Tier, WorkspaceId,
+    Actor, Member, MemberId, MemberPatch, MemberState, Name, PrincipalKind, PrincipalState, Reason, Refusal, Role,
+    Scopes, Standing, Tier, WorkspaceId,
 };
 use nightlatch_key::Digest;
 
@@ -426,6 +426,13 @@ async fn require_another_owner(tx: &mut Tx, member: &Member) -> Result<(), Error
     if !counts {
         return Ok(());
     }
+    if let Some(partner) = member.partner {
+        // An organisation that does not work needs nobody.
+        let principal = principals::find(tx, &member.workspace, partner).await?;
+        if principal.is_none_or(|principal| principal.state == PrincipalState::Removed) {
+            return Ok(());
+        }
+    }
     let sql = "SELECT COUNT(*) FROM members WHERE workspace_id = $1 AND role = $2 AND state = 'active' AND id <> $3 \
                AND COALESCE(partner, 0) = $4";
     let partner = member.partner.map_or(0, i64::from);
@@ -555,12 +562,12 @@ async fn note(
 
 /// What an entry keeps of a member that can be erased: its address and its name, where they are new or change.
 fn personal(before: Option<&Member>, after: &Member) -> Vec<(&'static str, String)> {
-    let was = |field: fn(&Member) -> &Option<String>| before.and_then(|before| field(before).as_ref());
-    let fields: [(_, _, fn(&Member) -> &Option<String>); 2] =
-        [("email", "email.before", |member| &member.email), ("name", "name.before", |member| &member.name)];
+    let fields = [
+        ("email", "email.before", before.and_then(|before| before.email.as_ref()), after.email.as_ref()),
+        ("name", "name.before", before.and_then(|before| before.name.as_ref()), after.name.as_ref()),
+    ];
     let mut personal = Vec::new();
-    for (now, before, field) in fields {
-        let (old, new) = (was(field), field(after).as_ref());
+    for (now, before, old, new) in fields {
         if old != new {
             personal.extend(old.map(|old| (before, old.clone())));
             personal.extend(new.map(|new| (now, new.clone())));

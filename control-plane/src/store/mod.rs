@@ -24,11 +24,14 @@ pub mod edges;
 pub(crate) mod ended;
 pub mod enrolment;
 mod error;
+pub mod gateways;
 pub mod idempotency;
 pub mod import;
 mod key_list;
 pub mod keys;
+mod keys_of;
 pub(crate) mod lease;
+pub mod links;
 pub mod members;
 mod page;
 pub mod peppers;
@@ -39,13 +42,16 @@ pub(crate) mod publication;
 pub mod receipts;
 mod record;
 pub(crate) mod recovery;
+pub mod replicas;
 pub mod roles;
 mod rotation_list;
 pub mod rotations;
 pub mod routes;
 mod rows;
+pub mod schema;
 mod select;
 pub mod shared_secrets;
+pub mod tenancy;
 pub mod tokens;
 pub mod trust;
 pub(crate) mod tx;
@@ -59,6 +65,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Executor as _};
@@ -138,6 +145,7 @@ impl Context {
 pub struct Store {
     backend: Backend,
     commits: watch::Sender<u64>,
+    schema: i64,
 }
 
 #[derive(Clone, Debug)]
@@ -152,20 +160,50 @@ impl Store {
     /// `url` is `sqlite:PATH` (created when missing) or `postgres://…`.
     ///
     /// # Errors
-    /// [`Error::Scheme`], [`Error::Database`] or [`Error::Migration`].
+    /// [`Error::Scheme`], [`Error::Database`], [`Error::Migration`] or [`Error::SchemaTooNew`].
     pub async fn connect(url: &str) -> Result<Self, Error> {
-        let commits = watch::Sender::new(0);
-        let backend = if url.starts_with("sqlite:") {
-            Self::open_sqlite(url, commits.clone()).await?
-        } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            Self::open_postgres(url).await?
-        } else {
-            return Err(Error::Scheme);
-        };
-        Ok(Self { backend, commits })
+        Self::connect_with(url, &Self::migrations(url)?).await
     }
 
-    async fn open_sqlite(url: &str, commits: watch::Sender<u64>) -> Result<Backend, Error> {
+    /// As [`Store::connect`], with other migrations than this program's.
+    ///
+    /// # Errors
+    /// As [`Store::connect`].
+    pub async fn connect_with(url: &str, migrations: &Migrator) -> Result<Self, Error> {
+        let commits = watch::Sender::new(0);
+        let backend = if url.starts_with("sqlite:") {
+            Self::open_sqlite(url, migrations, commits.clone()).await?
+        } else {
+            Self::open_postgres(url, migrations).await?
+        };
+        Ok(Self { backend, commits, schema: schema::newest(migrations) })
+    }
+
+    /// This program's migrations for a kind of database.
+    ///
+    /// # Errors
+    /// [`Error::Scheme`] where it knows no such database.
+    pub fn migrations(url: &str) -> Result<Migrator, Error> {
+        if url.starts_with("sqlite:") {
+            Ok(schema::of_sqlite())
+        } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            Ok(schema::of_postgres())
+        } else {
+            Err(Error::Scheme)
+        }
+    }
+
+    /// Whether other processes may write to the database all the time; in a SQLite file only commands do, now and then.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.backend, Backend::Postgres(_))
+    }
+
+    /// The number of the newest migration that this program knows.
+    pub fn schema(&self) -> i64 {
+        self.schema
+    }
+
+    async fn open_sqlite(url: &str, migrations: &Migrator, commits: watch::Sender<u64>) -> Result<Backend, Error> {
         let options = SqliteConnectOptions::from_str(url)?
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
@@ -176,7 +214,7 @@ impl Store {
             .pragma("cache_size", "-65536")
             .pragma("wal_autocheckpoint", "4000");
         let mut conn = options.connect().await?;
-        sqlx::migrate!("migrations/sqlite").run(&mut conn).await?;
+        schema::widen_sqlite(&mut conn, migrations).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(POOL_SIZE)
             .acquire_timeout(PATIENCE)
@@ -185,7 +223,7 @@ impl Store {
         Ok(Backend::Sqlite { writer: Writer::start(conn, commits), readers })
     }
 
-    async fn open_postgres(url: &str) -> Result<Backend, Error> {
+    async fn open_postgres(url: &str, migrations: &Migrator) -> Result<Backend, Error> {
         let options = PgConnectOptions::from_str(url)?
             .application_name("nightlatch")
             .statement_cache_capacity(256)
@@ -205,7 +243,7 @@ impl Store {
             })
             .connect_with(options)
             .await?;
-        sqlx::migrate!("migrations/postgres").run(&pool).await?;
+        schema::widen_postgres(&mut *pool.acquire().await?, migrations).await?;
         Ok(Backend::Postgres(pool))
     }
 

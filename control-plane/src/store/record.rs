@@ -43,9 +43,9 @@ pub(super) async fn created(
         tx,
         "INSERT INTO keys (id, workspace_id, number, digest, prefix, name, state, disabled_by, environment, subject, \
          kind, scopes, tier, owner, labels, issued_by_type, issued_by_id, created_at, expires_at, rotate_by, deadline, \
-         revoked_at, revoke_reason, last_used_at, lineage, predecessor, successor, imported, weak, revision) \
+         revoked_at, revoke_reason, last_used_at, lineage, predecessor, successor, imported, weak, revision, link_id) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, \
-         $23, $24, $25, $26, $27, $28, $29, $30) ON CONFLICT (id) DO NOTHING",
+         $23, $24, $25, $26, $27, $28, $29, $30, $31) ON CONFLICT (id) DO NOTHING",
         key.id.as_str(),
         key.workspace.as_str(),
         i64::from(key.number),
@@ -75,7 +75,8 @@ pub(super) async fn created(
         key.successor.as_ref().map(|id| id.as_str()),
         i64::from(key.imported),
         i64::from(key.weak),
-        key.revision
+        key.revision,
+        key.link.as_ref().map(|link| link.as_str())
         => execute
     )?;
     if inserted == 0 {
@@ -102,6 +103,23 @@ pub(super) async fn created(
 
 /// Writes a changed key, and returns it with its new revision. Its scopes never change: they belong to the key.
 pub(super) async fn changed(
+    tx: &mut Tx,
+    context: &Context,
+    before: &Key,
+    after: Key,
+    entries: &[Entry<'_>],
+    now: i64,
+) -> Result<Key, Error> {
+    let after = changed_untold(tx, context, before, after, entries, now).await?;
+    let image = after.edge_image();
+    if image != before.edge_image() {
+        publish(tx, &after, &image, false, now).await?;
+    }
+    Ok(after)
+}
+
+/// As [`changed`], where edges learn of it by other means: for all keys of a member at once.
+pub(super) async fn changed_untold(
     tx: &mut Tx,
     context: &Context,
     before: &Key,
@@ -144,10 +162,6 @@ pub(super) async fn changed(
     }
     if let (Stage::Revoked { at, .. }, false) = (&after.stage, matches!(before.stage, Stage::Revoked { .. })) {
         receipts::open(tx, &after, *at).await?;
-    }
-    let image = after.edge_image();
-    if image != before.edge_image() {
-        publish(tx, &after, &image, false, now).await?;
     }
     for entry in entries {
         audit_of(tx, context, Some(before), &after, entry, now).await?;

@@ -8,11 +8,11 @@ use super::rotation_list::find;
 pub use super::rotation_list::{RotationFilter, get, list};
 pub(super) use super::rotation_list::{open_of_successor, recorded_open, recorded_open_of};
 use super::tx::sql;
-use super::{Context, Error, Random, Read, Tx, catalogue, dialect, profiles, workspaces};
+use super::{Context, Error, Random, Read, Tx, catalogue, principals, profiles, workspaces};
 use crate::domain::rotate::{self, Ending, Turned};
 use crate::domain::rotation::{Start, SuccessorFate};
 use crate::domain::{
-    Action, Bound, Key, KeyId, KeyRef, Reason, Rotation, RotationId, Scopes, Stage, Warning, WorkspaceId,
+    Action, Bound, Key, KeyId, KeyRef, Reason, Refusal, Rotation, RotationId, Scopes, Stage, Warning, WorkspaceId,
 };
 
 /// A rotation that was just started.
@@ -83,11 +83,17 @@ pub async fn start(
     start: Start,
     random: Random<'_>,
 ) -> Result<Started, Error> {
+    // Before the key is held. Neither of the two ever changes.
+    let Key { subject, link, .. } = keys::find(tx, &context.workspace, predecessor).await?;
+    if !context.authority.sees(subject) {
+        return Err(Error::NotFound("key"));
+    }
+    let principal = principals::share(tx, &context.workspace, subject, link.as_ref()).await?;
     let held = keys::hold(tx, context, predecessor).await?;
     context.authority.require(Action::KeysRotate, &held.key.target())?;
     context.authority.require_grant(start.scopes.as_ref().unwrap_or(&held.key.scopes))?;
+    principal.admits(&Scopes::default())?;
     let (now, bound) = (held.now, held.bound);
-    dialect::share_principal(tx, context.workspace.as_str(), i64::from(held.key.subject)).await?;
     let ground = keys::ground(tx, &context.workspace, Some(held.key.subject)).await?;
     // A deadline that passed unrecorded still holds the place of the one open rotation.
     let recorded = recorded_open(tx, &held.key.id).await?;
@@ -96,6 +102,7 @@ pub async fn start(
     }
     // Refused here, nothing is entered or counted.
     let plan = rotate::plan(&held.key, held.rotation.as_ref(), &start, bound, now)?;
+    principal.admits(&plan.scopes)?;
     catalogue::enter(tx, &context.workspace, plan.scopes.iter(), held.key.tier.as_ref(), now).await?;
     let number = workspaces::next_number(tx, &context.workspace).await?;
     let id = RotationId::generate(random_bytes(random));
@@ -139,7 +146,10 @@ pub async fn plan(
 ) -> Result<Plan, Error> {
     let KeyView { key, rotation, now } = keys::get(read, workspace, predecessor).await?;
     let bound = workspaces::bound(read, workspace).await?;
+    let principal = principals::find(read, workspace, key.subject).await?.ok_or(Refusal::PrincipalUnknown)?;
+    principal.admits(&Scopes::default())?;
     let rotate::Plan { name, scopes, deadline, warnings } = rotate::plan(&key, rotation.as_ref(), start, bound, now)?;
+    principal.admits(&scopes)?;
     Ok(Plan { predecessor: key, name: name.into_string(), scopes, deadline, warnings, bound, now })
 }
 

@@ -6,7 +6,7 @@ use sqlx::FromRow;
 use super::Error;
 use crate::domain::rotation::{End, Order, Outcome};
 use crate::domain::{
-    Actor, Causes, Key, KeyId, Labels, PrincipalKind, Rotation, RotationId, Scopes, Stage, Tier, WorkspaceId,
+    Actor, Causes, Key, KeyId, Labels, LinkId, PrincipalKind, Rotation, RotationId, Scopes, Stage, Tier, WorkspaceId,
 };
 
 /// The columns of [`KeyRow`], of a table `keys k`.
@@ -15,7 +15,7 @@ macro_rules! key_columns {
         "k.id, k.workspace_id, k.number, k.digest, k.prefix, k.name, k.state, k.disabled_by, k.environment, k.subject, \
          k.kind, k.scopes, k.tier, k.owner, k.labels, k.issued_by_type, k.issued_by_id, k.created_at, k.expires_at, \
          k.rotate_by, k.deadline, k.revoked_at, k.revoke_reason, k.last_used_at, k.lineage, k.predecessor, k.successor, \
-         k.imported, k.weak, k.revision"
+         k.imported, k.weak, k.revision, k.link_id"
     };
 }
 pub(super) use key_columns;
@@ -61,6 +61,7 @@ pub(super) struct KeyRow {
     imported: i64,
     weak: i64,
     revision: i64,
+    link_id: Option<String>,
 }
 
 impl TryFrom<KeyRow> for Key {
@@ -94,6 +95,7 @@ impl TryFrom<KeyRow> for Key {
             expires_at: row.expires_at,
             rotate_by: row.rotate_by,
             last_used_at: row.last_used_at,
+            link: row.link_id.map(LinkId::from_stored),
             lineage: KeyId::from_stored(row.lineage),
             predecessor: row.predecessor.map(KeyId::from_stored),
             successor: row.successor.map(KeyId::from_stored),

@@ -44,6 +44,12 @@ impl Select {
         self
     }
 
+    /// Adds an argument whose number stands in a fragment already: the first ones, in their order.
+    pub(super) fn bind(&mut self, value: impl Into<Value>) -> &mut Self {
+        self.values.push(value.into());
+        self
+    }
+
     /// Appends an argument's number.
     pub(super) fn value(&mut self, value: impl Into<Value>) -> &mut Self {
         self.values.push(value.into());

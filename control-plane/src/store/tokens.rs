@@ -241,6 +241,7 @@ pub async fn create_management(
         labels: Labels::default(),
         expires_at: new.expires_at,
         rotate_by: None,
+        link: None,
     };
     let issued = keys::issue(tx, &context.in_reserved(), issue, random).await?;
     let row = NewToken {

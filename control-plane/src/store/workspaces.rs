@@ -8,13 +8,18 @@ use super::tx::sql;
 use super::{Error, Random, Read, Tx};
 use crate::domain::{Bound, PrincipalKind, Refusal, SetId, WorkspaceId};
 
-/// The principal that keys act for where none is named.
-pub const DEFAULT_SUBJECT: u32 = 1;
+pub use crate::domain::DEFAULT_SUBJECT;
 
 macro_rules! set_columns {
     () => {
         "id, workspace_id, name, heartbeat_ms, validity_ms, skew_ms, largest_validity_ms, pepper_id, accepts_foreign, \
-         incarnation, epoch, version, commitment, key_count, routes_revision, head, head_issued, signer"
+         incarnation, epoch, version, commitment, key_count, routes_revision, head, head_issued, signer, own_pepper"
+    };
+}
+
+macro_rules! workspace_columns {
+    () => {
+        "id, name, brand, created_at, revision"
     };
 }
 
@@ -29,6 +34,8 @@ pub struct Workspace {
     pub brand: Brand,
     /// Unix milliseconds.
     pub created_at: i64,
+    /// Counts its changes.
+    pub revision: i64,
 }
 
 /// A published key set, without the publisher's state.
@@ -70,6 +77,8 @@ pub struct Set {
     pub head_issued: Option<i64>,
     /// The verifier key of the key that signs its heads; `None` before the first start has said so.
     pub signer: Option<String>,
+    /// Whether its pepper is derived for it alone, as the sets of all workspaces but the first have it.
+    pub own_pepper: bool,
 }
 
 /// For whom a key acts.
@@ -112,6 +121,17 @@ pub async fn bootstrap(tx: &mut Tx, wanted: &Bootstrap, random: Random<'_>) -> R
     if let Some(existing) = first(tx).await? {
         return Ok(existing);
     }
+    insert(tx, wanted, false, random).await?;
+    first(tx).await?.ok_or(Error::NotFound("workspace"))
+}
+
+/// Writes the rows of a new workspace. Whoever calls this holds [`BOOTSTRAP_SLOT`].
+pub(super) async fn insert(
+    tx: &mut Tx,
+    wanted: &Bootstrap,
+    own_pepper: bool,
+    random: Random<'_>,
+) -> Result<(WorkspaceId, SetId), Error> {
     let now = tx.now().await?;
     let mut bytes = [0; 10];
     random(&mut bytes);
@@ -141,8 +161,8 @@ pub async fn bootstrap(tx: &mut Tx, wanted: &Bootstrap, random: Random<'_>) -> R
     sql!(
         tx,
         "INSERT INTO sets (id, workspace_id, name, heartbeat_ms, validity_ms, skew_ms, largest_validity_ms, pepper_id, \
-         accepts_foreign, incarnation, epoch, version, commitment, key_count, routes_revision, created_at) \
-         VALUES ($1, $2, 'default', $3, $4, $5, $4, $6, $7, 0, 0, 0, $8, 0, 0, $9)",
+         accepts_foreign, incarnation, epoch, version, commitment, key_count, routes_revision, created_at, own_pepper) \
+         VALUES ($1, $2, 'default', $3, $4, $5, $4, $6, $7, 0, 0, 0, $8, 0, 0, $9, $10)",
         set.as_str(),
         workspace.as_str(),
         wanted.heartbeat_ms,
@@ -152,20 +172,24 @@ pub async fn bootstrap(tx: &mut Tx, wanted: &Bootstrap, random: Random<'_>) -> R
         i64::from(wanted.accepts_foreign),
         // The commitment of version 0.
         [0_u8; 32].as_slice(),
-        now
+        now,
+        i64::from(own_pepper)
         => execute
     )?;
     tx.wake_publisher();
-    first(tx).await?.ok_or(Error::NotFound("workspace"))
+    Ok((workspace, set))
 }
 
-/// The only workspace there is, and its set; `None` before the first start.
+/// The founding workspace, which the first start made, and its first set; `None` before that.
 ///
 /// # Errors
 /// [`Error::Database`].
 pub async fn first(read: &mut Read) -> Result<Option<(Workspace, Set)>, Error> {
-    let sql =
-        "SELECT id, name, brand, created_at FROM workspaces WHERE kind = 'tenant' ORDER BY created_at, id LIMIT 1";
+    let sql = concat!(
+        "SELECT ",
+        workspace_columns!(),
+        " FROM workspaces WHERE kind = 'tenant' ORDER BY created_at, id LIMIT 1"
+    );
     let Some(row) = sql!(read, sql => optional WorkspaceRow)? else {
         return Ok(None);
     };
@@ -179,18 +203,56 @@ pub async fn first(read: &mut Read) -> Result<Option<(Workspace, Set)>, Error> {
 /// # Errors
 /// [`Error::NotFound`] where there is none.
 pub async fn get(read: &mut Read, id: &WorkspaceId) -> Result<Workspace, Error> {
-    let sql = "SELECT id, name, brand, created_at FROM workspaces WHERE id = $1";
+    let sql = concat!("SELECT ", workspace_columns!(), " FROM workspaces WHERE id = $1");
     let row = sql!(read, sql, id.as_str() => optional WorkspaceRow)?;
     row.ok_or(Error::NotFound("workspace"))?.try_into()
 }
 
-/// All sets of all workspaces: what the publisher serves.
+/// A tenant by id.
+///
+/// # Errors
+/// [`Error::NotFound`] where there is none.
+pub async fn tenant(read: &mut Read, id: &WorkspaceId) -> Result<Workspace, Error> {
+    let sql = concat!("SELECT ", workspace_columns!(), " FROM workspaces WHERE id = $1 AND kind = 'tenant'");
+    let row = sql!(read, sql, id.as_str() => optional WorkspaceRow)?;
+    row.ok_or(Error::NotFound("workspace"))?.try_into()
+}
+
+/// All sets of all workspaces, the founding one's first.
 ///
 /// # Errors
 /// [`Error::Database`].
 pub async fn all_sets(read: &mut Read) -> Result<Vec<Set>, Error> {
     let sql = concat!("SELECT ", set_columns!(), " FROM sets ORDER BY created_at, id");
     Ok(sql!(read, sql => all SetRow)?.into_iter().map(Set::from).collect())
+}
+
+/// The ids of all sets of all workspaces: what publishers serve.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn all_set_ids(read: &mut Read) -> Result<Vec<SetId>, Error> {
+    let rows = sql!(read, "SELECT id FROM sets ORDER BY created_at, id" => all (String,))?;
+    Ok(rows.into_iter().map(|(id,)| SetId::from_stored(id)).collect())
+}
+
+/// The sets of a workspace.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn sets(read: &mut Read, workspace: &WorkspaceId) -> Result<Vec<Set>, Error> {
+    let sql = concat!("SELECT ", set_columns!(), " FROM sets WHERE workspace_id = $1 ORDER BY created_at, id");
+    Ok(sql!(read, sql, workspace.as_str() => all SetRow)?.into_iter().map(Set::from).collect())
+}
+
+/// A set, whosever it is: for what serves all workspaces, never for a caller of one.
+///
+/// # Errors
+/// [`Error::NotFound`] where there is none.
+pub async fn any_set(read: &mut Read, id: &SetId) -> Result<Set, Error> {
+    let sql = concat!("SELECT ", set_columns!(), " FROM sets WHERE id = $1");
+    let row = sql!(read, sql, id.as_str() => optional SetRow)?;
+    row.map(Set::from).ok_or(Error::NotFound("set"))
 }
 
 /// A set of the workspace.
@@ -290,7 +352,7 @@ pub(super) async fn add_principal(
 }
 
 /// The advisory lock of the first start: two processes must not both create a workspace.
-const BOOTSTRAP_SLOT: i64 = 0x006e_6967_6874_6c61;
+pub(super) const BOOTSTRAP_SLOT: i64 = 0x006e_6967_6874_6c61;
 
 #[derive(Debug, FromRow)]
 struct WorkspaceRow {
@@ -298,6 +360,7 @@ struct WorkspaceRow {
     name: String,
     brand: String,
     created_at: i64,
+    revision: i64,
 }
 
 impl TryFrom<WorkspaceRow> for Workspace {
@@ -305,7 +368,8 @@ impl TryFrom<WorkspaceRow> for Workspace {
 
     fn try_from(row: WorkspaceRow) -> Result<Self, Error> {
         let brand = Brand::new(&row.brand).map_err(|_| Error::Corrupt("brand"))?;
-        Ok(Self { id: WorkspaceId::from_stored(row.id), name: row.name, brand, created_at: row.created_at })
+        let (id, name) = (WorkspaceId::from_stored(row.id), row.name);
+        Ok(Self { id, name, brand, created_at: row.created_at, revision: row.revision })
     }
 }
 
@@ -329,6 +393,7 @@ struct SetRow {
     head: Option<String>,
     head_issued: Option<i64>,
     signer: Option<String>,
+    own_pepper: i64,
 }
 
 impl From<SetRow> for Set {
@@ -352,6 +417,7 @@ impl From<SetRow> for Set {
             head: row.head,
             head_issued: row.head_issued,
             signer: row.signer,
+            own_pepper: row.own_pepper != 0,
         }
     }
 }

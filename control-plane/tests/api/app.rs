@@ -160,6 +160,8 @@ fn rows() -> String {
         "members",
         "principals",
         "role_scopes",
+        "partner_links",
+        "gateways",
     ];
     tables.map(|table| format!("(SELECT COUNT(*) FROM {table})")).join(" + ")
 }
@@ -239,7 +241,7 @@ impl Answer {
         assert_eq!(problem["request_id"], self.header("x-request-id"), "{self:?}");
         assert_eq!(
             self.headers.contains_key("www-authenticate"),
-            status == 401 && !["enrolment_invalid", "edge_code_invalid"].contains(&code),
+            status == 401 && !["enrolment_invalid", "edge_code_invalid", "pairing_code_invalid"].contains(&code),
             "{self:?}"
         );
         problem

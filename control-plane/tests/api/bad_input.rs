@@ -40,7 +40,7 @@ impl Operation {
     }
 
     fn is_open(&self) -> bool {
-        !self.path.starts_with("/v1/") || ["enrol", "enrolEdge"].contains(&self.id.as_str())
+        !self.path.starts_with("/v1/") || ["enrol", "enrolEdge", "pairGateway"].contains(&self.id.as_str())
     }
 
     /// The path with things of the caller's in it.
@@ -53,12 +53,24 @@ impl Operation {
             &own.edge_id
         } else if self.path.starts_with("/v1/members") {
             &own.member
+        } else if self.path.starts_with("/v1/workspaces") {
+            &own.workspace
+        } else if self.path.starts_with("/v1/service-accounts") {
+            &own.service_account
+        } else if self.path.starts_with("/v1/partners") {
+            &own.partner
+        } else if self.path.starts_with("/v1/links") {
+            &own.link
+        } else if self.path.starts_with("/v1/gateways") {
+            &own.gateway
         } else {
             &own.key
         };
         self.path
             .replace("{id}", id)
             .replace("{set}", &own.set)
+            .replace("{link}", &own.link)
+            .replace("{member}", &own.member)
             .replace("{name}", "base-0-1")
             .replace("{role}", "viewer")
     }
@@ -81,10 +93,25 @@ impl Operation {
             "suspendMember" | "resumeMember" | "removeMember" | "reinviteMember" => json!({}),
             "replaceRole" => json!({ "scopes": [] }),
             "rotateToken" => json!({ "overlap_seconds": 60, "reason": "r" }),
+            "createServiceAccount" | "createPartner" => json!({ "name": "n" }),
+            "updateServiceAccount" | "updatePartner" | "updateStaff" => json!({ "name": "n" }),
+            "suspendServiceAccount" | "resumeServiceAccount" | "suspendPartner" | "resumePartner" => json!({}),
+            "removeServiceAccount" | "removePartner" | "endPartnerLink" | "endLink" => json!({ "reason": "r" }),
+            "inviteStaff" => json!({ "email": "b@example.org", "role": "partner_staff" }),
+            "removeStaff" | "offerPairing" => json!({}),
+            "createPartnerLink" => json!({ "client_name": "n" }),
+            "acceptLink" => json!({ "code": "nll_live_x" }),
+            "updateLink" => json!({ "permissions": [] }),
+            "createGateway" => json!({ "name": "n", "environment": "live" }),
+            "pairGateway" => json!({ "code": "nlp_live_x" }),
+            "unpairGateway" => json!({ "reason": "r" }),
+            "eraseAudit" => json!({ "about": "mem_1" }),
             "createToken" => json!({ "name": "n", "kind": "management" }),
             "createEdge" => json!({ "name": "n", "class": "durable" }),
             "enrolEdge" => json!({ "code": "nlc_live_x", "runtime": "r", "version": "v" }),
             "rotateEdgeCredential" | "removeEdge" => json!({}),
+            "createWorkspace" => json!({ "name": "n", "brand": "another" }),
+            "updateWorkspace" => json!({ "name": "n" }),
             "reportEdge" => json!({
                 "set": own.set, "instance": "i", "sequence": 1, "runtime": "r", "version": "v", "applied": null,
             }),
@@ -95,11 +122,7 @@ impl Operation {
     fn call(&self, app: &TestApp, own: &Own) -> Call {
         let call = app.call(self.method.clone(), &self.with_own(own));
         let call = if self.id == "reportEdge" { call.token(&own.edge) } else { call };
-        if ["updateKey", "updateMember", "replaceRoutes"].contains(&self.id.as_str()) {
-            call.header("if-match", "*")
-        } else {
-            call
-        }
+        if self.method == Method::PATCH || self.id == "replaceRoutes" { call.header("if-match", "*") } else { call }
     }
 }
 
@@ -111,7 +134,12 @@ struct Own {
     edge: String,
     edge_id: String,
     member: String,
+    service_account: String,
+    partner: String,
+    link: String,
+    gateway: String,
     set: String,
+    workspace: String,
 }
 
 impl Own {
@@ -121,8 +149,14 @@ impl Own {
         let started = app.post(&format!("/v1/keys/{key}/rotations"), body).send().await.json();
         let token = app.post("/v1/tokens", json!({ "name": "other", "kind": "management" })).send().await.json();
         let edge = app.post("/v1/edges", json!({ "name": "n", "class": "durable" })).send().await.json();
+        let crate::principals::Whole { service_account, partner, link, gateway } =
+            crate::principals::Whole::make(app, &app.token).await;
         Self {
             key,
+            service_account,
+            partner,
+            link,
+            gateway,
             edge_id: edge["edge"]["id"].as_str().unwrap().to_owned(),
             rotation: started["rotation"]["id"].as_str().unwrap().to_owned(),
             token_id: token["token"]["id"].as_str().unwrap().to_owned(),
@@ -133,6 +167,7 @@ impl Own {
                 invited["member"]["id"].as_str().unwrap().to_owned()
             },
             set: app.set.id.clone(),
+            workspace: app.set.workspace.clone(),
         }
     }
 }
@@ -259,7 +294,12 @@ async fn every_operation_answers_404_for_what_is_not_the_callers(app: TestApp) {
                 token_id: "tok_0000000000000000".into(),
                 edge_id: "edge_0000000000000000".into(),
                 member: "mem_0000000000000000".into(),
+                service_account: "prn_4000000000".into(),
+                partner: "prn_4000000000".into(),
+                link: "lnk_0000000000000000".into(),
+                gateway: "prn_4000000000".into(),
                 set: "set_000000000000".into(),
+                workspace: "ws_000000000000".into(),
                 edge: own.edge.clone(),
             },
         ),
@@ -271,7 +311,12 @@ async fn every_operation_answers_404_for_what_is_not_the_callers(app: TestApp) {
                 token_id: "tok_".into(),
                 edge_id: "edge_".into(),
                 member: "mem_".into(),
+                service_account: "prn_".into(),
+                partner: "prn_".into(),
+                link: "lnk_".into(),
+                gateway: "prn_".into(),
                 set: "set_".into(),
+                workspace: "ws_".into(),
                 edge: own.edge.clone(),
             },
         ),
@@ -283,7 +328,12 @@ async fn every_operation_answers_404_for_what_is_not_the_callers(app: TestApp) {
                 token_id: "%ff".into(),
                 edge_id: "edge_%2f".into(),
                 member: "mem_%00".into(),
+                service_account: "prn_01".into(),
+                partner: "prn_%00".into(),
+                link: "lnk_%2f".into(),
+                gateway: "prn_-1".into(),
                 set: "..%2f..".into(),
+                workspace: "..%2f..".into(),
                 edge: own.edge.clone(),
             },
         ),
@@ -295,7 +345,12 @@ async fn every_operation_answers_404_for_what_is_not_the_callers(app: TestApp) {
                 token_id: foreign.token_id,
                 edge_id: foreign.edge,
                 member: foreign.member,
+                service_account: foreign.whole.service_account,
+                partner: foreign.whole.partner,
+                link: foreign.whole.link,
+                gateway: foreign.whole.gateway,
                 set: foreign.set,
+                workspace: foreign.workspace,
                 edge: own.edge.clone(),
             },
         ),
@@ -305,6 +360,10 @@ async fn every_operation_answers_404_for_what_is_not_the_callers(app: TestApp) {
     {
         let mut answers = Vec::new();
         for (case, stranger) in &strangers {
+            // The founding workspace's see that others exist.
+            if *case == "foreign" && operation.id == "readWorkspace" {
+                continue;
+            }
             let call = operation.call(&app, stranger);
             let call = if operation.has_json { call.json(&operation.body(&own)) } else { call };
             let answer = call.header("x-request-id", "same").send().await;

@@ -117,11 +117,15 @@ async fn s1_09_s1_10_s1_11_s1_12_issue_and_revoke_are_in_the_audit_trail(app: Te
         assert_eq!(row.scopes.as_deref(), Some(["a:read".to_owned(), "b:write".to_owned()].as_slice()));
         assert_eq!(row.target.id, issued.key.id);
         assert!(row.source.as_deref().is_some_and(|source| source == "127.0.0.1"));
-        assert_eq!(row.sequence, None, "not chained yet");
+        assert_eq!(row.sequence.is_some(), row.hash.is_some() && row.previous_hash.is_some());
         assert!(!serde_json::to_string(row).unwrap().contains(&issued.secret.expose()[18..]));
     }
     assert_eq!(rows[0].reason.as_deref(), Some("left the company"));
     assert_eq!(rows[0].request_id, "the-revoke");
+    // Guarantee 7: chained by the next head at the latest.
+    app.server.publisher().flush().await.unwrap();
+    let rows = app.client.list_audit(&filter).await.unwrap().items;
+    assert!(rows.iter().all(|row| row.sequence.is_some() && row.hash.is_some()));
     let own = AuditFilter { action: Some("key.revoked".into()), ..AuditFilter::default() };
     assert_eq!(app.client.list_audit(&own).await.unwrap().items.len(), 1);
     app.stop().await;

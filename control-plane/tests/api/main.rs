@@ -10,6 +10,7 @@ mod edges;
 mod enrolled;
 mod idempotency;
 mod import;
+mod isolation;
 mod keys;
 mod lists;
 mod matrix;
@@ -17,6 +18,7 @@ mod members;
 mod openapi;
 mod operations;
 mod people;
+mod principals;
 mod problems;
 mod receipts;
 mod rotations;
@@ -26,6 +28,7 @@ mod tenants;
 mod token_rights;
 mod tokens;
 mod waiting;
+mod workspaces;
 
 /// Runs a test on SQLite and on PostgreSQL.
 macro_rules! on_both {

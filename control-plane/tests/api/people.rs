@@ -135,6 +135,7 @@ impl People {
             labels: Labels::default(),
             expires_at: None,
             rotate_by: None,
+            link: None,
         };
         let issued = self
             .write(|tx, context| Box::pin(async move { keys::issue(tx, &context, issue, &mut os_random).await }))

@@ -1,13 +1,14 @@
 //! A second workspace in the same database, and that neither learns of the other.
 
-use nightlatch::store::tokens::TokenKind;
 use serde_json::json;
 
 use crate::app::TestApp;
 use crate::on_both;
+use crate::principals::Whole;
 
 /// Things of another workspace.
 pub(crate) struct Foreign {
+    pub(crate) workspace: String,
     pub(crate) token: String,
     pub(crate) key: String,
     pub(crate) rotation: String,
@@ -15,40 +16,20 @@ pub(crate) struct Foreign {
     pub(crate) set: String,
     pub(crate) edge: String,
     pub(crate) member: String,
+    pub(crate) whole: Whole,
 }
 
 /// Makes another workspace with a key, a rotation, a token and a set.
 pub(crate) async fn foreign(app: &TestApp) -> Foreign {
-    let (workspace, set, token_id) = ("ws_foreign", "set_foreign", "tok_foreign");
-    let text = nightlatch::api::mint_token(TokenKind::Management, 0);
-    let digest: String = text.digest().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    let blob = |hex: &str| {
-        if app.config.database_url.is_some() { format!("'\\x{hex}'::bytea") } else { format!("x'{hex}'") }
-    };
-    app.sql(&format!(
-        "INSERT INTO workspaces (id, name, brand, next_key_number, next_subject, created_at)
-         VALUES ('{workspace}', 'foreign', 'nl', 1, 2, 0)"
-    ))
-    .await;
-    app.sql(&format!(
-        "INSERT INTO principals (workspace_id, subject, kind, name, created_at)
-         VALUES ('{workspace}', 1, 'service_account', 'default', 0)"
-    ))
-    .await;
-    app.sql(&format!(
-        "INSERT INTO sets (id, workspace_id, name, heartbeat_ms, validity_ms, skew_ms, largest_validity_ms, pepper_id,
-         accepts_foreign, incarnation, epoch, version, commitment, key_count, routes_revision, created_at)
-         VALUES ('{set}', '{workspace}', 'default', 5000, 60000, 5000, 60000, 'p1', 1, 0, 0, 0, {}, 0, 0, 0)",
-        blob(&"00".repeat(32))
-    ))
-    .await;
-    app.sql(&format!(
-        "INSERT INTO tokens (id, workspace_id, kind, name, digest, prefix, scopes, created_by_type, created_by_id, created_at)
-         VALUES ('{token_id}', '{workspace}', 'management', 'foreign', {}, 'nlm_live_x', '*', 'system', 'test', 0)",
-        blob(&digest)
-    ))
-    .await;
-    let token = text.expose().to_owned();
+    let made = app.post("/v1/workspaces", json!({ "name": "foreign", "brand": "stranger" })).send().await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let made = made.json();
+    // Other numbers than the own workspace's, so that a foreign principal's is none of its own.
+    let id = made["workspace"]["id"].as_str().unwrap();
+    app.sql(&format!("UPDATE workspaces SET next_subject = 1000 WHERE id = '{id}'")).await;
+    let enrolled = app.post("/v1/enrol", json!({ "token": made["enrolment_token"] })).without_token().send().await;
+    assert_eq!(enrolled.status, 201, "{enrolled:?}");
+    let token = enrolled.json()["secret"].as_str().unwrap().to_owned();
     let issued = app.post("/v1/keys", json!({ "name": "foreign", "environment": "live" })).token(&token).send().await;
     let key = issued.json()["key"]["id"].as_str().unwrap().to_owned();
     let body = json!({ "overlap_seconds": 86_400, "reason": "test" });
@@ -57,14 +38,18 @@ pub(crate) async fn foreign(app: &TestApp) -> Foreign {
         app.post("/v1/edges", json!({ "name": "foreign", "class": "durable" })).token(&token).send().await.json();
     let body = json!({ "email": "foreign@example.org", "role": "viewer" });
     let invited = app.post("/v1/members", body).token(&token).send().await.json();
+    let whole = Whole::make(app, &token).await;
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
     Foreign {
-        member: invited["member"]["id"].as_str().unwrap().to_owned(),
-        edge: edge["edge"]["id"].as_str().unwrap().to_owned(),
+        whole,
+        workspace: text(&made["workspace"]["id"]),
+        member: text(&invited["member"]["id"]),
+        edge: text(&edge["edge"]["id"]),
         token,
         key,
-        rotation: started["rotation"]["id"].as_str().unwrap().to_owned(),
-        token_id: token_id.to_owned(),
-        set: set.to_owned(),
+        rotation: text(&started["rotation"]["id"]),
+        token_id: text(&enrolled.json()["token"]["id"]),
+        set: text(&made["set"]),
     }
 }
 

@@ -6,6 +6,7 @@ mod denying;
 mod edges;
 mod importing;
 mod people;
+mod principals;
 mod program;
 mod serving;
 mod set;

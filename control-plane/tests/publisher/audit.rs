@@ -391,6 +391,10 @@ async fn leaders_of_two_sets_share_one_chain(world: World) {
         heads.push(head(&world));
         heads.push(load(&other.directory).head);
     }
+    // One that finds the other at it leaves entries to it, or to its own next head.
+    for publisher in [&one, &two] {
+        publisher.flush().await.unwrap();
+    }
     for publisher in [one, two] {
         assert!(publisher.status().borrow().audit_broken.is_none());
         publisher.stop().await;

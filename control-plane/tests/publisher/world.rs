@@ -206,6 +206,7 @@ impl World {
             labels: Labels::default(),
             expires_at: None,
             rotate_by: None,
+            link: None,
         };
         let issued =
             self.store.write(move |tx| Box::pin(async move { keys::issue(tx, &context, issue, &mut os_random).await }));

@@ -189,6 +189,7 @@ pub(crate) fn request(name: &str) -> Issue {
         labels: Labels::new(BTreeMap::new()).unwrap(),
         expires_at: None,
         rotate_by: None,
+        link: None,
     }
 }
 

@@ -11,3 +11,4 @@ mod schema;
 mod speed;
 mod store;
 mod tokens;
+mod upgrade;

@@ -81,6 +81,7 @@ impl World {
                 labels: Labels::default(),
                 expires_at: None,
                 rotate_by: None,
+                link: None,
             };
             let context = self.context.clone();
             let issued = self

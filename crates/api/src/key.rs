@@ -55,6 +55,9 @@ pub struct Key {
     pub revoke_reason: Option<String>,
     /// The last time an edge or `/v1/verify` accepted it, as far as reported.
     pub last_used_at: Option<Timestamp>,
+    /// The link between its partner and a client that it is bound to: it ends with that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
     /// The id of the first key in its line of successors.
     pub lineage: String,
     /// The key it succeeded.

@@ -38,6 +38,9 @@ pub struct IssueKey {
     /// When it should be rotated. Fractions of a second are dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotate_by: Option<Timestamp>,
+    /// Of a partner's key: the link, `lnk_…`, that it is bound to. It is revoked when that ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
     /// Confirms that sensitive scopes are meant. No scope is marked sensitive yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub acknowledge_sensitive: bool,
@@ -56,6 +59,7 @@ impl IssueKey {
             labels: BTreeMap::new(),
             expires_at: None,
             rotate_by: None,
+            link: None,
             acknowledge_sensitive: false,
         }
     }

@@ -16,11 +16,14 @@ mod catalogue;
 mod edge;
 mod edges;
 mod enrol;
+mod gateways;
 mod import;
 mod key;
 mod key_requests;
+mod links;
 mod member;
 mod page;
+mod principals;
 mod problem;
 mod receipt;
 mod registry;
@@ -32,6 +35,7 @@ mod token;
 mod tristate;
 mod verify;
 mod warning;
+mod workspace;
 
 pub use actor::Actor;
 pub use audit::{
@@ -44,14 +48,25 @@ pub use edges::{
     RotatedCredential,
 };
 pub use enrol::{Enrol, Enrolled};
+pub use gateways::{
+    CreateGateway, Gateway, GatewayState, OfferPairing, OfferedPairing, PairGateway, PairedGateway, UnpairGateway,
+    UnpairedGateway,
+};
 pub use import::{ImportLine, ImportOptions, ImportReport, LineError};
 pub use key::{Environment, Key, KeyState, PrincipalKind};
 pub use key_requests::{DisableKey, EnableKey, IssueKey, IssuedKey, KeyFilter, RevokeKey, RevokedKey, UpdateKey};
+pub use links::{
+    AcceptLink, ClientLink, CreateLink, CreatedLink, EndedPartnerLink, LinkSide, LinkState, PartnerLink, UpdateLink,
+};
 pub use member::{
     InviteMember, InvitedMember, Member, MemberFilter, MemberState, MoveMember, ReplaceRole, Role, RoleScopes,
     UpdateMember,
 };
 pub use page::{Page, PageQuery};
+pub use principals::{
+    ChangedPrincipal, CreatePrincipal, EndPrincipal, Principal, PrincipalFilter, PrincipalState, TurnPrincipal,
+    UpdatePrincipal, UpdateStaff,
+};
 pub use problem::{FieldError, PROBLEM_CONTENT_TYPE, Problem};
 pub use receipt::{ConnectionRoute, EdgeClock, EdgeProof, OpenRoute, Receipt, ReceiptEdge, ReceiptState};
 pub use registry::Code;
@@ -65,3 +80,4 @@ pub use set::{PublishedHead, Set};
 pub use token::{CreateToken, CreatedToken, RotateToken, Token, TokenKind, TokenState};
 pub use verify::{Verdict, VerifiedKey, VerifyKey};
 pub use warning::Warning;
+pub use workspace::{CreateWorkspace, CreatedWorkspace, UpdateWorkspace, Workspace};

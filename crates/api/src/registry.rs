@@ -52,6 +52,9 @@ registry! {
     /// The one-time code of an edge is malformed, unknown, used or expired, or its edge was removed.
     EdgeCodeInvalid = "edge_code_invalid", 401, "The edge's code is not valid",
         "Codes work once and for an hour. Make another with `nightlatch edge add`.";
+    /// The pairing code of a gateway is malformed, unknown, used or expired.
+    PairingCodeInvalid = "pairing_code_invalid", 401, "The pairing code is not valid",
+        "Codes work once and for an hour. Make another with `nightlatch gateways code`.";
     /// The token may not make this call.
     Forbidden = "forbidden", 403, "The token may not do this",
         "Ask an owner or admin for the role or the token's scope named in `action`; edges read their set's files only.";
@@ -97,6 +100,18 @@ registry! {
     /// The edge was removed.
     EdgeRemoved = "edge_removed", 409, "The edge is removed, for ever",
         "Add another with `nightlatch edge add`.";
+    /// Another workspace has the brand.
+    BrandTaken = "brand_taken", 409, "The brand is taken",
+        "Choose another brand: each workspace of a deployment has its own, and those of the product's tokens are none's.";
+    /// The principal that is always there.
+    DefaultPrincipal = "default_principal", 409, "The default principal cannot be removed",
+        "Suspend it, or revoke its keys.";
+    /// The link is not accepted yet, or has ended.
+    LinkNotActive = "link_not_active", 409, "The link is not active",
+        "Have the client accept it first; where it has ended, make another link.";
+    /// The client is linked to this partner already.
+    LinkExists = "link_exists", 409, "The workspace is linked to this partner already",
+        "Change that link's permissions, or end it first.";
     /// Keys of this kind of principal come and go by another call.
     NotRevocableHere = "not_revocable_here", 409, "Keys of this kind come and go by another call",
         "Use the call named in `call`.";
@@ -154,6 +169,12 @@ registry! {
     /// No such principal in the workspace.
     PrincipalUnknown = "principal_unknown", 422, "There is no such principal",
         "Leave `principal` out to use the default service account.";
+    /// The code of a link is malformed, unknown, used or expired.
+    LinkCodeInvalid = "link_code_invalid", 422, "The link's code is not valid",
+        "Codes work once and for seven days. Ask the partner for another.";
+    /// A key of this principal may not carry these scopes.
+    BeyondCeiling = "beyond_ceiling", 422, "The principal's keys may not carry these scopes",
+        "Leave out the scopes listed in `scopes`, or widen the principal's ceiling first.";
     /// Scopes or a tier for a key of a member, which has the member's.
     ScopesInherited = "scopes_inherited", 422, "A user's key has the scopes and the tier of its member",
         "Leave `scopes` and `tier` out; change the member's, or its role's.";

@@ -33,6 +33,9 @@ pub struct Set {
     pub verifier: String,
     /// The id of the pepper edges must hold. The pepper itself is in no answer.
     pub pepper: String,
+    /// Whether the pepper's bytes are derived for this set alone, as those of every workspace but the first are.
+    #[serde(default)]
+    pub own_pepper: bool,
     /// Whether texts of other brands are looked up.
     pub accepts_foreign: bool,
     /// The last signed head; null before the first.

@@ -213,7 +213,8 @@ impl Check {
         if head.is_some_and(|head| head.workspace != header.workspace) {
             return Err(wrong("the head is of another workspace"));
         }
-        let signed = head.and_then(|head| head.audit).map_or_else(|| (0, Tree::default().root()), |at| (at.count, at.root));
+        let signed =
+            head.and_then(|head| head.audit).map_or_else(|| (0, Tree::default().root()), |at| (at.count, at.root));
         if signed != (header.count, header.root.0) {
             return Err(wrong("the head carries another checkpoint"));
         }

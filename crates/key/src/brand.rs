@@ -36,9 +36,10 @@ impl Brand {
         core::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
     }
 
-    /// Whether this brand is kept for the product's own tokens (`nlm`, `nle`, `nlo`) and closed to workspaces.
+    /// Whether this brand is kept for the product's own tokens (`nlm`, `nle`, `nlo`, `nlc`, `nli`, `nll`, `nlp`) and closed to
+    /// workspaces.
     pub fn is_reserved(&self) -> bool {
-        matches!(self.as_str(), "nlm" | "nle" | "nlo")
+        matches!(self.as_str(), "nlm" | "nle" | "nlo" | "nlc" | "nli" | "nll" | "nlp")
     }
 }
 

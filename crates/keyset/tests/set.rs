@@ -499,9 +499,9 @@ fn s0_14_one_profile_change_for_ten_thousand_keys_is_one_small_delta() {
     }
 }
 
-/// The format's golden files, byte for byte: version 3 of base and delta, version 1 of rebase record, trust note and deny
-/// note, and version 3 of the head, which is still read, in `v3`; version 4 of the head in `v4`. Base and delta of the version
-/// before are in `v2`.
+/// The format's golden files, byte for byte: version 3 of base and delta, and version 1 of rebase record, trust note and deny
+/// note in `v3`; version 4 of the head in `v4`. Those of the version before are in `v2`. Heads of version 3, which are still
+/// read, are in `v2` and `v3`.
 #[test]
 fn golden_files() {
     let mut publisher = golden_set();

@@ -9,10 +9,11 @@ use crate::api::App;
 use crate::api::body::Json;
 use crate::api::caller::Caller;
 use crate::api::idempotency::{self, Create, Created, Done, Once};
+use crate::api::params::missing;
 use crate::api::refused::Refused;
 use crate::api::time::{in_force, to_seconds};
 use crate::domain::ids::principal_subject;
-use crate::domain::{Issue, Labels, Name, Owner, Refusal, Scopes, Tier};
+use crate::domain::{Issue, Labels, LinkId, Name, Owner, Refusal, Scopes, Tier};
 use crate::store::keys::{self, Issued};
 use crate::store::os_random;
 
@@ -67,11 +68,17 @@ fn request(body: IssueKey) -> Result<Issue, Refused> {
         labels: Labels::new(body.labels)?,
         expires_at: body.expires_at.map(to_seconds),
         rotate_by: body.rotate_by.map(to_seconds),
+        link: body.link.as_deref().map(link).transpose()?,
     })
 }
 
 fn environment(environment: Environment) -> nightlatch_key::Environment {
     view::environment_from(environment)
+}
+
+/// A link's id. A text that cannot be one is answered like a link that does not exist.
+fn link(text: &str) -> Result<LinkId, Refused> {
+    LinkId::parse(text).ok_or_else(|| missing("link"))
 }
 
 /// The subject of a principal's id. A text that cannot be one is answered like a principal that does not exist.

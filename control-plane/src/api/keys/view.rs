@@ -32,6 +32,7 @@ pub(in crate::api) fn key(key: &Key, rotation: Option<&RotationId>, bound: Bound
         revoked_at: key.revoked_at(now).map(from_ms),
         revoke_reason: key.revoke_reason().map(str::to_owned),
         last_used_at: key.last_used_at.map(from_ms),
+        link: key.link.as_ref().map(ToString::to_string),
         lineage: key.lineage.as_str().to_owned(),
         predecessor: key.predecessor.as_ref().map(ToString::to_string),
         successor: key.successor.as_ref().map(ToString::to_string),

@@ -87,8 +87,7 @@ pub(super) async fn choose(read: &mut Read, workspace: &WorkspaceId, named: Opti
         let id = SetId::parse(text).ok_or_else(|| missing("set"))?;
         return Ok(workspaces::set(read, workspace, &id).await?.id);
     }
-    let sets = workspaces::all_sets(read).await?;
-    let mut own = sets.into_iter().filter(|set| set.workspace == *workspace);
+    let mut own = workspaces::sets(read, workspace).await?.into_iter();
     match (own.next(), own.next()) {
         (Some(set), None) => Ok(set.id),
         _ => Err(Refused::invalid("set", "is missing: the workspace has several sets")),

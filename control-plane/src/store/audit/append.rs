@@ -111,6 +111,7 @@ pub(in crate::store) fn view(key: &Key) -> Map<String, Value> {
         "expires_at": key.expires_at,
         "rotate_by": key.rotate_by,
         "deadline": key.deadline(),
+        "link": key.link.as_ref().map(|link| link.as_str()),
     });
     match fields {
         Value::Object(fields) => fields,

@@ -46,8 +46,11 @@ pub(crate) async fn chain(
     before: Option<AuditCheckpoint>,
     limit: u32,
 ) -> Result<Chained, Error> {
-    // Leaders of other sets of the workspace wait here.
-    lock(tx, workspace).await?;
+    make(tx, workspace).await?;
+    if !dialect::try_lock_audit_chain(tx, workspace).await? {
+        // The leader of another set chains them, or the next head has them.
+        return Ok(Chained { checkpoint: before, more: false, broken: None });
+    }
     let Chain { mut tree, mut last } = match extended(tx, workspace, before).await? {
         Ok(chain) => chain,
         Err(broken) => return Ok(Chained { checkpoint: before, more: false, broken: Some(broken) }),
@@ -84,14 +87,20 @@ pub(crate) async fn chain(
     Ok(Chained { checkpoint, more, broken: None })
 }
 
-/// Makes the row of a workspace's chain, where there is none, and keeps others from chaining until the transaction ends.
+/// Keeps others from chaining until the transaction ends.
 pub(super) async fn lock(tx: &mut Tx, workspace: &str) -> Result<(), Error> {
+    make(tx, workspace).await?;
+    dialect::lock_audit_chain(tx, workspace).await
+}
+
+/// Makes the row of a workspace's chain, where there is none.
+async fn make(tx: &mut Tx, workspace: &str) -> Result<(), Error> {
     sql!(
         tx,
         "INSERT INTO audit_chains (workspace_id, count, hash, peaks) VALUES ($1, 0, $2, $3) ON CONFLICT DO NOTHING",
         workspace, START.0.as_slice(), [0_u8; 0].as_slice() => execute
     )?;
-    dialect::lock_audit_chain(tx, workspace).await
+    Ok(())
 }
 
 /// The stored chain; an empty one where there is none, and words where it cannot be one.

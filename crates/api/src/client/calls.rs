@@ -10,11 +10,12 @@ use super::request::{Tagged, bytes};
 use super::{Client, ClientError};
 use crate::{
     AuditEntry, AuditExport, AuditFilter, AuditStanding, CancelRotation, ChangedRotation, CompleteRotation, CreateEdge,
-    CreateToken, CreatedEdge, CreatedToken, DisableKey, Edge, EdgeReport, EdgeReportAccepted, EnableKey, Enrol,
-    EnrolEdge, Enrolled, EnrolledEdge, EraseAudit, ErasedAudit, ExtendRotation, ImportOptions, ImportReport, IssueKey,
-    IssuedKey, Key, KeyFilter, Page, PageQuery, Receipt, RevokeKey, RevokedKey, RotateCredential, RotatedCredential,
-    Rotation, RotationFilter, RotationPlan, RouteDocument, Routes, Scope, Secret, Set, SetQuery, StartRotation,
-    StartedRotation, Tier, Token, UpdateKey, Verdict, VerifyKey,
+    CreateToken, CreateWorkspace, CreatedEdge, CreatedToken, CreatedWorkspace, DisableKey, Edge, EdgeReport,
+    EdgeReportAccepted, EnableKey, Enrol, EnrolEdge, Enrolled, EnrolledEdge, EraseAudit, ErasedAudit, ExtendRotation,
+    ImportOptions, ImportReport, IssueKey, IssuedKey, Key, KeyFilter, Page, PageQuery, Receipt, RevokeKey, RevokedKey,
+    RotateCredential, RotatedCredential, Rotation, RotationFilter, RotationPlan, RouteDocument, Routes, Scope, Secret,
+    Set, SetQuery, StartRotation, StartedRotation, Tier, Token, UpdateKey, UpdateWorkspace, Verdict, VerifyKey,
+    Workspace,
 };
 
 /// How long an export may take.
@@ -233,6 +234,31 @@ impl Client {
     /// Ends an edge and its credential for ever.
     pub async fn remove_edge(&self, id: &str) -> Result<Edge, ClientError> {
         self.post(&["v1", "edges", id, "remove"], &serde_json::json!({})).await
+    }
+
+    /// Makes a workspace and the one-time token of its first owner.
+    pub async fn create_workspace(&self, request: &CreateWorkspace) -> Result<CreatedWorkspace, ClientError> {
+        self.post(&["v1", "workspaces"], request).await
+    }
+
+    /// Lists one page of the workspaces that the caller may see.
+    pub async fn list_workspaces(&self, page: &PageQuery) -> Result<Page<Workspace>, ClientError> {
+        self.list(&["v1", "workspaces"], page).await
+    }
+
+    /// Reads a workspace.
+    pub async fn workspace(&self, id: &str) -> Result<Tagged<Workspace>, ClientError> {
+        self.read_tagged(&["v1", "workspaces", id], &()).await
+    }
+
+    /// Changes a workspace that still is as the tag says.
+    pub async fn update_workspace(
+        &self,
+        id: &str,
+        etag: &str,
+        change: &UpdateWorkspace,
+    ) -> Result<Tagged<Workspace>, ClientError> {
+        self.change(Method::PATCH, &["v1", "workspaces", id], &(), etag, change).await
     }
 
     /// Posts what an edge observed.

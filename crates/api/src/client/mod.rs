@@ -15,7 +15,9 @@ mod calls;
 mod error;
 mod pages;
 mod people;
+mod principals;
 mod request;
 
 pub use error::ClientError;
+pub use principals::Principals;
 pub use request::{Client, Tagged};

@@ -7,8 +7,8 @@ use futures::stream::{self, TryStreamExt};
 
 use super::{Client, ClientError};
 use crate::{
-    AuditEntry, AuditFilter, Edge, Key, KeyFilter, Member, MemberFilter, Page, PageQuery, Rotation, RotationFilter,
-    Token,
+    AuditEntry, AuditFilter, Edge, Key, KeyFilter, Member, MemberFilter, Page, PageQuery, Rotation, RotationFilter, Token,
+    Workspace,
 };
 
 impl Client {
@@ -44,6 +44,14 @@ impl Client {
         })
     }
 
+    /// Every workspace that the caller may see.
+    pub fn workspaces(&self) -> impl Stream<Item = Result<Workspace, ClientError>> + '_ {
+        walk(move |cursor| async move {
+            let page = PageQuery { cursor, ..PageQuery::default() };
+            self.list_workspaces(&page).await
+        })
+    }
+
     /// Every edge.
     pub fn edges(&self) -> impl Stream<Item = Result<Edge, ClientError>> + '_ {
         walk(move |cursor| async move {
@@ -68,7 +76,7 @@ enum Place {
     End,
 }
 
-fn walk<T, F, P>(page: F) -> impl Stream<Item = Result<T, ClientError>>
+pub(super) fn walk<T, F, P>(page: F) -> impl Stream<Item = Result<T, ClientError>>
 where
     F: Fn(Option<String>) -> P,
     P: Future<Output = Result<Page<T>, ClientError>>,

@@ -1,0 +1,268 @@
+//! Guarantee 10: tenants are strangers, through the API and in what is published.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nightlatch::domain::SetId;
+use nightlatch::secrets::Secrets;
+use nightlatch_api::client::Client;
+use nightlatch_api::{Environment, ImportOptions, IssueKey, RevokeKey, VerifyKey};
+use nightlatch_key::Digest;
+use nightlatch_keyset::note::Verifier;
+use nightlatch_keyset::{Pepper, Status};
+use nightlatch_tests::follower::Follower;
+use nightlatch_tests::wait::eventually;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::app::TestApp;
+use crate::on_both;
+use crate::tenants::{Foreign, foreign};
+
+/// Longer than anything here takes.
+const SOON: Duration = Duration::from_secs(30);
+
+/// A body that a route takes, so that the thing it names is looked for.
+fn body(method: &Method, path: &str) -> Option<Value> {
+    Some(match (method.as_str(), path) {
+        ("GET", _) => return None,
+        ("PATCH", "/v1/keys/{id}") => json!({ "name": "another" }),
+        ("PATCH", "/v1/members/{id}" | "/v1/workspaces/{id}") => json!({ "name": "another" }),
+        ("POST", "/v1/keys/{id}/disable" | "/v1/keys/{id}/enable") => json!({ "reason": "r" }),
+        ("POST", "/v1/keys/{id}/revoke") => json!({ "reason": "r" }),
+        ("POST", "/v1/keys/{id}/rotations") => json!({ "overlap_seconds": 86_400, "reason": "r" }),
+        ("POST", "/v1/rotations/{id}/extend") => json!({ "overlap_seconds": 172_800, "reason": "r" }),
+        ("POST", "/v1/rotations/{id}/cancel") => json!({ "successor": "keep", "reason": "r" }),
+        ("POST", "/v1/rotations/{id}/complete") => json!({ "force": true, "reason": "r" }),
+        ("POST", "/v1/tokens/{id}/revoke" | "/v1/edges/{id}/remove") => json!({}),
+        ("POST", "/v1/tokens/{id}/rotations") => json!({ "overlap_seconds": 86_400, "reason": "r" }),
+        ("POST", "/v1/members/{id}/invite") => json!({}),
+        ("POST", "/v1/members/{id}/suspend" | "/v1/members/{id}/resume" | "/v1/members/{id}/remove") => {
+            json!({ "reason": "r" })
+        }
+        ("POST", "/v1/edges/{id}/credentials") => json!({ "overlap_seconds": 60 }),
+        _ => panic!("{method} {path}: say here what body it takes"),
+    })
+}
+
+/// Whether a path names a thing of a workspace; every workspace has the same roles.
+fn names_a_thing(path: &str) -> bool {
+    path.contains('{') && !path.contains("{role}")
+}
+
+/// What a workspace has, and ids of the same shape that nobody has.
+fn things(of: &Foreign) -> HashMap<&'static str, (String, &'static str)> {
+    HashMap::from([
+        ("keys", (of.key.clone(), "key_0000000000")),
+        ("rotations", (of.rotation.clone(), "rot_0000000000000000")),
+        ("tokens", (of.token_id.clone(), "tok_0000000000000000")),
+        ("sets", (of.set.clone(), "set_0000000000000000")),
+        ("members", (of.member.clone(), "mem_0000000000000000")),
+        ("edges", (of.edge.clone(), "edge_0000000000000000")),
+        ("workspaces", (of.workspace.clone(), "ws_0000000000000000")),
+    ])
+}
+
+/// What our own workspace has, as strangers see it.
+async fn ours(app: &TestApp) -> Foreign {
+    let key = app.issue("ours", &[]).await.key.id;
+    let body = json!({ "overlap_seconds": 86_400, "reason": "test" });
+    let rotation = app.post(&format!("/v1/keys/{key}/rotations"), body).send().await.json();
+    let edge = app.post("/v1/edges", json!({ "name": "ours", "class": "durable" })).send().await.json();
+    let body = json!({ "email": "ours@example.org", "role": "viewer" });
+    let invited = app.post("/v1/members", body).send().await.json();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    Foreign {
+        member: text(&invited["member"]["id"]),
+        workspace: app.set.workspace.clone(),
+        token: app.token.clone(),
+        key,
+        rotation: text(&rotation["rotation"]["id"]),
+        token_id: app.client.list_tokens(&Default::default()).await.unwrap().items[0].id.clone(),
+        set: app.set.id.clone(),
+        edge: text(&edge["edge"]["id"]),
+    }
+}
+
+on_both!(g10_ids_of_others_answer_as_unknown_ones);
+async fn g10_ids_of_others_answer_as_unknown_ones(app: TestApp) {
+    let (theirs, ours) = (foreign(&app).await, ours(&app).await);
+    app.server.publisher().flush().await.unwrap();
+    let edge_token = app.post("/v1/tokens", json!({ "name": "edge", "kind": "edge", "set": theirs.set }));
+    let edge_token = edge_token.token(&theirs.token).send().await.json()["secret"].as_str().unwrap().to_owned();
+    let document: Value = serde_json::from_str(&nightlatch::api::openapi_document()).unwrap();
+    let before = app.census().await;
+    let mut walked = 0;
+    for (path, operations) in document["paths"].as_object().unwrap().iter().filter(|(path, _)| names_a_thing(path)) {
+        for method in operations.as_object().unwrap().keys() {
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let resource = path.split('/').nth(2).unwrap();
+            // The first is whose things are named, the others who names them.
+            for (things_of, token) in [(&ours, &theirs.token), (&ours, &edge_token), (&theirs, &app.token)] {
+                // The founding workspace's see that others exist.
+                let seen = *token == app.token && method == Method::GET && path == "/v1/workspaces/{id}";
+                // Edge tokens may not even ask for most.
+                if seen || (*token == edge_token && resource != "sets") {
+                    continue;
+                }
+                let things = things(things_of);
+                let (known, unknown) =
+                    things.get(resource).unwrap_or_else(|| panic!("{path}: say here what a stranger's is"));
+                let mut answers = Vec::new();
+                for id in [known.as_str(), unknown] {
+                    let name = format!("delta-{}", "0".repeat(8));
+                    let filled = path.replace("{id}", id).replace("{set}", id).replace("{name}", &name);
+                    let mut call = app.call(method.clone(), &filled).token(token).header("if-match", "*");
+                    if let Some(body) = body(&method, path) {
+                        call = call.json(&body);
+                    }
+                    let answer = call.send().await;
+                    answer.is_problem(404, "not_found");
+                    let mut told = answer.json();
+                    told.as_object_mut().unwrap().remove("request_id");
+                    let headers: Vec<_> = answer.headers.keys().map(ToString::to_string).collect();
+                    answers.push((told, headers));
+                    walked += 1;
+                }
+                assert_eq!(answers[0], answers[1], "{method} {path}");
+            }
+        }
+    }
+    assert!(walked > 80, "{walked}");
+    assert_eq!(app.census().await, before, "nothing was changed");
+    app.stop().await;
+}
+
+/// An edge of a set, and the directory it follows.
+struct Gate {
+    follower: Follower,
+    directory: PathBuf,
+}
+
+fn pepper(app: &TestApp, set: &str, own: bool) -> Pepper {
+    let secrets = Secrets::open(&app.config.data_dir).unwrap();
+    let held = &secrets.peppers_of(set, own)[0];
+    Pepper::new(&held.id, set, held.expose()).unwrap()
+}
+
+impl Gate {
+    fn of(app: &TestApp, set: &str, verifier: &str, pepper: Pepper) -> Self {
+        let follower = Follower::new(set, Vec::new(), vec![Verifier::from_vkey(verifier).unwrap()], vec![pepper]);
+        Self { follower, directory: app.config.sets().join(set) }
+    }
+
+    async fn knows(&mut self, text: &str, wanted: Option<Status>) {
+        let digest = Digest::of(text.as_bytes());
+        eventually("its set says so", SOON, async || {
+            self.follower.poll(&self.directory).map_err(|refusal| anyhow::anyhow!("{refusal:?}"))?;
+            anyhow::ensure!(self.follower.answers() && self.follower.status(&digest) == wanted);
+            Ok(())
+        })
+        .await
+        .unwrap();
+    }
+}
+
+on_both!(g10_s2_01_a_key_of_one_workspace_never_passes_the_gate_of_another);
+async fn g10_s2_01_a_key_of_one_workspace_never_passes_the_gate_of_another(app: TestApp) {
+    let other = foreign(&app).await;
+    let stranger = Client::new(&app.server.url()).unwrap().with_token(other.token.clone());
+    let publishers = app.server.publishers();
+    let id = SetId::parse(&other.set).unwrap();
+    eventually("the set is published", SOON, async || {
+        let published = publishers.of(&id).ok_or_else(|| anyhow::anyhow!("not yet"))?;
+        Ok(published.publisher().flush().await?)
+    })
+    .await
+    .unwrap();
+    let our_key = app.issue("ours", &[]).await;
+    let their_key = stranger.issue_key(&IssueKey::new("theirs", Environment::Live)).await.unwrap();
+    let (our_text, their_text) = (our_key.secret.expose(), their_key.secret.expose());
+    // The same text in both, and each has its own key of it.
+    let shared = "a text that two tenants have imported";
+    let line = json!({ "key": shared, "name": "shared", "environment": "live", "entropy_bits": 128 }).to_string();
+    for client in [&app.client, &stranger] {
+        let report = client.import_keys(ImportOptions::default(), line.clone().into_bytes()).await.unwrap();
+        assert_eq!((report.created, report.existing), (1, 0), "a collision is not visible: {report:?}");
+    }
+    let their_set = stranger.set(&other.set).await.unwrap();
+    assert!(their_set.own_pepper && !app.set.own_pepper);
+    let mut our_gate = Gate::of(&app, &app.set.id, &app.set.verifier, pepper(&app, &app.set.id, false));
+    let mut their_gate = Gate::of(&app, &other.set, &their_set.verifier, pepper(&app, &other.set, true));
+    our_gate.knows(our_text, Some(Status::Active)).await;
+    our_gate.knows(their_text, None).await;
+    their_gate.knows(their_text, Some(Status::Active)).await;
+    their_gate.knows(our_text, None).await;
+    for gate in [&mut our_gate, &mut their_gate] {
+        gate.knows(shared, Some(Status::Active)).await;
+    }
+    // At the control plane as at the edge.
+    let verify = async |client: &Client, text: &str| {
+        let request = VerifyKey { key: text.into(), method: None, path: None, set: None };
+        client.verify_key(&request).await.unwrap()
+    };
+    let (ours, theirs) = (verify(&app.client, shared).await, verify(&stranger, shared).await);
+    assert!(ours.allowed && theirs.allowed);
+    assert_ne!(ours.key.as_ref().unwrap().id, theirs.key.as_ref().unwrap().id);
+    assert!(!verify(&app.client, their_text).await.allowed && !verify(&stranger, our_text).await.allowed);
+    // What one revokes goes on for the other.
+    let revoke = RevokeKey { reason: "leaked".to_owned(), wait: None };
+    app.client.revoke_key(&ours.key.unwrap().id, &revoke).await.unwrap();
+    our_gate.knows(shared, Some(Status::Revoked)).await;
+    their_gate.knows(shared, Some(Status::Active)).await;
+    assert!(verify(&stranger, shared).await.allowed);
+    app.stop().await;
+}
+
+on_both!(g10_what_edges_of_one_workspace_hold_opens_nothing_of_another);
+async fn g10_what_edges_of_one_workspace_hold_opens_nothing_of_another(app: TestApp) {
+    let other = foreign(&app).await;
+    let stranger = Client::new(&app.server.url()).unwrap().with_token(other.token.clone());
+    let publishers = app.server.publishers();
+    let id = SetId::parse(&other.set).unwrap();
+    eventually("the set is published", SOON, async || {
+        let published = publishers.of(&id).ok_or_else(|| anyhow::anyhow!("not yet"))?;
+        Ok(published.publisher().flush().await?)
+    })
+    .await
+    .unwrap();
+    let their_set = stranger.set(&other.set).await.unwrap();
+    assert_eq!(their_set.pepper, app.set.pepper, "one id, so that peppers are rotated alike");
+    let (ours, theirs) = (pepper(&app, &app.set.id, false), pepper(&app, &other.set, true));
+    let digest = Digest::of(b"a text");
+    // The founding workspace's bytes under their set's id, which is what its edges could try.
+    let tried = pepper(&app, &other.set, false);
+    assert_ne!(tried.tag(&digest).as_bytes(), theirs.tag(&digest).as_bytes());
+    assert_ne!(ours.tag(&digest).as_bytes(), theirs.tag(&digest).as_bytes());
+    let mut edge = Gate::of(&app, &other.set, &their_set.verifier, tried);
+    let refused = edge.follower.poll(&edge.directory).map(|()| edge.follower.answers());
+    assert!(!matches!(refused, Ok(true)), "an edge with another's pepper answers nothing");
+    // A head of one set is a stranger's to the edges of the other, though the same key has signed both.
+    let key_of = |verifier: &str| verifier.rsplit('+').next().unwrap().to_owned();
+    assert_eq!(key_of(&their_set.verifier), key_of(&app.set.verifier), "signing keys are shared");
+    let mut edge = Gate::of(&app, &app.set.id, &app.set.verifier, ours);
+    app.server.publisher().flush().await.unwrap();
+    let theirs = app.config.sets().join(&other.set);
+    edge.follower.poll(&theirs).unwrap_err();
+    assert!(!edge.follower.answers());
+    edge.follower.poll(&edge.directory).unwrap();
+    assert!(edge.follower.answers());
+    app.stop().await;
+}
+
+on_both!(g10_idempotency_keys_of_two_workspaces_do_not_meet);
+async fn g10_idempotency_keys_of_two_workspaces_do_not_meet(app: TestApp) {
+    let other = foreign(&app).await;
+    let issue = |token: &str| {
+        let call =
+            app.post("/v1/keys", json!({ "name": "k", "environment": "live" })).header("idempotency-key", "once");
+        call.token(token).send()
+    };
+    let (ours, theirs) = (issue(&app.token).await, issue(&other.token).await);
+    assert_eq!((ours.status.as_u16(), theirs.status.as_u16()), (201, 201));
+    assert_eq!((ours.header("idempotency-replayed"), theirs.header("idempotency-replayed")), ("", ""));
+    assert_ne!(ours.json()["secret"], theirs.json()["secret"]);
+    assert!(theirs.json()["key"]["prefix"].as_str().unwrap().starts_with("stranger_live_"));
+    app.stop().await;
+}
