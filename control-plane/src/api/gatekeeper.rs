@@ -14,7 +14,7 @@ use super::access::{Need, TABLE};
 use super::caller::MANAGEMENT_BRAND;
 use super::refused::Refused;
 use super::verify::Row;
-use crate::domain::{Action, Key, Scopes, WorkspaceId};
+use crate::domain::{Action, Key, Refusal, Scopes, WorkspaceId};
 use crate::store::tokens::ALL_RIGHTS;
 
 /// The table as a route policy: every call needs the scope that is named like its action.
@@ -40,8 +40,17 @@ pub(super) fn judge(text: &[u8], key: &Key, method: &Method, path: &str, now: i6
     let row = Row::of(&digest, Some((&key, false)), workspace.as_str());
     match gate::check(text, POLICY.find(method, path), &facts, &row, now) {
         Ok(_) => Ok(()),
-        Err(denial) if denial.code == gate::Code::ScopeInsufficient => Err(Code::Forbidden.into()),
+        Err(denial) if denial.code == gate::Code::ScopeInsufficient => Err(beyond(method, path)),
         Err(_) => Err(Code::TokenInvalid.into()),
+    }
+}
+
+/// The refusal of a call that the token's scopes do not reach: it names the scope.
+fn beyond(method: &str, path: &str) -> Refused {
+    let need = TABLE.iter().find(|(m, p, _)| *m == method && *p == path).map(|(_, _, need)| *need);
+    match need {
+        Some(Need::May(action) | Need::EdgeOr(action)) => Refusal::Forbidden { action }.into(),
+        _ => Code::Forbidden.into(),
     }
 }
 

@@ -259,7 +259,8 @@ fn replay(kept: &Answer, field: &str, key: &[u8; 32], bound_to: &[u8]) -> Result
         Secret::Erased => {
             let id = body.pointer("/key/id").or_else(|| body.pointer("/token/id"));
             let id = id.or_else(|| body.pointer("/gateway/id")).or_else(|| body.pointer("/link/id"));
-            let id = id.or_else(|| body.pointer("/edge/id")).cloned().unwrap_or_default();
+            let id = id.or_else(|| body.pointer("/edge/id")).or_else(|| body.pointer("/member/id"));
+            let id = id.cloned().unwrap_or_default();
             return Err(Refused::new(Code::SecretNoLongerAvailable).with("id", id));
         }
     };

@@ -47,7 +47,7 @@ pub(super) async fn read(
         choose(&mut read, caller.workspace(), query.set.as_deref()).await?
     };
     match judge(&app, caller.workspace(), &set, &id).await? {
-        Ok(receipt) => Ok(axum::Json(receipt)),
+        Ok(receipt) => Ok(axum::Json(seen_by(&caller, receipt))),
         Err(why) => Err(Refused::new(Code::KeyNotRevoked).detail(match why {
             Unrevoked::Usable => "The key is not revoked, so there is nothing to prove.",
             Unrevoked::Lapsed => {
@@ -56,6 +56,15 @@ pub(super) async fn read(
             }
         })),
     }
+}
+
+/// A receipt as a caller may see it. A partner's people learn whether and when, not which edges and routes their client
+/// has; the note lists those as well.
+pub(super) fn seen_by(caller: &Caller, receipt: api::Receipt) -> api::Receipt {
+    if caller.authority.sees_only().is_none() {
+        return receipt;
+    }
+    api::Receipt { edges: Vec::new(), open_routes: Vec::new(), connection_routes: Vec::new(), note: None, ..receipt }
 }
 
 /// Checks how long a caller wants to wait.

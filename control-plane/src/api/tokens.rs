@@ -13,7 +13,7 @@ use super::App;
 use super::body::{Json, OptionalJson};
 use super::caller::{Caller, EDGE_BRAND, MANAGEMENT_BRAND};
 use super::cursor::List;
-use super::idempotency::{self, Create, Created, Done, Once};
+use super::idempotency::{self, Create, Created, Done, Once, request_hash};
 use super::keys::view;
 use super::params::{Id, Query};
 use super::refused::Refused;
@@ -92,7 +92,7 @@ pub(super) async fn rotate(
     let create = Create {
         route: "POST /v1/tokens/{id}/rotations",
         secret: "secret",
-        request_hash: body.hash,
+        request_hash: request_hash(&[id.as_str().as_bytes(), &body.hash]),
         work: Box::new(move |tx| {
             Box::pin(async move {
                 let (token, text) = tokens::rotate(tx, &context, &id, overlap, reason, &mut os_random).await?;

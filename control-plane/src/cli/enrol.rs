@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Read as _, stdin};
 use std::path::PathBuf;
 
 use clap::Args;
-use nightlatch_api::Secret;
+use nightlatch_api::{Enrol as Request, Secret};
 use zeroize::Zeroizing;
 
 use super::exit::Failure;
@@ -15,13 +15,13 @@ use crate::secrets::read_private;
 
 const EXAMPLES: &str = "\
 On the server's machine:
-  nightlatch enrol --secret-out management-token
+  nightlatch enrol --name Ana --email ana@example.com --secret-out management-token
   export NIGHTLATCH_TOKEN=$(cat management-token)
 
 From elsewhere, with the token on standard input:
   ssh server cat nightlatch-data/enrolment-token | nightlatch enrol --url https://keys.example.com --enrolment-file - --secret-out management-token";
 
-/// Trade the one-time enrolment token for a management token.
+/// Trade the one-time enrolment token for an owner and its management token.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Enrol {
@@ -30,6 +30,12 @@ pub(super) struct Enrol {
     /// The file with the enrolment token; - reads standard input.
     #[arg(long, value_name = "FILE", default_value = "nightlatch-data/enrolment-token")]
     enrolment_file: PathBuf,
+    /// What the workspace's first owner is to be called.
+    #[arg(long)]
+    name: Option<String>,
+    /// The owner's address.
+    #[arg(long, value_name = "ADDRESS")]
+    email: Option<String>,
     #[command(flatten)]
     secret_out: SecretOut,
 }
@@ -39,9 +45,11 @@ impl Enrol {
         self.secret_out.prepare(self.remote.json)?;
         let token =
             if self.enrolment_file.as_os_str() == "-" { from_stdin()? } else { read_private(&self.enrolment_file)? };
-        let enrolled = self.remote.anonymous()?.enrol(Secret::from(token.trim())).await?;
+        let request = Request { token: Secret::from(token.trim()), name: self.name, email: self.email };
+        let enrolled = self.remote.anonymous()?.enrol_as(&request).await?;
         self.secret_out.deliver(self.remote.json, &enrolled, &enrolled.secret, || {
-            output::line(&format!("Enrolled: management token {} ({}).", enrolled.token.id, enrolled.token.prefix))
+            let (member, token) = (&enrolled.member, &enrolled.token);
+            output::line(&format!("Enrolled: owner {}, management token {} ({}).", member.id, token.id, token.prefix))
         })
     }
 }

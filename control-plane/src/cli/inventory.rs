@@ -9,9 +9,9 @@ use nightlatch_api::client::Client;
 use nightlatch_api::{ExportFormat, Key, KeyFilter, RevokeMany, RevokedMany};
 use tempfile::NamedTempFile;
 
+use super::confirm::confirmed;
 use super::exit::Failure;
 use super::key_filter::Filter;
-use super::keys::confirmed;
 use super::output::{self, maybe_time, printable, time};
 use super::progress::Progress;
 

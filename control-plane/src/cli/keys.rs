@@ -1,6 +1,6 @@
 //! `nightlatch keys`.
 
-use std::io::{BufRead as _, IsTerminal as _, Read as _, stderr, stdin};
+use std::io::{IsTerminal as _, Read as _, stdin};
 
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
@@ -8,6 +8,7 @@ use nightlatch_api::client::Client;
 use nightlatch_api::{DisableKey, EnableKey, Environment, IssueKey, Key, RevokeKey, Secret, UpdateKey, VerifyKey};
 use zeroize::Zeroizing;
 
+use super::confirm::confirmed;
 use super::exit::Failure;
 use super::import::Import;
 use super::inventory;
@@ -286,16 +287,6 @@ async fn revoke(client: &Client, json: bool, id: &str, request: &RevokeKey, yes:
         Some(receipt) => output::line("").and_then(|()| receipt::show(receipt)),
         None => Ok(()),
     }
-}
-
-pub(super) fn confirmed(question: &str) -> Result<bool, Failure> {
-    if !stdin().is_terminal() || !stderr().is_terminal() {
-        return Err(Failure::usage("there is no terminal to ask on; give --yes to do it without asking"));
-    }
-    eprint!("{question}");
-    let mut answer = String::new();
-    stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 async fn verify(

@@ -3,6 +3,7 @@
 mod admin;
 mod audit;
 mod config;
+mod confirm;
 mod edge;
 mod edges;
 mod emergency_deny;
@@ -16,6 +17,7 @@ mod inventory;
 mod key_filter;
 mod keys;
 mod links;
+mod members;
 mod output;
 mod partners;
 mod pepper;
@@ -24,6 +26,7 @@ mod progress;
 mod receipt;
 mod recover;
 mod remote;
+mod roles;
 mod rotations;
 mod routes;
 mod schema;
@@ -60,7 +63,7 @@ Exit codes (`nightlatch sync` has its own):
 const EXAMPLES: &str = "\
 Start a control plane and take charge of it:
   nightlatch serve
-  nightlatch enrol --secret-out ~/.nightlatch-token
+  nightlatch enrol --name Ana --email ana@example.com --secret-out ~/.nightlatch-token
   export NIGHTLATCH_TOKEN=$(cat ~/.nightlatch-token)
 
 Issue, rotate, revoke:
@@ -68,6 +71,10 @@ Issue, rotate, revoke:
   nightlatch rotations start key_1hTq3e9fKz --overlap 24h --reason scheduled
   nightlatch keys revoke key_1hTq3e9fKz --reason 'leaked in a log' --wait 30
   nightlatch keys receipt key_1hTq3e9fKz --out receipt.txt
+
+Let others in, and give a pipeline no more than it needs:
+  nightlatch members invite bo@example.com --role operator --secret-out code
+  nightlatch tokens create pipeline --scope keys:read --scope keys:issue --expires-in 90d --secret-out token
 
 Let an edge check keys:
   nightlatch routes apply routes.json
@@ -88,7 +95,7 @@ enum Command {
     /// Check the configuration before anything starts.
     #[command(subcommand)]
     Config(config::Config),
-    /// Trade the one-time enrolment token for a management token.
+    /// Trade the one-time enrolment token for an owner and its management token.
     Enrol(enrol::Enrol),
     /// What only who has the server's machine may do: make an owner where none can sign in.
     Admin(admin::Admin),
@@ -98,6 +105,11 @@ enum Command {
     Keys(keys::Keys),
     /// Replace keys by others while both work.
     Rotations(rotations::Rotations),
+    /// Invite, change, suspend and remove members.
+    Members(members::Members),
+    /// Say what members of a role have beside their own scopes.
+    Roles(roles::Roles),
+    /// Make, rotate and revoke management and edge tokens.
     /// Make, suspend and remove service accounts, which keys act for.
     ServiceAccounts(principals::ServiceAccounts),
     /// Make, suspend and remove partners; manage their staff and their links to clients.
@@ -106,7 +118,6 @@ enum Command {
     Links(links::Links),
     /// Pair devices with their keys, and unpair them.
     Gateways(gateways::Gateways),
-    /// Make and revoke management and edge tokens.
     Tokens(tokens::Tokens),
     /// Show and replace the routes edges let through.
     Routes(routes::Routes),
@@ -165,6 +176,8 @@ impl Command {
             Self::EnrolmentToken(command) => command.run().await,
             Self::Keys(command) => command.run().await,
             Self::Rotations(command) => command.run().await,
+            Self::Members(command) => command.run().await,
+            Self::Roles(command) => command.run().await,
             Self::ServiceAccounts(command) => command.run().await,
             Self::Partners(command) => command.run().await,
             Self::Links(command) => command.run().await,

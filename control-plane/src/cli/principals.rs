@@ -8,8 +8,8 @@ use nightlatch_api::{
     UpdatePrincipal,
 };
 
+use super::confirm::confirmed;
 use super::exit::Failure;
-use super::keys::confirmed;
 use super::output::{self, printable};
 use super::remote::Remote;
 

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use futures::TryStreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use nightlatch_api::client::Client;
-use nightlatch_api::{CreateToken, Token, TokenKind, TokenState};
+use nightlatch_api::{CreateToken, CreatedToken, RotateToken, Token, TokenKind, TokenState};
 
 use super::exit::Failure;
 use super::output::{self, maybe_time, printable};
@@ -12,7 +12,7 @@ use super::remote::Remote;
 use super::secret_out::SecretOut;
 use super::time::{duration, from_now, moment};
 
-/// Make and revoke management and edge tokens.
+/// Make, rotate and revoke management and edge tokens.
 #[derive(Debug, Args)]
 pub(super) struct Tokens {
     #[command(flatten)]
@@ -25,10 +25,15 @@ pub(super) struct Tokens {
 enum Command {
     /// Make a token and show its text, once.
     #[command(
-        after_help = "Examples:\n  nightlatch tokens create 'deploy pipeline' --expires-in 90d\n  nightlatch tokens create 'edge, Frankfurt' --edge set_0123456789ab --secret-out edge-token"
+        after_help = "Examples:\n  nightlatch tokens create 'deploy pipeline' --scope keys:read --scope keys:rotate --expires-in 90d\n  nightlatch tokens create 'edge, Frankfurt' --edge set_0123456789ab --secret-out edge-token"
     )]
     Create(Create),
-    /// List tokens, newest first.
+    /// Replace a management token of yours by another of the same scopes. Both work until the overlap has passed.
+    #[command(
+        after_help = "Example:\n  nightlatch tokens rotate tok_1hTq3e9fKz2m4n6p --overlap 1h --reason scheduled --secret-out management-token.new\nThe new token does not end the old one: its time does, or `nightlatch tokens revoke`."
+    )]
+    Rotate(Rotate),
+    /// List tokens, newest first: all for owners and admins, one's own for others.
     List,
     /// End a token for ever.
     Revoke {
@@ -44,6 +49,9 @@ struct Create {
     /// Make an edge token, which reads this set and reports about it.
     #[arg(long, value_name = "SET_ID")]
     edge: Option<String>,
+    /// Something that it may do, such as `keys:read`; may be given several times. All that its maker may when absent.
+    #[arg(long = "scope", value_name = "SCOPE", conflicts_with = "edge")]
+    scopes: Vec<String>,
     /// When it stops working.
     #[arg(long, value_name = "TIME", value_parser = moment)]
     expires_at: Option<Timestamp>,
@@ -54,11 +62,26 @@ struct Create {
     secret_out: SecretOut,
 }
 
+#[derive(Debug, Args)]
+struct Rotate {
+    /// The token: `tok_…`.
+    token: String,
+    /// How long the old token works beside the new one.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    overlap: SignedDuration,
+    /// Why, for the audit log.
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    secret_out: SecretOut,
+}
+
 impl Tokens {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let json = self.remote.json;
         match self.command {
             Command::Create(create) => create.run(&self.remote).await,
+            Command::Rotate(rotate) => rotate.run(&self.remote).await,
             Command::List => list(&self.remote.client()?, json).await,
             Command::Revoke { token } => {
                 let token = self.remote.client()?.revoke_token(&token).await?;
@@ -76,22 +99,40 @@ impl Create {
             None => self.expires_at,
         };
         let kind = if self.edge.is_some() { TokenKind::Edge } else { TokenKind::Management };
-        let request = CreateToken { name: self.name, kind, set: self.edge, scopes: None, expires_at };
+        let scopes = (!self.scopes.is_empty()).then_some(self.scopes);
+        let request = CreateToken { name: self.name, kind, set: self.edge, scopes, expires_at };
         let created = remote.client()?.create_token(&request).await?;
-        self.secret_out.deliver(remote.json, &created, &created.secret, || {
-            output::facts([
-                ("token", Some(created.token.id.clone())),
-                ("prefix", Some(created.token.prefix.clone())),
-                ("kind", Some(created.token.kind.as_str().to_owned())),
-                ("set", created.token.set.clone()),
-                ("expires", created.token.expires_at.map(output::time)),
-            ])
-        })
+        self.secret_out.deliver(remote.json, &created, &created.secret, || facts(&created))
     }
 }
 
+impl Rotate {
+    async fn run(self, remote: &Remote) -> Result<(), Failure> {
+        self.secret_out.prepare(remote.json)?;
+        let overlap_seconds = u32::try_from(self.overlap.as_secs())
+            .map_err(|_| Failure::usage("--overlap is longer than tokens are kept"))?;
+        let request = RotateToken { overlap_seconds, reason: self.reason };
+        let created = remote.client()?.rotate_token(&self.token, &request).await?;
+        self.secret_out.deliver(remote.json, &created, &created.secret, || facts(&created))
+    }
+}
+
+fn facts(created: &CreatedToken) -> Result<(), Failure> {
+    let token = &created.token;
+    output::facts([
+        ("token", Some(token.id.clone())),
+        ("prefix", Some(token.prefix.clone())),
+        ("kind", Some(token.kind.as_str().to_owned())),
+        ("set", token.set.clone()),
+        ("member", token.member.clone()),
+        ("scopes", Some(token.scopes.join(" "))),
+        ("expires", token.expires_at.map(output::time)),
+    ])
+}
+
 async fn list(client: &Client, json: bool) -> Result<(), Failure> {
-    let mut table = output::table(["token", "prefix", "name", "kind", "set", "state", "expires", "last used"]);
+    let mut table =
+        output::table(["token", "prefix", "name", "kind", "member", "set", "scopes", "state", "expires", "last used"]);
     let mut tokens = std::pin::pin!(client.tokens());
     while let Some(token) = tokens.try_next().await? {
         if json {
@@ -114,7 +155,9 @@ fn row(token: &Token) -> Vec<String> {
         token.prefix.clone(),
         printable(&token.name),
         token.kind.as_str().to_owned(),
+        token.member.clone().unwrap_or_default(),
         token.set.clone().unwrap_or_default(),
+        token.scopes.join(" "),
         state.to_owned(),
         maybe_time(token.expires_at),
         maybe_time(token.last_used_at),

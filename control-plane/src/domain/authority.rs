@@ -518,6 +518,20 @@ impl Authority {
         }
     }
 
+    /// Refuses to come by the text of somebody else's token: who has it acts with that member's authority. Tokens from
+    /// before there were members have an owner's.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`].
+    pub fn require_holder(&self, member: Option<&MemberId>) -> Result<(), Refusal> {
+        let Self::Of(standing) = self else { return Ok(()) };
+        let own = match member {
+            Some(member) => standing.member.as_ref() == Some(member),
+            None => standing.role == Role::Owner,
+        };
+        if own { Ok(()) } else { Err(Refusal::Forbidden { action: Action::TokensManage }) }
+    }
+
     /// Refuses to make, change or end a member of this role: owners are made by owners, an organisation's owners by each
     /// other and by the workspace's own people.
     ///

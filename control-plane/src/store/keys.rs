@@ -65,6 +65,7 @@ pub struct Changed {
 pub async fn issue(tx: &mut Tx, context: &Context, issue: Issue, random: Random<'_>) -> Result<Issued, Error> {
     let subject = issue.subject.unwrap_or(workspaces::DEFAULT_SUBJECT);
     if !context.authority.sees(subject) {
+        // As one that does not exist: a partner's people do not learn who else is here.
         return Err(Refusal::PrincipalUnknown.into());
     }
     let principal = principals::share(tx, &context.workspace, subject, issue.link.as_ref()).await?;

@@ -175,6 +175,7 @@ pub async fn invite(
     context.authority.require_member(invitation.role, invitation.partner)?;
     context.authority.require_grant(&invitation.scopes)?;
     catalogue::require_acknowledged(tx, context, &invitation.scopes).await?;
+    roles::require_grant(tx, context, invitation.role).await?;
     if invitation.role.is_partner() != invitation.partner.is_some() {
         return Err(Refusal::RoleUnfit.into());
     }
@@ -340,6 +341,7 @@ pub async fn patch(
         if role.is_partner() != before.partner.is_some() {
             return Err(Refusal::RoleUnfit.into());
         }
+        roles::require_grant(tx, context, role).await?;
         require_another_owner(tx, &before).await?;
         after.role = role;
     }
@@ -422,8 +424,8 @@ pub async fn remove(tx: &mut Tx, context: &Context, id: &MemberId, reason: Optio
     update(tx, context, "member.removed", &before, after, reason, now).await
 }
 
-/// Refuses where a workspace, or an organisation in it, would be without an owner. Owners are locked in one order, so that
-/// two of them cannot go at once, each counting on the other.
+/// Refuses where a workspace, or an organisation in it, would be without an owner. Who holds a member holds all owners, so
+/// that two of them cannot go at once, each counting on the other.
 async fn require_another_owner(tx: &mut Tx, member: &Member) -> Result<(), Error> {
     let counts = matches!(member.role, Role::Owner | Role::PartnerOwner) && member.state == MemberState::Active;
     if !counts {
@@ -436,7 +438,6 @@ async fn require_another_owner(tx: &mut Tx, member: &Member) -> Result<(), Error
             return Ok(());
         }
     }
-    dialect::lock_owners(tx, member.workspace.as_str()).await?;
     let sql = "SELECT COUNT(*) FROM members WHERE workspace_id = $1 AND role = $2 AND state = 'active' AND id <> $3 \
                AND COALESCE(partner, 0) = $4";
     let partner = member.partner.map_or(0, i64::from);
@@ -449,6 +450,8 @@ async fn require_another_owner(tx: &mut Tx, member: &Member) -> Result<(), Error
 /// Takes a member for change, where the caller may change it. Staff of other partner organisations are unknown to a
 /// partner's people, and so are the workspace's own.
 async fn hold(tx: &mut Tx, context: &Context, id: &MemberId) -> Result<Member, Error> {
+    // Before the member: two owners that go at once, each locked by its own removal, would wait for each other.
+    dialect::lock_owners(tx, context.workspace.as_str()).await?;
     dialect::lock_member(tx, id.as_str()).await?;
     let member = get(tx, &context.workspace, id).await?;
     if !context.authority.sees(member.partner.unwrap_or_default()) {

@@ -57,6 +57,18 @@ pub async fn list(read: &mut Read, workspace: &WorkspaceId) -> Result<Vec<(Role,
     Role::ALL.into_iter().map(|role| Ok((role, Granted::of(role, of(role))?))).collect()
 }
 
+/// Refuses to give somebody a role that brings more than the caller may grant.
+pub(super) async fn require_grant(read: &mut Read, context: &Context, role: Role) -> Result<(), Error> {
+    let sql = "SELECT scopes FROM role_scopes WHERE workspace_id = $1 AND role = $2";
+    let row = sql!(read, sql, context.workspace.as_str(), role.as_str() => optional (String,))?;
+    let granted = Granted::of(role, row.as_ref().map(|(scopes,)| scopes.as_str()))?;
+    context.authority.require_grant(&granted.scopes)?;
+    if granted.everything {
+        context.authority.require_everything()?;
+    }
+    Ok(())
+}
+
 /// Says what a role brings. Its members' keys may do it at once, whatever their number.
 ///
 /// # Errors

@@ -303,6 +303,7 @@ pub async fn rotate(
     random: Random<'_>,
 ) -> Result<(Token, KeyText), Error> {
     let token = held(tx, context, id).await?;
+    context.authority.require_holder(token.member.as_ref())?;
     context.authority.require_rights(token.rights().as_ref())?;
     let key = match (&token.key, token.kind) {
         (Some(key), TokenKind::Management) => key.clone(),

@@ -7,8 +7,8 @@ use nightlatch_api::{Environment, ExportFormat, IssueKey, Key, KeyFilter, KeySta
 use serde_json::{Value, json};
 
 use crate::app::{Answer, TestApp};
+use crate::joining::{join, token_of};
 use crate::on_both;
-use crate::people::{join, token_of};
 use crate::tenants::foreign;
 
 async fn ids(app: &TestApp, query: &str) -> BTreeSet<String> {

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::app::TestApp;
 use crate::on_both;
+use crate::principals::Whole;
 use crate::tenants::{Foreign, foreign};
 
 /// Longer than anything here takes.
@@ -42,13 +43,25 @@ fn body(method: &Method, path: &str) -> Option<Value> {
             json!({ "reason": "r" })
         }
         ("POST", "/v1/edges/{id}/credentials") => json!({ "overlap_seconds": 60 }),
+        ("PATCH", "/v1/service-accounts/{id}" | "/v1/partners/{id}" | "/v1/partners/{id}/staff/{member}") => {
+            json!({ "name": "another" })
+        }
+        ("POST", "/v1/partners/{id}/staff") => json!({ "email": "s@example.org", "role": "partner_staff" }),
+        ("POST", "/v1/partners/{id}/links") => json!({ "client_name": "n" }),
+        ("PATCH", "/v1/links/{id}") => json!({ "permissions": [] }),
+        ("POST", "/v1/gateways/{id}/pairing-code") => json!({}),
+        ("POST", _) if ["/suspend", "/resume", "/remove", "/end", "/unpair"].iter().any(|end| path.ends_with(end)) => {
+            json!({ "reason": "r" })
+        }
         _ => panic!("{method} {path}: say here what body it takes"),
     })
 }
 
-/// Whether a path names a thing of a workspace; every workspace has the same roles.
+/// Whether a path names a thing of a workspace; every workspace has the same roles, names of scopes are its own,
+/// and sessions are a person's.
 fn names_a_thing(path: &str) -> bool {
-    path.contains('{') && !path.contains("{role}")
+    let of_nobody = path.contains("{role}") || path.starts_with("/v1/scopes/") || path.starts_with("/v1/sessions/");
+    path.contains('{') && !of_nobody
 }
 
 /// What a workspace has, and ids of the same shape that nobody has.
@@ -60,6 +73,10 @@ fn things(of: &Foreign) -> HashMap<&'static str, (String, &'static str)> {
         ("sets", (of.set.clone(), "set_0000000000000000")),
         ("members", (of.member.clone(), "mem_0000000000000000")),
         ("edges", (of.edge.clone(), "edge_0000000000000000")),
+        ("service-accounts", (of.whole.service_account.clone(), "prn_4000000000")),
+        ("partners", (of.whole.partner.clone(), "prn_4000000000")),
+        ("links", (of.whole.link.clone(), "lnk_0000000000000000")),
+        ("gateways", (of.whole.gateway.clone(), "prn_4000000000")),
         ("workspaces", (of.workspace.clone(), "ws_0000000000000000")),
     ])
 }
@@ -74,6 +91,7 @@ async fn ours(app: &TestApp) -> Foreign {
     let invited = app.post("/v1/members", body).send().await.json();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     Foreign {
+        whole: Whole::make(app, &app.token).await,
         member: text(&invited["member"]["id"]),
         workspace: app.set.workspace.clone(),
         token: app.token.clone(),
@@ -113,6 +131,8 @@ async fn g10_ids_of_others_answer_as_unknown_ones(app: TestApp) {
                 for id in [known.as_str(), unknown] {
                     let name = format!("delta-{}", "0".repeat(8));
                     let filled = path.replace("{id}", id).replace("{set}", id).replace("{name}", &name);
+                    let filled = filled.replace("{member}", "mem_0000000000000000");
+                    let filled = filled.replace("{link}", "lnk_0000000000000000");
                     let mut call = app.call(method.clone(), &filled).token(token).header("if-match", "*");
                     if let Some(body) = body(&method, path) {
                         call = call.json(&body);

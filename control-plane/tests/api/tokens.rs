@@ -31,7 +31,8 @@ async fn a_tokens_kind_set_and_scopes_must_fit(app: TestApp) {
         (json!({ "name": "n", "kind": "edge" }), "set"),
         (json!({ "name": "n", "kind": "edge", "set": "set_" }), "set"),
         (json!({ "name": "n", "kind": "management", "set": set }), "set"),
-        (json!({ "name": "n", "kind": "management", "scopes": ["keys:fly"] }), "scopes"),
+        (json!({ "name": "n", "kind": "management", "scopes": ["keys:reed"] }), "scopes"),
+        (json!({ "name": "n", "kind": "edge", "set": set, "scopes": ["keys:read"] }), "scopes"),
         (json!({ "name": "n", "kind": "management", "scopes": [] }), "scopes"),
         (json!({ "name": "", "kind": "management" }), "name"),
     ];

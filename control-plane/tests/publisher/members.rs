@@ -98,6 +98,8 @@ impl World {
             scopes: Scopes::new(scopes.iter().copied()).unwrap(),
             tier: tier.map(|tier| Tier::new(tier).unwrap()),
             owner: None,
+            owner_member: None,
+            link: None,
             labels: Labels::default(),
             expires_at: None,
             rotate_by: None,

@@ -27,6 +27,17 @@ pub enum Role {
 }
 
 impl Role {
+    /// Every role.
+    pub const ALL: [Self; 7] = [
+        Self::Owner,
+        Self::Admin,
+        Self::Operator,
+        Self::Viewer,
+        Self::PartnerOwner,
+        Self::PartnerAdmin,
+        Self::PartnerStaff,
+    ];
+
     /// The name in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -57,6 +68,9 @@ pub enum MemberState {
 }
 
 impl MemberState {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Invited, Self::Active, Self::Suspended, Self::Removed];
+
     /// The name in JSON.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -146,7 +146,7 @@ pub(in crate::api) async fn revoke(
         in_force_by: committed_by
             .map_or_else(|| surely_in_force(revoked_at, changed.bound), |at| in_force(at, changed.bound)),
         warnings: changed.warnings.iter().map(refused::warning).collect(),
-        receipt,
+        receipt: receipt.map(|receipt| receipts::seen_by(&caller, receipt)),
     });
     Ok(match location {
         Some(location) => (StatusCode::ACCEPTED, [(LOCATION, location)], answer).into_response(),

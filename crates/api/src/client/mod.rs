@@ -14,6 +14,7 @@
 mod calls;
 mod error;
 mod pages;
+mod people;
 mod principals;
 mod request;
 

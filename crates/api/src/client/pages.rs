@@ -7,7 +7,8 @@ use futures::stream::{self, TryStreamExt};
 
 use super::{Client, ClientError};
 use crate::{
-    AuditEntry, AuditFilter, Edge, Key, KeyFilter, Page, PageQuery, Rotation, RotationFilter, Scope, Token, Workspace,
+    AuditEntry, AuditFilter, Edge, Key, KeyFilter, Member, MemberFilter, Page, PageQuery, Rotation, RotationFilter,
+    Scope, Token, Workspace,
 };
 
 impl Client {
@@ -24,6 +25,14 @@ impl Client {
         walk(move |cursor| {
             let filter = RotationFilter { cursor, ..filter.clone() };
             async move { self.list_rotations(&filter).await }
+        })
+    }
+
+    /// Every member that passes the filter.
+    pub fn members(&self, filter: MemberFilter) -> impl Stream<Item = Result<Member, ClientError>> + '_ {
+        walk(move |cursor| {
+            let filter = MemberFilter { cursor, ..filter.clone() };
+            async move { self.list_members(&filter).await }
         })
     }
 

@@ -1,0 +1,207 @@
+//! The matrix of role × kind of principal × action, and that of role × route, each cell of it through HTTP.
+//!
+//! S0-14, S0-27, S0-28, S0-36, S1-02, S1-03, S1-18, S1-19, S3-21.
+
+mod calls;
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
+use nightlatch::domain::{Key, PrincipalKind, Role, RotationId};
+use reqwest::Method;
+use serde_json::json;
+
+use crate::app::TestApp;
+use crate::on_both;
+use crate::people::{People, Person, SERVICE_ACCOUNT};
+use calls::{ACTIONS, Subject, fresh, outcome};
+
+/// What lines of a table have in their columns, comments and empty lines left out.
+fn lines(table: &'static str) -> impl Iterator<Item = Vec<&'static str>> {
+    let lines = table.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
+    lines.map(|line| line.split_whitespace().collect())
+}
+
+/// A line of `cells.txt`.
+struct Line {
+    action: &'static str,
+    kind: PrincipalKind,
+    own: bool,
+    cells: Vec<&'static str>,
+    since: Option<&'static str>,
+}
+
+fn cells() -> Vec<Line> {
+    let line = |words: Vec<&'static str>| {
+        assert!(matches!(words.len(), 10 | 11), "{words:?}");
+        assert!(["own", "others"].contains(&words[2]), "{words:?}");
+        Line {
+            action: words[0],
+            kind: PrincipalKind::from_name(words[1]).unwrap(),
+            own: words[2] == "own",
+            cells: words[3..10].to_vec(),
+            since: words.get(10).copied(),
+        }
+    };
+    lines(include_str!("cells.txt")).map(line).collect()
+}
+
+/// A cell that nobody wrote down is nobody's decision.
+#[test]
+fn every_cell_is_written_down_once() {
+    let written: Vec<_> = cells().iter().map(|line| (line.action, line.kind.as_str(), line.own)).collect();
+    let mut expected = BTreeSet::new();
+    for action in ACTIONS {
+        for kind in PrincipalKind::ALL {
+            expected.insert((*action, kind.as_str(), false));
+            if matches!(kind, PrincipalKind::User | PrincipalKind::Partner) {
+                expected.insert((*action, kind.as_str(), true));
+            }
+        }
+    }
+    assert_eq!(written.iter().copied().collect::<BTreeSet<_>>(), expected);
+    assert_eq!(written.len(), expected.len(), "a line is there twice");
+}
+
+/// One of every role, somebody else, two partner organisations and a gateway.
+struct Cast {
+    people: People,
+    by_role: Vec<Person>,
+    colleague: u32,
+    organisations: [u32; 2],
+    gateway: u32,
+}
+
+async fn cast(app: &TestApp) -> Cast {
+    let people = People::of(app).await;
+    let ours = people.principal(app, PrincipalKind::Partner, "ours").await;
+    let theirs = people.principal(app, PrincipalKind::Partner, "theirs").await;
+    let gateway = people.principal(app, PrincipalKind::Gateway, "gateway").await;
+    let mut by_role = Vec::new();
+    for role in Role::ALL {
+        let partner = role.is_partner().then_some(ours);
+        by_role.push(people.person(role, partner, &format!("{role}@example.com")).await);
+    }
+    let colleague = people.member(Role::Operator, None, "colleague@example.com").await.subject;
+    Cast { people, by_role, colleague, organisations: [ours, theirs], gateway }
+}
+
+impl Cast {
+    /// Whose keys a cell is about.
+    fn subject(&self, line: &Line, caller: &Person) -> u32 {
+        let of_partner = caller.member.partner.is_some();
+        match line.kind {
+            PrincipalKind::User if line.own => caller.member.subject,
+            PrincipalKind::User => self.colleague,
+            PrincipalKind::ServiceAccount => SERVICE_ACCOUNT,
+            PrincipalKind::Partner => self.organisations[usize::from(!line.own && of_partner)],
+            PrincipalKind::Gateway => self.gateway,
+        }
+    }
+}
+
+on_both!(every_role_may_do_with_every_kind_of_key_what_the_matrix_says);
+async fn every_role_may_do_with_every_kind_of_key_what_the_matrix_says(app: TestApp) {
+    let cast = cast(&app).await;
+    let paths = app.get("/openapi.json").send().await.json()["paths"].clone();
+    // What nobody may change serves for every cell that is refused.
+    let mut standing: BTreeMap<u32, (Key, String, Key, RotationId)> = BTreeMap::new();
+    let (mut wrong, mut before) = (Vec::new(), None);
+    for line in cells().iter().filter(|line| line.since.is_none_or(|path| paths.get(path).is_some())) {
+        for (caller, expected) in cast.by_role.iter().zip(&line.cells) {
+            if *expected == "-" {
+                continue;
+            }
+            let subject = cast.subject(line, caller);
+            if let Entry::Vacant(place) = standing.entry(subject) {
+                let ((key, text), (turning, _)) = (cast.people.key(subject).await, cast.people.key(subject).await);
+                let rotation = cast.people.rotation(&turning).await;
+                place.insert((key, text, turning, rotation));
+                before = None;
+            }
+            let (key, text, turning, rotation) = &standing[&subject];
+            let target = if *expected == "ok" && calls::changes(line.action) {
+                before = None;
+                fresh(&app, &cast.people, line.action, subject).await
+            } else {
+                let turns = calls::needs_rotation(line.action);
+                let key = if turns { turning } else { key };
+                Subject { subject, key: key.clone(), text: text.clone(), rotation: rotation.clone() }
+            };
+            let footprint = match before {
+                Some(footprint) => footprint,
+                None => app.footprint().await,
+            };
+            let got = outcome(&app, line.action, &target, caller).await;
+            let role = caller.member.role;
+            let cell =
+                format!("{} {} {}: {role}", line.action, line.kind.as_str(), if line.own { "own" } else { "others" });
+            if got != *expected {
+                wrong.push(format!("{cell}: {got} instead of {expected}"));
+            }
+            let after = app.footprint().await;
+            before = Some(after);
+            let changes = after != footprint;
+            if changes != (*expected == "ok" && calls::changes(line.action)) {
+                wrong
+                    .push(format!("{cell}: {}", if changes { "something was changed" } else { "nothing was changed" }));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    app.stop().await;
+}
+
+on_both!(every_route_lets_those_roles_in_that_the_table_names);
+async fn every_route_lets_those_roles_in_that_the_table_names(app: TestApp) {
+    let cast = cast(&app).await;
+    let edge = app.edge_token().await;
+    let document = app.get("/openapi.json").send().await.json();
+    let mut documented = BTreeSet::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        documented.extend(operations.as_object().unwrap().keys().map(|method| (method.to_uppercase(), path.clone())));
+    }
+    let table: Vec<_> = lines(include_str!("routes.txt")).collect();
+    let written: BTreeSet<_> = table.iter().map(|words| (words[0].to_owned(), words[1].to_owned())).collect();
+    assert_eq!(written, documented, "routes.txt and the OpenAPI document differ");
+    let before = app.footprint().await;
+    let mut wrong = Vec::new();
+    for words in table {
+        let (method, path) = (words[0], words[1]);
+        assert_eq!(words.len(), 9, "{words:?}");
+        let url = path.replace("{role}", "owner").replace(['{', '}'], "");
+        let call = || {
+            let call = app.call(Method::from_bytes(method.as_bytes()).unwrap(), &url);
+            if method == "GET" { call } else { call.json(&json!({})) }
+        };
+        let asks = words[2] != "any";
+        let nobody = call().without_token().send().await;
+        let missing = nobody.status == 401 && nobody.text.contains("token_missing");
+        if missing != asks {
+            wrong.push(format!("{method} {path}: {} for nobody", nobody.status));
+        }
+        for (caller, expected) in cast.by_role.iter().zip(&words[2..]) {
+            let answer = call().token(&caller.text).send().await;
+            let got = match answer.status.as_u16() {
+                403 => "no",
+                401 if !answer.text.contains("_invalid") => "unknown",
+                _ if asks => "may",
+                _ => "any",
+            };
+            if got != *expected {
+                wrong.push(format!(
+                    "{method} {path}: {} is {got} instead of {expected}: {answer:?}",
+                    caller.member.role
+                ));
+            }
+        }
+        let edges = asks && (path.starts_with("/v1/sets/{set}") || path == "/v1/edges/reports");
+        let answer = call().token(&edge).send().await;
+        if asks && (answer.status == 403) == edges {
+            wrong.push(format!("{method} {path}: {} for an edge", answer.status));
+        }
+    }
+    assert_eq!(app.footprint().await, before, "something was changed");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    app.stop().await;
+}
