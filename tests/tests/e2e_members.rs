@@ -63,10 +63,11 @@ impl World {
     async fn execute(&self, sql: String) -> Result<()> {
         let sql = AssertSqlSafe(sql);
         match self.control_plane.database_url() {
-            Some(url) => drop(PgConnection::connect(url).await?.execute(sql).await?),
+            Some(url) => PgConnection::connect(url).await?.execute(sql).await.map(|_| ())?,
             None => {
                 let path = self.control_plane.data_dir().join("nightlatch.db");
-                drop(SqliteConnection::connect(&format!("sqlite:{}", path.display())).await?.execute(sql).await?);
+                let url = format!("sqlite:{}", path.display());
+                SqliteConnection::connect(&url).await?.execute(sql).await.map(|_| ())?;
             }
         }
         Ok(())

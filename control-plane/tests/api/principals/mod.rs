@@ -54,7 +54,7 @@ impl TestApp {
     pub(crate) async fn member(&self, role: &str, partner: Option<&str>) -> (String, String) {
         let count = self.number("SELECT COUNT(*) FROM members").await;
         let body = json!({ "email": format!("m{count}@example.org"), "role": role });
-        let path = partner.map_or("/v1/members".to_owned(), |partner| format!("/v1/partners/{partner}/staff"));
+        let path = partner.map_or_else(|| "/v1/members".to_owned(), |partner| format!("/v1/partners/{partner}/staff"));
         let invited = self.post(&path, body).send().await;
         assert_eq!(invited.status, 201, "{invited:?}");
         let invited = invited.json();

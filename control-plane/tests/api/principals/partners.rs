@@ -132,7 +132,7 @@ async fn people_of_one_partner_know_nothing_of_another(app: TestApp) {
     }
     assert_eq!(app.census().await, before, "a refused call changed something");
     let listed = app.get("/v1/partners").token(&token).send().await.json();
-    assert_eq!(listed["items"].as_array().unwrap().iter().map(id).collect::<Vec<_>>(), [ours.clone()]);
+    assert_eq!(listed["items"].as_array().unwrap().iter().map(id).collect::<Vec<_>>(), std::slice::from_ref(&ours));
     for path in ["/v1/service-accounts", "/v1/gateways", "/v1/links", "/v1/members", "/v1/audit"] {
         app.get(path).token(&token).send().await.is_problem(403, "forbidden");
     }

@@ -76,7 +76,6 @@ impl Browser {
     }
 
     /// As a page of the server's own does it.
-    #[expect(clippy::needless_pass_by_value, reason = "bodies are written where they are sent")]
     pub(crate) async fn post(&mut self, path: &str, body: Value) -> Answer {
         let request = self.request(Method::POST, path).json(&body).header("sec-fetch-site", "same-origin");
         let request = match &self.csrf {

@@ -92,7 +92,7 @@ impl Surfer {
     }
 
     /// Goes where it is sent, until the server sends it back to itself; the address it would go to then.
-    async fn to_callback(&mut self, start: &str) -> Url {
+    async fn follow_to_callback(&mut self, start: &str) -> Url {
         let mut url = self.at_home(start);
         for _ in 0..10 {
             let answer = self.fetch(Method::GET, &url, None).await;
@@ -106,7 +106,7 @@ impl Surfer {
     }
 
     async fn sign_in(&mut self, start: &str) -> Answer {
-        let callback = self.to_callback(start).await;
+        let callback = self.follow_to_callback(start).await;
         self.fetch(Method::GET, &callback, None).await
     }
 
@@ -224,7 +224,7 @@ async fn an_answer_counts_once_for_the_browser_that_asked() {
         changed
     };
     let mut surfer = stand.surfer();
-    let url = surfer.to_callback(START).await;
+    let url = surfer.follow_to_callback(START).await;
     assert!(url.query_pairs().any(|(name, _)| name == "iss"), "the provider says who it is: {url}");
     // Another provider's answer, another state, none: refused, and nothing is used up.
     for changed in [
@@ -240,20 +240,20 @@ async fn an_answer_counts_once_for_the_browser_that_asked() {
     surfer.fetch(Method::GET, &url, None).await.is_problem(401, "oidc_failed");
     stand.surfer().fetch(Method::GET, &url, None).await.is_problem(401, "oidc_failed");
     // An answer that another browser began: whoever was sent the address does not become the sender.
-    let url = surfer.to_callback(START).await;
+    let url = surfer.follow_to_callback(START).await;
     let mut victim = stand.surfer();
     victim.fetch(Method::GET, &url, None).await.is_problem(401, "oidc_failed");
-    victim.to_callback(START).await;
+    victim.follow_to_callback(START).await;
     victim.fetch(Method::GET, &url, None).await.is_problem(401, "oidc_failed");
     victim.session().await.is_problem(401, "session_invalid");
     // A code of one sign-in with the state of another, an error in place of a code, and one that took too long.
     let (mut first, mut second) = (stand.surfer(), stand.surfer());
-    let (one, other) = (first.to_callback(START).await, second.to_callback(START).await);
+    let (one, other) = (first.follow_to_callback(START).await, second.follow_to_callback(START).await);
     let code = one.query_pairs().find(|(name, _)| name == "code").unwrap().1.into_owned();
     second.fetch(Method::GET, &with(&other, "code", Some(&code)), None).await.is_problem(401, "oidc_failed");
-    let denied = with(&first.to_callback(START).await, "error", Some("access_denied"));
+    let denied = with(&first.follow_to_callback(START).await, "error", Some("access_denied"));
     first.fetch(Method::GET, &denied, None).await.is_problem(401, "oidc_failed");
-    let late = first.to_callback(START).await;
+    let late = first.follow_to_callback(START).await;
     stand.app.sql("UPDATE oidc_flows SET created_at = created_at - 600000").await;
     first.fetch(Method::GET, &late, None).await.is_problem(401, "oidc_failed");
     first.session().await.is_problem(401, "session_invalid");
