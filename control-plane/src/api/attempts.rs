@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use axum::http::Method;
 use axum::response::Response;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use nightlatch_api::Code;
 
 use super::App;
 use super::refused::RefusedProblem;
@@ -50,6 +51,10 @@ impl Called {
     pub(super) fn refused(self, response: &Response) -> Option<Attempt> {
         let status = response.status().as_u16();
         let RefusedProblem(problem) = response.extensions().get::<RefusedProblem>()?;
+        // The same call is being worked on, and is noted by what comes of it. To note this would wait for that.
+        if problem.code == Code::IdempotencyInProgress.as_str() {
+            return None;
+        }
         let route = format!("{} {}", self.method, self.route);
         self.is_noted(status).then(|| Attempt { route, target: self.target, code: problem.code.clone(), status })
     }

@@ -3,12 +3,10 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::exit::{Failure, Kind};
+use super::exit::Failure;
 use super::home::Home;
 use super::output;
-use crate::domain::WorkspaceId;
 use crate::serve::make_recovery;
-use crate::store::{Error, workspaces};
 
 const EXAMPLE: &str = "\
 On the server's machine, when no owner can sign in and no owner's token is left (the server may go on running):
@@ -37,9 +35,6 @@ enum Command {
 struct Recover {
     #[command(flatten)]
     home: Home,
-    /// The workspace, ws_…; the first one when absent.
-    #[arg(long, value_name = "WORKSPACE")]
-    workspace: Option<String>,
     /// Say what would be done, and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -59,19 +54,7 @@ impl Admin {
 impl Recover {
     async fn run(self) -> Result<(), Failure> {
         let opened = self.home.open().await?;
-        let workspace = match &self.workspace {
-            None => opened.workspace.clone(),
-            Some(text) => {
-                let unknown = || Failure::new(Kind::NotFound, format!("there is no workspace {text}"));
-                let id = WorkspaceId::parse(text).filter(|id| !id.is_reserved()).ok_or_else(unknown)?;
-                let mut read = opened.store.read().await.map_err(|error| Failure::other(error.to_string()))?;
-                match workspaces::get(&mut read, &id).await {
-                    Ok(found) => found.id,
-                    Err(Error::NotFound(_)) => return Err(unknown()),
-                    Err(error) => return Err(Failure::other(error.to_string())),
-                }
-            }
-        };
+        let workspace = opened.workspace.clone();
         let file = opened.config.data_dir.join("enrolment-token");
         if !self.dry_run {
             make_recovery(&opened.store, &workspace, &file).await?;

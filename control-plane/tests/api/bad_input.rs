@@ -24,6 +24,10 @@ impl Operation {
         let document: Value = serde_json::from_str(&nightlatch::api::openapi_document()).unwrap();
         let mut all = Vec::new();
         for (path, operations) in document["paths"].as_object().unwrap() {
+            // Sessions are not asked for by tokens, and have tests of their own.
+            if path.starts_with("/v1/session") {
+                continue;
+            }
             for (method, operation) in operations.as_object().unwrap() {
                 let body = &operation["requestBody"];
                 all.push(Self {
@@ -40,7 +44,8 @@ impl Operation {
     }
 
     fn is_open(&self) -> bool {
-        !self.path.starts_with("/v1/") || ["enrol", "enrolEdge", "pairGateway"].contains(&self.id.as_str())
+        !self.path.starts_with("/v1/")
+            || ["enrol", "enrolEdge", "pairGateway", "acceptInvitation"].contains(&self.id.as_str())
     }
 
     /// The path with things of the caller's in it.
@@ -105,6 +110,9 @@ impl Operation {
             "createGateway" => json!({ "name": "n", "environment": "live" }),
             "pairGateway" => json!({ "code": "nlp_live_x" }),
             "unpairGateway" => json!({ "reason": "r" }),
+            "acceptInvitation" => json!({ "code": "nli_live_x", "password": "a long enough one" }),
+            "putScope" => json!({ "sensitive": true }),
+            "revokeManyKeys" => json!({ "filter": { "owner": "nobody" }, "reason": "r" }),
             "eraseAudit" => json!({ "about": "mem_1" }),
             "createToken" => json!({ "name": "n", "kind": "management" }),
             "createEdge" => json!({ "name": "n", "class": "durable" }),
@@ -355,9 +363,9 @@ async fn every_operation_answers_404_for_what_is_not_the_callers(app: TestApp) {
             },
         ),
     ];
-    for operation in
-        Operation::all().iter().filter(|operation| operation.path.contains('{') && !operation.path.contains("{role}"))
-    {
+    for operation in Operation::all().iter().filter(|operation| {
+        operation.path.contains('{') && !operation.path.contains("{role}") && !operation.path.starts_with("/v1/scopes/")
+    }) {
         let mut answers = Vec::new();
         for (case, stranger) in &strangers {
             // The founding workspace's see that others exist.

@@ -83,10 +83,11 @@ async fn s3_14_s3_20_s0_09_every_key_a_person_may_know_is_found_in_one_call(app:
 on_both!(foreign_and_unknown_members_are_alike);
 async fn foreign_and_unknown_members_are_alike(app: TestApp) {
     let foreign = foreign(&app).await;
-    app.sql(
+    app.sql(&format!(
         "INSERT INTO members (id, workspace_id, subject, role, state, scopes, invited_by_type, invited_by_id, created_at, \
-         revision) VALUES ('mem_foreign', 'ws_foreign', 1, 'owner', 'active', '', 'system', 'test', 0, 1)",
-    )
+         revision) VALUES ('mem_foreign', '{}', 1, 'owner', 'active', '', 'system', 'test', 0, 1)",
+        foreign.workspace
+    ))
     .await;
     app.sql(&format!("UPDATE keys SET issuer_member = 'mem_foreign' WHERE id = '{}'", foreign.key)).await;
     // A subject of the other workspace is a subject here too.

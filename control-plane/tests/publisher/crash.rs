@@ -32,7 +32,7 @@ async fn killed_at_any_step_it_goes_on_where_it_was(mut world: World) {
             world.execute("UPDATE sets SET pepper_id = CASE WHEN pepper_id = 'p1' THEN 'p2' ELSE 'p1' END").await;
         }
         assert!(rounds < 600, "never killed at all steps, only at {:?}", killed_at.lock().unwrap());
-        let left = AtomicU32::new(rng.random_range(0..16));
+        let left = AtomicU32::new(rng.random_range(0..20));
         let log = killed_at.clone();
         let publisher = world.probed(move |step| {
             let alive = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();

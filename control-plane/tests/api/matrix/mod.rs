@@ -158,7 +158,9 @@ async fn every_route_lets_those_roles_in_that_the_table_names(app: TestApp) {
     let edge = app.edge_token().await;
     let document = app.get("/openapi.json").send().await.json();
     let mut documented = BTreeSet::new();
-    for (path, operations) in document["paths"].as_object().unwrap() {
+    // Sessions are a person's own, whatever the role; tokens do not get there.
+    let paths = document["paths"].as_object().unwrap().iter().filter(|(path, _)| !path.starts_with("/v1/session"));
+    for (path, operations) in paths {
         documented.extend(operations.as_object().unwrap().keys().map(|method| (method.to_uppercase(), path.clone())));
     }
     let table: Vec<_> = lines(include_str!("routes.txt")).collect();

@@ -34,6 +34,7 @@ async fn linked(app: &TestApp, permissions: &[&str]) -> Linked {
 on_both!(a_client_accepts_a_link_and_says_what_is_earned);
 async fn a_client_accepts_a_link_and_says_what_is_earned(app: TestApp) {
     let Linked { partner, token, link, client } = linked(&app, &["orders:place"]).await;
+    let client_id = app.get("/v1/sets").token(&client).send().await.json()["items"][0]["workspace"].clone();
     let seen = app.get(&format!("/v1/links/{link}")).token(&client).send().await;
     assert_eq!(seen.json()["permissions"], json!(["orders:place"]));
     assert_eq!(seen.json()["partner_name"], "agency");
@@ -61,7 +62,7 @@ async fn a_client_accepts_a_link_and_says_what_is_earned(app: TestApp) {
                 page["items"].as_array().unwrap().iter().filter(|row| row["target"]["id"] == link).collect();
             assert_eq!(ours.len(), 1, "{side}: {page}");
             if side == "partner" {
-                assert_eq!(ours[0]["actor"], json!({ "type": "client", "id": "ws_foreign" }));
+                assert_eq!(ours[0]["actor"], json!({ "type": "client", "id": client_id }));
                 assert_eq!(ours[0]["source"], Value::Null);
             }
         }

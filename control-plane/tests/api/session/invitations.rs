@@ -69,7 +69,7 @@ async fn joining_an_account_needs_that_account(app: TestApp) {
     ada.post("/v1/invites/accept", json!({ "code": code })).await.is_problem(403, "csrf_invalid");
     ada.get("/v1/session").await;
     let joined = ada.post("/v1/invites/accept", json!({ "code": code })).await;
-    assert_eq!((joined.status.as_u16(), &joined.json()["workspace"]["id"]), (201, &json!("ws_foreign")));
+    assert_eq!((joined.status.as_u16(), &joined.json()["workspace"]["id"]), (201, &json!(foreign.workspace)));
     assert_eq!(app.number("SELECT COUNT(*) FROM accounts").await, 2);
     app.stop().await;
 }

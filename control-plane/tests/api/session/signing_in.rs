@@ -122,16 +122,16 @@ async fn members_of_several_workspaces_choose(app: TestApp) {
     assert_eq!((&answer["needs"], answer["csrf"].is_null()), (&json!(["workspace"]), true));
     assert_eq!(browser.cookie, None);
     assert_eq!(answer["workspaces"].as_array().unwrap().len(), 2);
-    let own =
-        answer["workspaces"].as_array().unwrap().iter().find(|one| one["id"] != "ws_foreign").unwrap()["id"].clone();
+    let own = answer["workspaces"].as_array().unwrap().iter().find(|one| one["id"] != foreign.workspace).unwrap()["id"]
+        .clone();
     let body = json!({ "email": "ada@example.com", "password": PASSWORD, "workspace": own });
     assert_eq!(browser.post("/v1/session", body).await.json()["member"]["role"], "owner");
     // Elsewhere: another cookie, another role, and the old one gone.
     let mut before = browser.copy();
-    let there = browser.post("/v1/session/workspace", json!({ "workspace": "ws_foreign" })).await.json();
+    let there = browser.post("/v1/session/workspace", json!({ "workspace": foreign.workspace })).await.json();
     assert_eq!(
         (there["workspace"]["id"].as_str(), there["member"]["role"].as_str()),
-        (Some("ws_foreign"), Some("viewer"))
+        (Some(foreign.workspace.as_str()), Some("viewer"))
     );
     assert!(browser.is_signed_in().await && !before.is_signed_in().await);
     // One where the account is nothing, and one that does not exist.
