@@ -1,16 +1,17 @@
 //! Who may call what. One table, which the code obeys and the tests walk; what is not in it is refused.
 
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use nightlatch_api::Code;
 
-use super::App;
 use super::attempts::{self, Called};
 use super::caller::{Call, Caller, Denied, Who};
 use super::refused::Refused;
 use super::session;
+use super::{App, body};
 use crate::domain::Action;
 use crate::store::Context;
 use crate::store::tokens::TokenKind;
@@ -155,7 +156,11 @@ pub(super) fn need(method: &Method, path: &str) -> Option<Need> {
 }
 
 /// Lets a request through to its handler, or not. What a known caller is refused is noted.
-pub(super) async fn check(State(app): State<App>, mut request: Request, next: Next) -> Response {
+pub(super) async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
+    let mut request = match whole(request).await {
+        Ok(request) => request,
+        Err(refused) => return refused.into_response(),
+    };
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let called = Called::new(request.method(), path, request.uri().path());
     let (known, response) = match admit(&app, &mut request).await {
@@ -166,6 +171,19 @@ pub(super) async fn check(State(app): State<App>, mut request: Request, next: Ne
         attempts::note(&app, context, attempt).await;
     }
     response
+}
+
+/// Reads a JSON body before anybody is asked who calls: whoever holds the last byte back would otherwise keep the authority
+/// that they had when they began.
+async fn whole(request: Request) -> Result<Request, Refused> {
+    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let asks = need(request.method(), path).is_some_and(|need| need != Anyone);
+    if !asks || body::require_type(request.headers(), "application/json").is_err() {
+        return Ok(request);
+    }
+    let (parts, body) = request.into_parts();
+    let bytes = body::read(Request::from_parts(parts.clone(), body), body::MAX_JSON).await?;
+    Ok(Request::from_parts(parts, Body::from(bytes)))
 }
 
 /// Lets a request through. Returns on whose behalf it happens, where that is known.

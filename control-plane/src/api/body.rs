@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::refused::Refused;
 
 /// The largest JSON body, in bytes.
-const MAX_JSON: usize = 1 << 20;
+pub(super) const MAX_JSON: usize = 1 << 20;
 /// How long a body may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{Extensions, HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use nightlatch_api::{Code, Problem};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::App;
-use crate::domain::EdgeState;
+use super::caller::{Call, Caller};
+use super::refused::Refused;
+use crate::domain::{Action, EdgeState, Target};
 use crate::metrics::{EdgeGauges, SetGauges};
 use crate::publisher::{PublisherStatus, Role};
 use crate::store::{edges, workspaces};
@@ -141,16 +144,40 @@ async fn database_clock(app: &App) -> Result<i64, String> {
     }
 }
 
-/// Shows what is counted and measured, in the Prometheus text format.
+/// Shows what is counted and measured, in the Prometheus text format. Where the deployment has several workspaces, it is for
+/// the founding one's people: it names everybody's sets and edges.
 #[utoipa::path(
     get, path = "/metrics", tag = "operations", operation_id = "metrics",
-    responses((status = 200, description = "The metrics.", body = String, content_type = "application/openmetrics-text")),
+    responses(
+        (status = 200, description = "The metrics.", body = String, content_type = "application/openmetrics-text"),
+        (status = "4XX", description = "There are several workspaces, and no token of the founding one was sent.", body = Problem, content_type = "application/problem+json"),
+    ),
 )]
-pub(super) async fn metrics(State(app): State<App>) -> Response {
+pub(super) async fn metrics(State(app): State<App>, headers: HeaderMap, extensions: Extensions) -> Response {
+    if let Err(refused) = may_see_all(&app, &headers, &extensions).await {
+        return refused.into_response();
+    }
     observe_sets(&app).await;
     observe_edges(&app).await;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, kind)], app.metrics().encode()).into_response()
+}
+
+/// Refuses strangers to the founding workspace where there are others. A database that is down hides nothing new.
+async fn may_see_all(app: &App, headers: &HeaderMap, extensions: &Extensions) -> Result<(), Refused> {
+    let Ok(mut read) = app.store().read().await else { return Ok(()) };
+    let Ok(sets) = workspaces::all_sets(&mut read).await else { return Ok(()) };
+    drop(read);
+    let founding = sets.iter().find(|set| set.id == *app.founding()).map(|set| set.workspace.clone());
+    if sets.iter().all(|set| Some(&set.workspace) == founding.as_ref()) {
+        return Ok(());
+    }
+    let call = Call { method: &Method::GET, route: "/metrics", headers, extensions };
+    let caller = Caller::identify(app, call).await.map_err(|denied| denied.refused)?;
+    if Some(caller.workspace()) != founding.as_ref() {
+        return Err(Refused::new(Code::Forbidden));
+    }
+    Ok(caller.authority.require(Action::EdgesRead, &Target::None)?)
 }
 
 /// Notes how the sets stand at this moment. A database that is down leaves the last known values.

@@ -170,8 +170,11 @@ impl Replays {
         }
     }
 
-    fn hash_of(&self, raw: &SecretString) -> [u8; 32] {
-        *self.secrets.server_key().derive("idempotency hash", raw.expose_secret().as_bytes())
+    /// The hash of a key within its scope: the same key of somebody else is another, and nobody waits for it.
+    fn hash_of(&self, caller: &str, route: &str, raw: &SecretString) -> [u8; 32] {
+        let parts = [caller, route, raw.expose_secret()];
+        let scoped = Zeroizing::new(parts.map(|part| format!("{}:{part}", part.len())).concat());
+        *self.secrets.server_key().derive("idempotency hash", scoped.as_bytes())
     }
 
     fn seal_key(&self, raw: &SecretString) -> Zeroizing<[u8; 32]> {
@@ -201,7 +204,7 @@ pub(super) async fn create<T: Send + 'static>(
         workspace: caller.workspace().clone(),
         caller: caller.id().to_owned(),
         route,
-        key_hash: app.replays().hash_of(&raw),
+        key_hash: app.replays().hash_of(caller.id(), route, &raw),
         request_hash,
     };
     let _working = app.replays().start(&slot)?;

@@ -29,6 +29,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 
 /// Reads a query string.
 pub(super) fn read<T: DeserializeOwned>(query: &str) -> Result<T, Refused> {
+    // No text of the database can hold it, and nothing is called so.
+    if form_urlencoded::parse(query.as_bytes()).any(|(_, value)| value.contains('\0')) {
+        return Err(Refused::invalid("query", "must not contain the character NUL"));
+    }
     let deserializer = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
         let (place, told) = (error.path().to_string(), only_expectations(error.inner().to_string()));

@@ -202,8 +202,8 @@ async fn g7_a_broken_log_is_told_of() {
     tokio::time::timeout(Duration::from_secs(30), broken).await.unwrap().unwrap();
     let ready = app.get("/readyz").send().await;
     assert_eq!((ready.status.as_u16(), ready.json()["ready"].as_bool()), (200, Some(true)));
-    assert_eq!(ready.json()["checks"][2]["ok"], false);
-    assert!(ready.json()["checks"][2]["detail"].as_str().unwrap().contains("chained"));
+    // Which log it is, and what is wrong with it, is for those who have a token, or the machine.
+    assert_eq!(audit(&ready.json())["ok"], false);
     assert!(app.get("/metrics").send().await.text.contains("nightlatch_audit_broken{set=\""));
     app.stop().await;
 }

@@ -292,7 +292,8 @@ async fn huge_and_hostile_filters_find_nothing_and_break_nothing(app: TestApp) {
     app.issue("100% _kept\\", &[]).await;
     let long = "x".repeat(40_000);
     for name in ["owner", "q", "issued_by"] {
-        for text in [long.as_str(), "%00", "a%00b", "%25%25%25", "'%20OR%201=1--"] {
+        app.get(&format!("/v1/keys?{name}=a%00b")).send().await.is_problem(400, "invalid_request");
+        for text in [long.as_str(), "%25%25%25", "'%20OR%201=1--"] {
             assert_eq!(ids(&app, &format!("{name}={text}")).await.len(), 0, "{name}={text:.20}");
         }
     }

@@ -154,6 +154,18 @@ async fn g10_ids_of_others_answer_as_unknown_ones(app: TestApp) {
     app.stop().await;
 }
 
+on_both!(g10_metrics_of_many_are_for_the_founding_workspace);
+async fn g10_metrics_of_many_are_for_the_founding_workspace(app: TestApp) {
+    assert_eq!(app.get("/metrics").without_token().send().await.status, 200, "there is only one workspace");
+    let theirs = foreign(&app).await;
+    app.get("/metrics").without_token().send().await.is_problem(401, "token_missing");
+    app.get("/metrics").token(&theirs.token).send().await.is_problem(403, "forbidden");
+    let edge = app.edge_token().await;
+    app.get("/metrics").token(edge).send().await.is_problem(403, "forbidden");
+    assert!(app.get("/metrics").send().await.text.contains(&theirs.set));
+    app.stop().await;
+}
+
 /// An edge of a set, and the directory it follows.
 struct Gate {
     follower: Follower,

@@ -144,7 +144,7 @@ async fn s3_10_a_set_that_another_process_makes_is_published_too(app: TestApp) {
     assert!(matches!(publisher.status().borrow().role, Role::Leading(_)));
     let ready = app.get("/readyz").without_token().send().await.json();
     assert_eq!(ready["sets"], json!({ "all": 2, "leading": 2, "failing": 0 }));
-    let metrics = app.get("/metrics").without_token().send().await.text;
+    let metrics = app.get("/metrics").send().await.text;
     assert!(metrics.contains(&format!("nightlatch_leading{{set=\"{}\"}} 1", made.set)), "{metrics}");
     app.stop().await;
 }
@@ -170,7 +170,7 @@ async fn g10_the_trouble_of_one_set_is_no_others(app: TestApp) {
     let ready = app.get("/readyz").without_token().send().await;
     assert_eq!(ready.status, 200, "{ready:?}");
     assert_eq!(ready.json()["sets"], json!({ "all": 2, "leading": 2, "failing": 1 }));
-    let metrics = app.get("/metrics").without_token().send().await.text;
+    let metrics = app.get("/metrics").send().await.text;
     for (set, failing) in [(&other.set, 1), (&app.set.id, 0)] {
         assert!(metrics.contains(&format!("nightlatch_set_failing{{set=\"{set}\"}} {failing}")), "{metrics}");
     }

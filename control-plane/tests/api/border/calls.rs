@@ -9,7 +9,7 @@ use crate::app::{Call, TestApp};
 #[derive(Clone, Debug)]
 pub(super) struct Operation {
     method: Method,
-    path: String,
+    pub(super) path: String,
     /// The names of its query's parameters.
     query: Vec<String>,
 }
@@ -61,7 +61,9 @@ impl Operation {
 
     /// Whether an id is in its path.
     pub(super) fn names(&self) -> bool {
-        self.path.contains('{') && !self.path.contains("{role}") && !self.path.starts_with("/v1/scopes/")
+        self.path.contains('{')
+            && !self.path.contains("{role}")
+            && !["/v1/scopes/", "/v1/workspaces/"].iter().any(|known| self.path.starts_with(known))
     }
 
     /// Whether a thing of this id can be what it is about.
