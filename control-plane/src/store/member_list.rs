@@ -1,0 +1,206 @@
+//! Reading members.
+
+use std::collections::BTreeSet;
+
+use nightlatch_key::Digest;
+use sqlx::FromRow;
+
+use super::rows::unsigned;
+use super::select::{Direction, Select};
+use super::tx::sql;
+use super::{Cursor, Error, Page, PageRequest, Read, roles};
+use crate::domain::{Actor, Member, MemberId, MemberState, Role, Scopes, Standing, Tier, WorkspaceId};
+
+/// Selects [`Row`]s.
+macro_rules! select_members {
+    ($condition:literal) => {
+        concat!(
+            "SELECT id, workspace_id, subject, role, partner, email, name, state, scopes, tier, account_id, \
+             invite_expires_at, invited_by_type, invited_by_id, created_at, joined_at, suspended_at, removed_at, \
+             revision FROM members WHERE ",
+            $condition
+        )
+    };
+}
+
+/// What a list of members is narrowed to.
+#[derive(Clone, Debug, Default)]
+pub struct MemberFilter {
+    /// Its state.
+    pub state: Option<MemberState>,
+    /// Its role.
+    pub role: Option<Role>,
+    /// Staff of this partner organisation.
+    pub partner: Option<u32>,
+    /// Exactly this address.
+    pub email: Option<String>,
+}
+
+/// A member of the workspace.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub async fn get(read: &mut Read, workspace: &WorkspaceId, id: &MemberId) -> Result<Member, Error> {
+    let sql = select_members!("workspace_id = $1 AND id = $2");
+    let row = sql!(read, sql, workspace.as_str(), id.as_str() => optional Row)?;
+    row.ok_or(Error::NotFound("member"))?.try_into()
+}
+
+/// Members of the workspace, newest first.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn list(
+    read: &mut Read,
+    workspace: &WorkspaceId,
+    filter: &MemberFilter,
+    page: &PageRequest,
+) -> Result<Page<Member>, Error> {
+    let mut select = Select::new(select_members!("workspace_id = "));
+    select.value(workspace.as_str());
+    let words = [
+        (" AND state = ", filter.state.map(MemberState::as_str)),
+        (" AND role = ", filter.role.map(Role::as_str)),
+        (" AND email = ", filter.email.as_deref()),
+    ];
+    for (condition, word) in words {
+        if let Some(word) = word {
+            select.push(condition).value(word);
+        }
+    }
+    if let Some(partner) = filter.partner {
+        select.push(" AND partner = ").value(i64::from(partner));
+    }
+    select.page("created_at", "id", Direction::Descending, page);
+    let rows: Vec<Row> = select.fetch(read).await?;
+    let members = rows.into_iter().map(Member::try_from).collect::<Result<Vec<_>, _>>()?;
+    let place = |member: &Member| Cursor { at: member.created_at, id: member.id.as_str().to_owned() };
+    Ok(Page::from_rows(members, page.limit, place))
+}
+
+/// The subject of a member.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn subject_of(read: &mut Read, workspace: &WorkspaceId, id: &MemberId) -> Result<Option<u32>, Error> {
+    let sql = "SELECT subject FROM members WHERE workspace_id = $1 AND id = $2";
+    let row = sql!(read, sql, workspace.as_str(), id.as_str() => optional (i64,))?;
+    row.map(|(subject,)| unsigned(subject)).transpose()
+}
+
+/// The subjects of those members of a role that are not gone.
+pub(super) async fn subjects_of_role(read: &mut Read, workspace: &WorkspaceId, role: Role) -> Result<Vec<u32>, Error> {
+    let sql =
+        "SELECT subject FROM members WHERE workspace_id = $1 AND role = $2 AND state <> 'removed' ORDER BY subject";
+    let rows = sql!(read, sql, workspace.as_str(), role.as_str() => all (i64,))?;
+    rows.into_iter().map(|(subject,)| unsigned(subject)).collect()
+}
+
+/// The authority that a member has now; `None` where it has none: it is not here yet, suspended or gone, or its partner
+/// organisation is.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn standing(read: &mut Read, workspace: &WorkspaceId, id: &MemberId) -> Result<Option<Standing>, Error> {
+    let sql = "SELECT m.subject, m.role, m.partner, m.scopes, m.state, r.scopes AS role_scopes, p.state AS partner_state, \
+               p.scopes AS partner_scopes FROM members m \
+               LEFT JOIN role_scopes r ON r.workspace_id = m.workspace_id AND r.role = m.role \
+               LEFT JOIN principals p ON p.workspace_id = m.workspace_id AND p.subject = m.partner \
+               WHERE m.workspace_id = $1 AND m.id = $2";
+    let Some(row) = sql!(read, sql, workspace.as_str(), id.as_str() => optional StandingRow)? else { return Ok(None) };
+    let partner_works = row.partner.is_none() || row.partner_state.as_deref() == Some("active");
+    if row.state != MemberState::Active.as_str() || !partner_works {
+        return Ok(None);
+    }
+    let role = Role::from_name(&row.role).ok_or(Error::Corrupt("role"))?;
+    let ceiling = if role.is_partner() {
+        // What the workspace lets the organisation's keys carry; where nobody has said, anything.
+        row.partner_scopes.as_deref().map(|scopes| Scopes::from_stored(scopes).iter().cloned().collect())
+    } else {
+        let granted = roles::Granted::of(role, row.role_scopes.as_deref())?;
+        let own = Scopes::from_stored(&row.scopes);
+        (!granted.everything).then(|| granted.scopes.iter().chain(own.iter()).cloned().collect::<BTreeSet<_>>())
+    };
+    Ok(Some(Standing {
+        role,
+        member: Some(id.clone()),
+        subject: Some(unsigned(row.subject)?),
+        partner: row.partner.map(unsigned).transpose()?,
+        rights: None,
+        elevated: true,
+        ceiling,
+    }))
+}
+
+/// Whether a code could be used now: asked first, it keeps those who guess from the one place where all write.
+///
+/// # Errors
+/// [`Error::NotFound`] where it is unknown, used or expired.
+pub async fn by_code(read: &mut Read, code: &Digest) -> Result<Member, Error> {
+    let now = read.now().await?;
+    let sql = select_members!("invite_digest = $1 AND state = 'invited' AND invite_expires_at > $2");
+    let row = sql!(read, sql, code.as_bytes().as_slice(), now => optional Row)?;
+    row.ok_or(Error::NotFound("invitation"))?.try_into()
+}
+
+#[derive(Debug, FromRow)]
+struct StandingRow {
+    subject: i64,
+    role: String,
+    partner: Option<i64>,
+    scopes: String,
+    state: String,
+    role_scopes: Option<String>,
+    partner_state: Option<String>,
+    partner_scopes: Option<String>,
+}
+
+#[derive(Debug, FromRow)]
+struct Row {
+    id: String,
+    workspace_id: String,
+    subject: i64,
+    role: String,
+    partner: Option<i64>,
+    email: Option<String>,
+    name: Option<String>,
+    state: String,
+    scopes: String,
+    tier: Option<String>,
+    account_id: Option<String>,
+    invite_expires_at: Option<i64>,
+    invited_by_type: String,
+    invited_by_id: String,
+    created_at: i64,
+    joined_at: Option<i64>,
+    suspended_at: Option<i64>,
+    removed_at: Option<i64>,
+    revision: i64,
+}
+
+impl TryFrom<Row> for Member {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self, Error> {
+        Ok(Self {
+            id: MemberId::from_stored(row.id),
+            workspace: WorkspaceId::from_stored(row.workspace_id),
+            subject: unsigned(row.subject)?,
+            role: Role::from_name(&row.role).ok_or(Error::Corrupt("role"))?,
+            partner: row.partner.map(unsigned).transpose()?,
+            email: row.email,
+            name: row.name,
+            state: MemberState::from_name(&row.state).ok_or(Error::Corrupt("member state"))?,
+            scopes: Scopes::from_stored(&row.scopes),
+            tier: row.tier.map(Tier::new).transpose().map_err(|_| Error::Corrupt("tier"))?,
+            account: row.account_id,
+            invite_expires_at: row.invite_expires_at,
+            invited_by: Actor { kind: row.invited_by_type, id: row.invited_by_id },
+            created_at: row.created_at,
+            joined_at: row.joined_at,
+            suspended_at: row.suspended_at,
+            removed_at: row.removed_at,
+            revision: row.revision,
+        })
+    }
+}
