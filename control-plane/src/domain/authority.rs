@@ -537,7 +537,10 @@ impl Authority {
         if expires_at.is_some_and(|expiry| expiry <= own) {
             Ok(())
         } else {
-            Err(Refusal::NotTheirs { field: "expires_at", rule: "must not be later than that of the token that makes it" })
+            Err(Refusal::NotTheirs {
+                field: "expires_at",
+                rule: "must not be later than that of the token that makes it",
+            })
         }
     }
 

@@ -224,7 +224,9 @@ async fn require_member(read: &mut Read, context: &Context, member: Option<&Memb
     let sql = "SELECT COALESCE(partner, 0) FROM members WHERE workspace_id = $1 AND id = $2 AND state <> 'removed'";
     let row = sql!(read, sql, context.workspace.as_str(), member.as_str() => optional (i64,))?;
     match row {
-        Some((partner,)) if context.authority.sees_only().is_none_or(|only| i64::from(only) == partner && only != 0) => {
+        Some((partner,))
+            if context.authority.sees_only().is_none_or(|only| i64::from(only) == partner && only != 0) =>
+        {
             Ok(())
         }
         _ => Err(Refusal::MemberUnknown.into()),

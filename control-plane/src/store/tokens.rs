@@ -13,7 +13,9 @@ use super::audit::{self, Draft, Target};
 use super::keys::{self, KeyView};
 use super::select::{Direction, Select};
 use super::tx::sql;
-use super::{Context, Cursor, Error, Page, PageRequest, Random, Read, Tx, dialect, members, rotations, rows, workspaces};
+use super::{
+    Context, Cursor, Error, Page, PageRequest, Random, Read, Tx, dialect, members, rotations, rows, workspaces,
+};
 use crate::domain::rotation::{Order, Start};
 use crate::domain::{
     Action, Actor, Authority, EdgeClass, EdgeId, Issue, KeyId, KeyRef, Labels, MemberId, Name, Reason, Refusal, Scopes,
