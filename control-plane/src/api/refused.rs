@@ -106,6 +106,7 @@ impl From<Refusal> for Refused {
         let refused = Self::new(code_of(&refusal)).detail(text);
         match refusal {
             Refusal::Invalid { field } => Self::value(field, shape_of(field)),
+            Refusal::NotTheirs { field, rule } => Self::value(field, rule),
             Refusal::PrincipalUnknown => refused.field("principal", "does not exist"),
             Refusal::MemberUnknown => refused.field("owner_member", "does not exist"),
             Refusal::ExpiryPast => refused.field("expires_at", "has passed"),
@@ -147,7 +148,7 @@ impl From<Refusal> for Refused {
 /// The registry's code of a refusal.
 pub(super) fn code_of(refusal: &Refusal) -> Code {
     match refusal {
-        Refusal::Invalid { .. } => Code::ValueInvalid,
+        Refusal::Invalid { .. } | Refusal::NotTheirs { .. } => Code::ValueInvalid,
         Refusal::PrincipalUnknown => Code::PrincipalUnknown,
         Refusal::MemberUnknown => Code::MemberUnknown,
         Refusal::ScopesInherited => Code::ScopesInherited,

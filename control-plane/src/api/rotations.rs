@@ -267,6 +267,7 @@ fn asked(body: StartRotation) -> Result<Start, Refused> {
         reason: Reason::new(body.reason)?,
         name: body.name.map(Name::new).transpose()?,
         scopes: body.scopes.map(Scopes::new).transpose()?,
+        expires_at: None,
     })
 }
 

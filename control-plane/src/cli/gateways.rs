@@ -43,6 +43,9 @@ enum Command {
         /// A scope of its keys; may be given several times.
         #[arg(long = "scope", value_name = "SCOPE")]
         scopes: Vec<String>,
+        /// Say that sensitive scopes are meant.
+        #[arg(long)]
+        acknowledge_sensitive: bool,
         #[command(flatten)]
         secret_out: SecretOut,
     },
@@ -101,13 +104,13 @@ impl Gateways {
         match self.command {
             Command::List => list(&remote).await,
             Command::Show { gateway } => show(json, &remote.client()?.gateway(&gateway).await?),
-            Command::Create { name, environment, scopes, secret_out } => {
+            Command::Create { name, environment, scopes, acknowledge_sensitive, secret_out } => {
                 secret_out.prepare(json)?;
                 let environment = match environment {
                     Where::Live => Environment::Live,
                     Where::Test => Environment::Test,
                 };
-                let request = CreateGateway { name, environment, scopes };
+                let request = CreateGateway { name, environment, scopes, acknowledge_sensitive };
                 offered(json, &secret_out, &remote.client()?.create_gateway(&request).await?)
             }
             Command::Code { gateway, order, secret_out } => {

@@ -193,6 +193,7 @@ impl Action {
             self,
             Self::KeysIssue
                 | Self::KeysRotate
+                | Self::KeysDisable
                 | Self::KeysRevoke
                 | Self::KeysForce
                 | Self::KeysImport
@@ -362,6 +363,8 @@ pub struct Standing {
     pub elevated: bool,
     /// What keys they may give: no scope beyond it. `None` is every scope.
     pub ceiling: Option<BTreeSet<Scope>>,
+    /// When the token that acts ends, unix seconds; `None` of one that does not, and of a session.
+    pub expires_at: Option<i64>,
 }
 
 impl Standing {
@@ -375,6 +378,7 @@ impl Standing {
             rights: None,
             elevated: true,
             ceiling: None,
+            expires_at: None,
         }
     }
 
@@ -446,6 +450,11 @@ impl Authority {
         }
     }
 
+    /// Whether the table allows it to them only because it is their own.
+    pub fn is_holder(&self, action: Action, target: &Target) -> bool {
+        matches!(self, Self::Of(standing) if cell(standing.role, action, target.kind()) == Own)
+    }
+
     /// Refuses where no target at all would be allowed: asked before anything is looked up.
     ///
     /// # Errors
@@ -515,6 +524,23 @@ impl Authority {
         match asked.into_iter().find(|action| !own.contains(action)) {
             Some(action) => Err(Refusal::Forbidden { action }),
             None => Ok(()),
+        }
+    }
+
+    /// Refuses a token that works longer than the one with which it is made: an end would be no end.
+    ///
+    /// # Errors
+    /// [`Refusal::NotTheirs`] naming `expires_at`.
+    pub fn require_end(&self, expires_at: Option<i64>) -> Result<(), Refusal> {
+        let Self::Of(standing) = self else { return Ok(()) };
+        let Some(own) = standing.expires_at else { return Ok(()) };
+        if expires_at.is_some_and(|expiry| expiry <= own) {
+            Ok(())
+        } else {
+            Err(Refusal::NotTheirs {
+                field: "expires_at",
+                rule: "must not be later than that of the token that makes it",
+            })
         }
     }
 

@@ -29,6 +29,8 @@ pub enum Stage {
 pub enum Cause {
     /// Someone with the right to do so disabled it.
     Admin,
+    /// Whose key it is disabled it.
+    Holder,
     /// Its principal is suspended.
     PrincipalSuspended,
 }
@@ -38,6 +40,7 @@ impl Cause {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Admin => "admin",
+            Self::Holder => "holder",
             Self::PrincipalSuspended => "principal_suspended",
         }
     }
@@ -47,6 +50,7 @@ impl Cause {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Causes {
     admin: bool,
+    holder: bool,
     principal_suspended: bool,
 }
 
@@ -59,8 +63,9 @@ impl Causes {
     /// In a fixed order.
     pub fn iter(self) -> impl Iterator<Item = Cause> {
         let admin = self.admin.then_some(Cause::Admin);
+        let holder = self.holder.then_some(Cause::Holder);
         let suspended = self.principal_suspended.then_some(Cause::PrincipalSuspended);
-        admin.into_iter().chain(suspended)
+        admin.into_iter().chain(holder).chain(suspended)
     }
 
     /// With or without one cause.
@@ -68,6 +73,7 @@ impl Causes {
     pub fn with(mut self, cause: Cause, holds: bool) -> Self {
         match cause {
             Cause::Admin => self.admin = holds,
+            Cause::Holder => self.holder = holds,
             Cause::PrincipalSuspended => self.principal_suspended = holds,
         }
         self
@@ -81,7 +87,7 @@ impl Causes {
 
     /// Reads what [`Causes::to_stored`] wrote.
     pub(crate) fn from_stored(text: &str) -> Self {
-        [Cause::Admin, Cause::PrincipalSuspended]
+        [Cause::Admin, Cause::Holder, Cause::PrincipalSuspended]
             .into_iter()
             .filter(|cause| text.split_ascii_whitespace().any(|name| name == cause.as_str()))
             .fold(Self::default(), |causes, cause| causes.with(cause, true))

@@ -266,8 +266,14 @@ impl World {
                     && overlap * 1000 >= BOUND.ms()
             }
         };
-        let request =
-            Start { order, overlap_seconds: overlap, reason: Reason::new("due").unwrap(), name: None, scopes: None };
+        let request = Start {
+            order,
+            overlap_seconds: overlap,
+            reason: Reason::new("due").unwrap(),
+            name: None,
+            scopes: None,
+            expires_at: None,
+        };
         let id = RotationId::from_stored(format!("rot_{}", self.rotations.len()));
         let started = rotate::start(&self.keys[key], self.open_of(key), request, id, self.birth(), BOUND);
         assert_eq!(started.is_ok(), expected, "{started:?}");

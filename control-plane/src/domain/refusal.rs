@@ -12,6 +12,14 @@ pub enum Refusal {
         /// The field, as the API names it.
         field: &'static str,
     },
+    /// A field has a value that is not this caller's to choose.
+    #[error("`{field}` {rule}")]
+    NotTheirs {
+        /// The field, as the API names it.
+        field: &'static str,
+        /// What holds instead, for people.
+        rule: &'static str,
+    },
     /// The named principal does not exist in the workspace.
     #[error("the principal does not exist")]
     PrincipalUnknown,
@@ -159,7 +167,7 @@ impl Refusal {
     /// The stable code.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Invalid { .. } => "value_invalid",
+            Self::Invalid { .. } | Self::NotTheirs { .. } => "value_invalid",
             Self::PrincipalUnknown => "principal_unknown",
             Self::MemberUnknown => "member_unknown",
             Self::ScopesInherited => "scopes_inherited",

@@ -107,7 +107,7 @@ pub fn plan(
 }
 
 /// Starts a rotation. The successor takes over scopes, tier, owner, labels, environment, principal, link and lineage, and
-/// the time between creation and rotate-by; not the expiry, which was the predecessor's own.
+/// the time between creation and rotate-by; not the expiry, which was the predecessor's own, unless one is asked for.
 ///
 /// # Errors
 /// As [`plan`].
@@ -131,7 +131,7 @@ pub fn start(
         owner: None,
         owner_member: predecessor.owner_member.clone(),
         labels: predecessor.labels.clone(),
-        expires_at: None,
+        expires_at: start.expires_at,
         rotate_by: None,
         link: predecessor.link.clone(),
     };

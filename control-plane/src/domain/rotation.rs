@@ -151,6 +151,8 @@ pub struct Start {
     pub name: Option<Name>,
     /// The successor's scopes; the predecessor's where omitted.
     pub scopes: Option<Scopes>,
+    /// When the successor ends, unix seconds; `None` never: the expiry of a key is its own.
+    pub expires_at: Option<i64>,
 }
 
 /// What happens to the successor of a cancelled rotation.

@@ -38,6 +38,23 @@ macro_rules! usable {
     };
 }
 
+/// Members that are here, and what their roles bring; the workspace's number is to follow.
+macro_rules! members_with_scope {
+    () => {
+        "FROM members m LEFT JOIN role_scopes r ON r.workspace_id = m.workspace_id AND r.role = m.role \
+         WHERE m.state <> 'removed' AND m.workspace_id = "
+    };
+}
+pub(super) use members_with_scope;
+
+/// What a member's keys may do, between blanks: its own scopes and its role's.
+macro_rules! scope_words {
+    () => {
+        "' ' || m.scopes || ' ' || COALESCE(r.scopes, '') || ' '"
+    };
+}
+pub(super) use scope_words;
+
 /// A name in the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct CatalogueEntry {
@@ -145,7 +162,7 @@ pub async fn say(tx: &mut Tx, context: &Context, name: &EntryName, said: Said) -
     view(tx, &context.workspace, row, &sensitivity, &groups).await
 }
 
-/// Takes an entry out of the catalogue: a group, or a name that no usable key carries.
+/// Takes an entry out of the catalogue: a group, or a name that no usable key, no member and no role has.
 ///
 /// # Errors
 /// [`Refusal::ScopeInUse`]; [`Error::NotFound`].
@@ -162,9 +179,27 @@ pub async fn remove(tx: &mut Tx, context: &Context, name: &EntryName) -> Result<
     if sql!(tx, sql, context.workspace.as_str(), name.as_str(), second => optional (String,))?.is_some() {
         return Err(Refusal::ScopeInUse.into());
     }
+    let sql = "SELECT scopes FROM role_scopes WHERE workspace_id = $1";
+    let roles = sql!(tx, sql, context.workspace.as_str() => all (String,))?;
+    let of_role = roles.iter().any(|(scopes,)| scopes.split_ascii_whitespace().any(|word| word == name.as_str()));
+    // A role's `*` is no scope, and a group is none either.
+    let scope = !name.as_str().ends_with('*');
+    if scope && (of_role || is_members(tx, &context.workspace, name.as_str()).await?) {
+        return Err(Refusal::ScopeInUse.into());
+    }
     let sql = "DELETE FROM scopes WHERE workspace_id = $1 AND name = $2";
     sql!(tx, sql, context.workspace.as_str(), name.as_str() => execute)?;
     append(tx, context, "scope.removed", name, Some(show(&known.said())), None, now).await
+}
+
+/// Whether any member has a scope, by itself or by its role.
+pub(super) async fn is_members(read: &mut Read, workspace: &WorkspaceId, scope: &str) -> Result<bool, Error> {
+    let mut select = Select::new(concat!("SELECT m.subject ", members_with_scope!()));
+    // Not LIKE: on SQLite it takes capital letters for small ones.
+    select.value(workspace.as_str()).push(" AND ").push(scope_words!()).push(" <> replace(").push(scope_words!());
+    select.push(", ").value(format!(" {scope} ").as_str()).push(", '') LIMIT 1");
+    let rows: Vec<(i64,)> = select.fetch(read).await?;
+    Ok(!rows.is_empty())
 }
 
 /// Which scopes of the workspace are sensitive.

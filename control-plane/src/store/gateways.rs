@@ -12,7 +12,7 @@ use super::principals::{self, NewPrincipal};
 use super::rows::unsigned;
 use super::select::{Direction, Select};
 use super::tx::sql;
-use super::{Context, Cursor, Error, Page, PageRequest, Random, Read, Tx, keys, rotations, workspaces};
+use super::{Context, Cursor, Error, Page, PageRequest, Random, Read, Tx, catalogue, keys, rotations, workspaces};
 use crate::domain::authority;
 use crate::domain::gateway::{Gateway, Offer, Pairing};
 use crate::domain::ids::principal_id;
@@ -101,10 +101,11 @@ pub struct Unpaired {
     pub changed: bool,
 }
 
-/// Makes a gateway that waits to be paired.
+/// Makes a gateway that waits to be paired. Whoever makes it says that its sensitive scopes are meant: whoever pairs it
+/// cannot.
 ///
 /// # Errors
-/// [`Error::Database`].
+/// [`Refusal::BeyondOwnScopes`], [`Refusal::SensitiveUnacknowledged`].
 pub async fn create(tx: &mut Tx, context: &Context, new: &NewGateway) -> Result<GatewayView, Error> {
     let principal = NewPrincipal {
         kind: PrincipalKind::Gateway,
@@ -113,6 +114,7 @@ pub async fn create(tx: &mut Tx, context: &Context, new: &NewGateway) -> Result<
         ceiling: Some(new.scopes.clone()),
     };
     let principal = principals::create(tx, context, &principal).await?;
+    catalogue::require_acknowledged(tx, context, &new.scopes).await?;
     let now = tx.now().await?;
     let gateway = Gateway::new(principal.subject, new.environment, now);
     sql!(
@@ -160,7 +162,7 @@ pub async fn list(read: &mut Read, workspace: &WorkspaceId, page: &PageRequest) 
 /// Puts another code out for a gateway. One that was out before works no more.
 ///
 /// # Errors
-/// [`Refusal::PrincipalSuspended`], [`Refusal::PrincipalRemoved`]; [`Error::NotFound`].
+/// [`Refusal::BeyondOwnScopes`], [`Refusal::PrincipalSuspended`], [`Refusal::PrincipalRemoved`]; [`Error::NotFound`].
 pub async fn offer(
     tx: &mut Tx,
     context: &Context,
@@ -170,6 +172,8 @@ pub async fn offer(
 ) -> Result<GatewayView, Error> {
     require(context)?;
     let (principal, before) = hold(tx, &context.workspace, subject).await?;
+    // Whoever has the code gets a key of these scopes.
+    context.authority.require_grant(principal.ceiling.as_ref().unwrap_or(&Scopes::default()))?;
     principal.admits(&Scopes::default())?;
     let now = tx.now().await?;
     let after = before.offer(order, now);
@@ -212,6 +216,8 @@ pub async fn pair(tx: &mut Tx, pair: &Pair, random: Random<'_>) -> Result<Paired
     let context = Context {
         actor: Actor::new(ActorType::Gateway, principal_id(subject)),
         source: pair.source.clone(),
+        // They were, when the gateway was made.
+        acknowledged: true,
         // The code is the proof.
         ..Context::system(workspace, pair.request_id.clone())
     };
@@ -302,7 +308,7 @@ async fn replace(
         Order::RevokeFirst => 0,
     };
     let reason = Reason::new("paired again")?;
-    let start = Start { order, overlap_seconds, reason, name: None, scopes: Some(scopes) };
+    let start = Start { order, overlap_seconds, reason, name: None, scopes: Some(scopes), expires_at: None };
     let started = rotations::start(tx, context, &key.clone().into(), start, random).await?;
     let old_ends_by = started.rotation.deadline;
     Ok(Got { key: started.successor, secret: started.secret, old_ends_by, bound: started.bound })

@@ -3,11 +3,12 @@
 use nightlatch_key::Environment;
 
 use super::audit::{self, Draft, Target};
+use super::catalogue::{members_with_scope, scope_words};
 use super::keys::KeyView;
 use super::rows::{KeyRow, key_columns};
 use super::select::{Direction, Select};
 use super::touched::{Person, Source};
-use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, profiles, rotations};
+use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, catalogue, profiles, rotations};
 use crate::domain::authority;
 use crate::domain::{Action, Key, MemberId, PrincipalKind, Scope, State, WorkspaceId};
 
@@ -65,7 +66,8 @@ pub async fn list(
 ) -> Result<Page<KeyView>, Error> {
     let now = read.now().await?;
     let order = Order::of(filter);
-    let select = statement(concat!("SELECT ", key_columns!(), " FROM "), workspace, filter, page, now);
+    let carriers = Carriers::of(read, workspace, filter).await?;
+    let select = statement(concat!("SELECT ", key_columns!(), " FROM "), workspace, filter, carriers, page, now);
     let rows: Vec<KeyRow> = select.fetch(read).await?;
     let keys = rows.into_iter().map(Key::try_from).collect::<Result<Vec<_>, _>>()?;
     let mut page = Page::from_rows(keys, page.limit, |key: &Key| order.place(key));
@@ -96,32 +98,67 @@ pub(super) fn statement(
     head: &'static str,
     workspace: &WorkspaceId,
     filter: &KeyFilter,
+    carriers: Carriers,
     page: &PageRequest,
     now: i64,
 ) -> Select {
     let mut select = Select::new(head);
-    match &filter.touched_by {
-        None => part(&mut select, Source::Any, workspace, filter, page, now),
-        Some(person) => {
-            // A page of each way to have to do with a key holds the page of all of them.
-            for (place, source) in person.sources().into_iter().enumerate() {
-                select.push(if place == 0 { "(" } else { " UNION " });
-                select.push("SELECT id FROM (SELECT k.id FROM ");
-                part(&mut select, source, workspace, filter, page, now);
-                select.push(") AS a");
-            }
-            // CROSS JOIN: SQLite then looks these few up instead of walking all keys in their order.
-            select.push(") AS t CROSS JOIN keys k WHERE k.id = t.id");
-            select.page("k.created_at", "k.id", Direction::Descending, page);
+    let sources = filter.touched_by.as_ref().map_or_else(|| vec![Source::Any], Person::sources);
+    let carriers = carriers.all();
+    if let ([source], [carrier]) = (sources.as_slice(), carriers) {
+        part(&mut select, *source, *carrier, workspace, filter, page, now);
+        return select;
+    }
+    // A page of each way to be in the list holds the page of all of them.
+    let ways = sources.iter().flat_map(|source| carriers.iter().map(move |carrier| (*source, *carrier)));
+    for (place, (source, carrier)) in ways.enumerate() {
+        select.push(if place == 0 { "(" } else { " UNION " });
+        select.push("SELECT id FROM (SELECT k.id FROM ");
+        part(&mut select, source, carrier, workspace, filter, page, now);
+        select.push(") AS a");
+    }
+    // CROSS JOIN: SQLite then looks these few up instead of walking all keys in their order.
+    select.push(") AS t CROSS JOIN keys k WHERE k.id = t.id");
+    Order::of(filter).page(&mut select, "k.created_at", "k.id", page);
+    select
+}
+
+/// Who carries the scope that a list is narrowed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carriers {
+    /// Keys that were given it. No member has it.
+    Keys,
+    /// These, and the keys of members who have it: a member's key has no scopes of its own.
+    KeysAndMembers,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carrier {
+    Key,
+    Member,
+}
+
+impl Carriers {
+    pub(super) async fn of(read: &mut Read, workspace: &WorkspaceId, filter: &KeyFilter) -> Result<Self, Error> {
+        match &filter.scope {
+            Some(scope) if catalogue::is_members(read, workspace, scope.as_str()).await? => Ok(Self::KeysAndMembers),
+            _ => Ok(Self::Keys),
         }
     }
-    select
+
+    const fn all(self) -> &'static [Carrier] {
+        match self {
+            Self::Keys => &[Carrier::Key],
+            Self::KeysAndMembers => &[Carrier::Key, Carrier::Member],
+        }
+    }
 }
 
 /// Appends the table and the conditions of a page, its order and its limit.
 fn part(
     select: &mut Select,
     source: Source<'_>,
+    carrier: Carrier,
     workspace: &WorkspaceId,
     filter: &KeyFilter,
     page: &PageRequest,
@@ -129,12 +166,20 @@ fn part(
 ) {
     let order = Order::of(filter);
     // The scope's keys come in the order that the page needs, unless something rarer is asked for.
-    let by_scope = matches!((&source, order), (Source::Any, Order::Creation));
+    let by_scope = matches!((&source, carrier, order), (Source::Any, Carrier::Key, Order::Creation));
     match &filter.scope {
         // CROSS JOIN: SQLite then walks the scope's keys in their order, as the page needs them.
         Some(scope) if by_scope => {
             select.push("key_scopes s CROSS JOIN keys k WHERE k.id = s.key_id AND s.workspace_id = ");
             select.value(workspace.as_str()).push(" AND s.scope = ").value(scope.as_str());
+        }
+        // The members first, whose keys are few.
+        Some(scope) if carrier == Carrier::Member => {
+            let word = format!(" {} ", scope.as_str());
+            select.push(concat!("(SELECT m.subject ", members_with_scope!())).value(workspace.as_str());
+            select.push(" AND ").push(scope_words!()).push(" <> replace(").push(scope_words!()).push(", ");
+            select.value(word.as_str()).push(", '')) AS c CROSS JOIN keys k WHERE k.workspace_id = ");
+            select.value(workspace.as_str()).push(" AND k.subject = c.subject AND k.kind = 'user'");
         }
         scope => {
             select.push("keys k WHERE k.workspace_id = ").value(workspace.as_str());
@@ -157,12 +202,7 @@ fn part(
         }
     }
     narrow(select, filter, now);
-    match order {
-        Order::Creation => select.page(created_at, id, Direction::Descending, page),
-        Order::LastUse => select.page(IDLE_SINCE, "k.id", Direction::Ascending, page),
-        Order::Expiry => select.page("k.expires_at", "k.id", Direction::Ascending, page),
-        Order::RotateBy => select.page("k.rotate_by", "k.id", Direction::Ascending, page),
-    }
+    order.page(select, created_at, id, page);
 }
 
 /// Since when a key was not used: a key never used counts from its creation. As the index has it.
@@ -189,6 +229,16 @@ impl Order {
             Self::RotateBy
         } else {
             Self::Creation
+        }
+    }
+
+    /// Appends the order and the limit of a page. The first two name the columns of the creation.
+    fn page(self, select: &mut Select, created_at: &'static str, id: &'static str, page: &PageRequest) {
+        match self {
+            Self::Creation => select.page(created_at, id, Direction::Descending, page),
+            Self::LastUse => select.page(IDLE_SINCE, "k.id", Direction::Ascending, page),
+            Self::Expiry => select.page("k.expires_at", "k.id", Direction::Ascending, page),
+            Self::RotateBy => select.page("k.rotate_by", "k.id", Direction::Ascending, page),
         }
     }
 

@@ -74,7 +74,10 @@ pub async fn issue(tx: &mut Tx, context: &Context, issue: Issue, random: Random<
     context.authority.require_grant(&issue.scopes)?;
     principal.admits(&issue.scopes)?;
     let acknowledged = catalogue::require_acknowledged(tx, context, &issue.scopes).await?;
-    require_member(tx, &context.workspace, issue.owner_member.as_ref()).await?;
+    if issue.tier.is_some() {
+        require_tier(context)?;
+    }
+    require_member(tx, context, issue.owner_member.as_ref()).await?;
     let now = tx.now().await?;
     catalogue::enter(tx, &context.workspace, issue.scopes.iter(), issue.tier.as_ref(), now).await?;
     let number = workspaces::next_number(tx, &context.workspace).await?;
@@ -127,7 +130,10 @@ pub async fn patch(
     if revision.is_some_and(|revision| revision != held.key.revision) {
         return Err(Error::Stale(held.key.revision));
     }
-    require_member(tx, &context.workspace, patch.owner_member.as_ref().and_then(Option::as_ref)).await?;
+    if patch.tier.as_ref().is_some_and(|tier| *tier != held.key.tier) {
+        require_tier(context)?;
+    }
+    require_member(tx, context, patch.owner_member.as_ref().and_then(Option::as_ref)).await?;
     let Patched { key, rotation, warnings } =
         domain::patch(&held.key, held.rotation.as_ref(), patch, held.bound, held.now)?;
     let rotation = match rotation {
@@ -139,27 +145,33 @@ pub async fn patch(
     held.change(tx, context, after, &entries, rotation, warnings).await
 }
 
-/// Disables a key (cause `admin`).
+/// Disables a key: cause `holder` where who does it may only because it is their own, `admin` otherwise.
 ///
 /// # Errors
 /// A refusal where it is revoked or expired; [`Error::NotFound`].
 pub async fn disable(tx: &mut Tx, context: &Context, key: &KeyRef, reason: Option<Reason>) -> Result<Changed, Error> {
     let held = hold(tx, context, key).await?;
     context.authority.require(Action::KeysDisable, &held.key.target())?;
-    let after = domain::disable(&held.key, Cause::Admin, held.now)?;
+    let holder = context.authority.is_holder(Action::KeysDisable, &held.key.target());
+    let cause = if holder { Cause::Holder } else { Cause::Admin };
+    let after = domain::disable(&held.key, cause, held.now)?;
     let rotation = held.rotation.clone();
     let entries = [Entry::new("key.disabled", reason.as_ref().map(Reason::as_str))];
     held.change(tx, context, after, &entries, rotation, Vec::new()).await
 }
 
-/// Lifts the cause `admin`. Other causes stay.
+/// Lifts the causes `holder` and `admin`; the latter not for who may only because it is their own: who is braked does not
+/// lift the brake. Other causes stay.
 ///
 /// # Errors
 /// A refusal where it is revoked or expired; [`Error::NotFound`].
 pub async fn enable(tx: &mut Tx, context: &Context, key: &KeyRef, reason: Option<Reason>) -> Result<Changed, Error> {
     let held = hold(tx, context, key).await?;
     context.authority.require(Action::KeysDisable, &held.key.target())?;
-    let after = domain::enable(&held.key, Cause::Admin, held.now)?;
+    let mut after = domain::enable(&held.key, Cause::Holder, held.now)?;
+    if !context.authority.is_holder(Action::KeysDisable, &held.key.target()) {
+        after = domain::enable(after.as_ref().unwrap_or(&held.key), Cause::Admin, held.now)?.or(after);
+    }
     let rotation = held.rotation.clone();
     let entries = [Entry::new("key.enabled", reason.as_ref().map(Reason::as_str))];
     held.change(tx, context, after, &entries, rotation, Vec::new()).await
@@ -198,13 +210,26 @@ pub(super) fn may_revoke(context: &Context, kind: PrincipalKind, subject: u32) -
     context.authority.require(Action::KeysRevoke, &Target::Key { kind, subject })
 }
 
-/// Refuses a member that the workspace does not have, or no longer.
-async fn require_member(read: &mut Read, workspace: &WorkspaceId, member: Option<&MemberId>) -> Result<(), Error> {
+/// Refuses a partner's people: how much they may send is not theirs to say.
+fn require_tier(context: &Context) -> Result<(), Refusal> {
+    match context.authority.sees_only() {
+        Some(_) => Err(Refusal::NotTheirs { field: "tier", rule: "is chosen by the workspace; leave it out" }),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a member that the workspace does not have, or no longer. A partner's people know of no others than their own.
+async fn require_member(read: &mut Read, context: &Context, member: Option<&MemberId>) -> Result<(), Error> {
     let Some(member) = member else { return Ok(()) };
-    let sql = "SELECT subject FROM members WHERE workspace_id = $1 AND id = $2 AND state <> 'removed'";
-    match sql!(read, sql, workspace.as_str(), member.as_str() => optional (i64,))? {
-        Some(_) => Ok(()),
-        None => Err(Refusal::MemberUnknown.into()),
+    let sql = "SELECT COALESCE(partner, 0) FROM members WHERE workspace_id = $1 AND id = $2 AND state <> 'removed'";
+    let row = sql!(read, sql, context.workspace.as_str(), member.as_str() => optional (i64,))?;
+    match row {
+        Some((partner,))
+            if context.authority.sees_only().is_none_or(|only| i64::from(only) == partner && only != 0) =>
+        {
+            Ok(())
+        }
+        _ => Err(Refusal::MemberUnknown.into()),
     }
 }
 

@@ -261,9 +261,18 @@ pub(super) async fn end_all(
     partner: u32,
     reason: Option<&Reason>,
 ) -> Result<u64, Error> {
-    let mut keys = 0;
+    let (mut keys, workspace) = (0, context.workspace.as_str());
     let sql = "SELECT id FROM partner_links WHERE workspace_id = $1 AND partner = $2 AND state <> 'ended' ORDER BY id";
-    for (id,) in sql!(tx, sql, context.workspace.as_str(), i64::from(partner) => all (String,))? {
+    let links = sql!(tx, sql, workspace, i64::from(partner) => all (String,))?;
+    for (id,) in &links {
+        dialect::lock_link(tx, id).await?;
+    }
+    // All keys at once, by number: link by link, somebody who holds several of them would be waited for and wait.
+    let sql = "SELECT number FROM keys WHERE workspace_id = $1 AND subject = $2 AND state <> 'revoked' ORDER BY number";
+    let numbers = sql!(tx, sql, workspace, i64::from(partner) => all (i64,))?;
+    let numbers: Vec<_> = numbers.into_iter().map(|(number,)| number).collect();
+    dialect::lock_numbers(tx, workspace, &numbers).await?;
+    for (id,) in links {
         keys += end(tx, context, Side::Partner, &LinkId::from_stored(id), reason).await?.unwrap_or_default();
     }
     Ok(keys)

@@ -129,6 +129,7 @@ pub async fn standing(read: &mut Read, workspace: &WorkspaceId, id: &MemberId) -
         rights: None,
         elevated: true,
         ceiling,
+        expires_at: None,
     }))
 }
 

@@ -142,6 +142,11 @@ pub async fn reinvite(
     if before.state != MemberState::Invited {
         return Err(Refusal::InviteAccepted.into());
     }
+    // Whoever has the code joins with all of this.
+    context.authority.require_grant(&before.scopes)?;
+    // It was acknowledged when they were invited.
+    let acknowledged = Context { acknowledged: true, ..context.clone() };
+    roles::require_grant(tx, &acknowledged, before.role).await?;
     let now = tx.now().await?;
     let after = Member { invite_expires_at: Some(now.saturating_add(lifetime_ms)), ..before.clone() };
     let sql = "UPDATE members SET invite_digest = $2 WHERE id = $1";

@@ -75,12 +75,13 @@ pub struct NewPrincipal {
 /// Makes a principal.
 ///
 /// # Errors
-/// [`Error::Database`].
+/// [`Refusal::BeyondOwnScopes`]: one without a ceiling is for who may grant everything.
 pub async fn create(tx: &mut Tx, context: &Context, new: &NewPrincipal) -> Result<Principal, Error> {
     require(context, new.kind)?;
     // A ceiling is what others may grant: it is granted with it.
-    if let Some(ceiling) = &new.ceiling {
-        context.authority.require_grant(ceiling)?;
+    match &new.ceiling {
+        Some(ceiling) => context.authority.require_grant(ceiling)?,
+        None => context.authority.require_everything()?,
     }
     let subject = workspaces::next_subject(tx, &context.workspace).await?;
     let now = tx.now().await?;

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use sqlx::FromRow;
 
 use super::audit::{self, Draft, Target};
-use super::key_list::{Order, statement};
+use super::key_list::{Carriers, Order, statement};
 use super::keys::{self, KeyFilter};
 use super::rows::unsigned;
 use super::{Context, Cursor, Error, PageRequest, Read, Tx, dialect, profiles};
@@ -104,12 +104,13 @@ pub async fn survey(read: &mut Read, context: &Context, filter: &KeyFilter, take
     let filter = KeyFilter { not_final: true, ..filter.clone() };
     let now = read.now().await?;
     let order = Order::of(&filter);
+    let carriers = Carriers::of(read, &context.workspace, &filter).await?;
     let mut survey = Survey::default();
     let mut page = PageRequest { limit: STRIDE, after: None };
     loop {
         let head = "SELECT k.id, k.number, k.revision, k.kind, k.subject, k.environment, k.scopes, k.owner, \
                     k.owner_member, k.created_at, k.last_used_at, k.expires_at, k.rotate_by FROM ";
-        let mut rows: Vec<Row> = statement(head, &context.workspace, &filter, &page, now).fetch(read).await?;
+        let mut rows: Vec<Row> = statement(head, &context.workspace, &filter, carriers, &page, now).fetch(read).await?;
         let more = rows.len() > STRIDE as usize;
         rows.truncate(STRIDE as usize);
         page.after = rows.last().map(|row| row.place(order));

@@ -57,7 +57,8 @@ pub async fn list(read: &mut Read, workspace: &WorkspaceId) -> Result<Vec<(Role,
     Role::ALL.into_iter().map(|role| Ok((role, Granted::of(role, of(role))?))).collect()
 }
 
-/// Refuses to give somebody a role that brings more than the caller may grant.
+/// Refuses to give somebody a role that brings more than the caller may grant, or something sensitive that is not said
+/// to be meant.
 pub(super) async fn require_grant(read: &mut Read, context: &Context, role: Role) -> Result<(), Error> {
     let sql = "SELECT scopes FROM role_scopes WHERE workspace_id = $1 AND role = $2";
     let row = sql!(read, sql, context.workspace.as_str(), role.as_str() => optional (String,))?;
@@ -66,6 +67,7 @@ pub(super) async fn require_grant(read: &mut Read, context: &Context, role: Role
     if granted.everything {
         context.authority.require_everything()?;
     }
+    catalogue::require_acknowledged(read, context, &granted.scopes).await?;
     Ok(())
 }
 

@@ -11,9 +11,9 @@ use super::tx::sql;
 use super::{Context, Error, Random, Read, Tx, catalogue, principals, profiles, workspaces};
 use crate::domain::reach::{self, Reach};
 use crate::domain::rotate::{self, Ending, Turned};
-use crate::domain::rotation::{Start, SuccessorFate};
+use crate::domain::rotation::{Order, Start, SuccessorFate};
 use crate::domain::{
-    Action, Bound, Key, KeyId, KeyRef, Reason, Refusal, Rotation, RotationId, Scope, Scopes, Stage, Warning,
+    Action, Bound, Cause, Key, KeyId, KeyRef, Reason, Refusal, Rotation, RotationId, Scope, Scopes, Stage, Warning,
     WorkspaceId,
 };
 
@@ -94,6 +94,7 @@ pub async fn start(
     let held = keys::hold(tx, context, predecessor).await?;
     context.authority.require(Action::KeysRotate, &held.key.target())?;
     context.authority.require_grant(start.scopes.as_ref().unwrap_or(&held.key.scopes))?;
+    require_not_braked(context, &held.key, &start)?;
     principal.admits(&Scopes::default())?;
     let (now, bound) = (held.now, held.bound);
     let ground = keys::ground(tx, &context.workspace, Some(held.key.subject)).await?;
@@ -106,7 +107,7 @@ pub async fn start(
     let mut plan = rotate::plan(&held.key, held.rotation.as_ref(), &start, bound, now)?;
     principal.admits(&plan.scopes)?;
     let acknowledged = gained(tx, context, &held.key, &plan.scopes).await?;
-    name_lost_routes(tx, &held.key, &plan.scopes, &mut plan.warnings).await?;
+    name_lost_routes(tx, context, &held.key, &plan.scopes, &mut plan.warnings).await?;
     catalogue::enter(tx, &context.workspace, plan.scopes.iter(), held.key.tier.as_ref(), now).await?;
     let number = workspaces::next_number(tx, &context.workspace).await?;
     let id = RotationId::generate(random_bytes(random));
@@ -148,13 +149,23 @@ pub async fn plan(read: &mut Read, context: &Context, predecessor: &KeyRef, star
     let KeyView { key, rotation, now } = keys::get(read, &context.workspace, predecessor).await?;
     let bound = workspaces::bound(read, &context.workspace).await?;
     let principal = principals::find(read, &context.workspace, key.subject).await?.ok_or(Refusal::PrincipalUnknown)?;
+    require_not_braked(context, &key, start)?;
     principal.admits(&Scopes::default())?;
     let rotate::Plan { name, scopes, deadline, mut warnings } =
         rotate::plan(&key, rotation.as_ref(), start, bound, now)?;
     principal.admits(&scopes)?;
     gained(read, context, &key, &scopes).await?;
-    name_lost_routes(read, &key, &scopes, &mut warnings).await?;
+    name_lost_routes(read, context, &key, &scopes, &mut warnings).await?;
     Ok(Plan { predecessor: key, name: name.into_string(), scopes, deadline, warnings, bound, now })
+}
+
+/// Refuses another key in place of one that was disabled, to whoever may not enable it.
+fn require_not_braked(context: &Context, key: &Key, start: &Start) -> Result<(), Refusal> {
+    let braked = start.order == Order::RevokeFirst && key.disabled_by.iter().any(|cause| cause == Cause::Admin);
+    if braked && context.authority.is_holder(Action::KeysDisable, &key.target()) {
+        return Err(Refusal::KeyDisabled);
+    }
+    Ok(())
 }
 
 /// The sensitive scopes that a successor would have and its predecessor has not, where they are meant.
@@ -164,13 +175,18 @@ async fn gained(read: &mut Read, context: &Context, predecessor: &Key, scopes: &
     catalogue::require_acknowledged(read, context, &gained).await
 }
 
-/// Says which routes a successor of these scopes would not get through any more, where any scope is lost.
+/// Says which routes a successor of these scopes would not get through any more, where any scope is lost. A partner's
+/// people do not see routes.
 async fn name_lost_routes(
     read: &mut Read,
+    context: &Context,
     predecessor: &Key,
     scopes: &Scopes,
     warnings: &mut [Warning],
 ) -> Result<(), Error> {
+    if context.authority.sees_only().is_some() {
+        return Ok(());
+    }
     for warning in warnings {
         if let Warning::ScopesLost { routes, .. } = warning {
             let policies = super::routes::policies(read, &predecessor.workspace).await?;

@@ -13,7 +13,9 @@ use super::audit::{self, Draft, Target};
 use super::keys::{self, KeyView};
 use super::select::{Direction, Select};
 use super::tx::sql;
-use super::{Context, Cursor, Error, Page, PageRequest, Random, Read, Tx, members, rotations, rows, workspaces};
+use super::{
+    Context, Cursor, Error, Page, PageRequest, Random, Read, Tx, dialect, members, rotations, rows, workspaces,
+};
 use crate::domain::rotation::{Order, Start};
 use crate::domain::{
     Action, Actor, Authority, EdgeClass, EdgeId, Issue, KeyId, KeyRef, Labels, MemberId, Name, Reason, Refusal, Scopes,
@@ -231,6 +233,7 @@ pub async fn create_management(
     random: Random<'_>,
 ) -> Result<(Token, KeyText), Error> {
     context.authority.require_rights(new.rights.as_ref())?;
+    context.authority.require_end(new.expires_at)?;
     let issue = Issue {
         name: new.name.clone(),
         environment: Environment::Live,
@@ -290,10 +293,11 @@ async fn enter(
     get(tx, &context.workspace, &row.id).await
 }
 
-/// Replaces a management token by another of the same rights, as keys are replaced: both work until the deadline.
+/// Replaces a management token by another of the same rights and the same end, as keys are replaced: both work until the
+/// deadline.
 ///
 /// # Errors
-/// A refusal; [`Error::NotFound`].
+/// A refusal, [`Refusal::TooLate`] where its end is nearer than the overlap; [`Error::NotFound`].
 pub async fn rotate(
     tx: &mut Tx,
     context: &Context,
@@ -310,8 +314,16 @@ pub async fn rotate(
         (None, TokenKind::Management) => adopt(tx, &token).await?,
         (_, TokenKind::Edge) => return Err(Error::NotFound("token")),
     };
-    let start = Start { order: Order::IssueFirst, overlap_seconds, reason, name: None, scopes: None };
-    let started = rotations::start(tx, &context.in_reserved(), &KeyRef::Id(key), start, random).await?;
+    let key = KeyRef::Id(key);
+    // Its row says the deadline while it is being replaced; its key says the end it was given, which never changes.
+    let expires_at = keys::find(tx, &WorkspaceId::reserved(), &key).await?.expires_at;
+    context.authority.require_end(expires_at)?;
+    let second = tx.now().await?.div_euclid(1000);
+    if expires_at.is_some_and(|expiry| expiry > second && expiry < second.saturating_add(overlap_seconds)) {
+        return Err(Refusal::TooLate.into());
+    }
+    let start = Start { order: Order::IssueFirst, overlap_seconds, reason, name: None, scopes: None, expires_at };
+    let started = rotations::start(tx, &context.in_reserved(), &key, start, random).await?;
     let successor = &started.successor;
     let sql = "UPDATE tokens SET expires_at = $2 WHERE id = $1";
     sql!(tx, sql, id.as_str(), started.predecessor.valid_until() => execute)?;
@@ -373,6 +385,7 @@ pub async fn by_digest(read: &mut Read, digest: &Digest) -> Result<Option<(Holde
         };
         if let Some(standing) = &mut standing {
             standing.rights = token.rights();
+            standing.expires_at = token.expires_at;
         }
     }
     Ok(Some((Holder { token, key, standing }, read.now().await?)))
@@ -436,6 +449,7 @@ pub(super) async fn end_of_member(
 }
 
 async fn end(tx: &mut Tx, context: &Context, token: &Token, reason: Option<&Reason>) -> Result<(), Error> {
+    lock_key(tx, token).await?;
     let now = tx.now().await?;
     let sql = "UPDATE tokens SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
     if sql!(tx, sql, token.id.as_str(), now => execute)? == 0 {
@@ -445,6 +459,14 @@ async fn end(tx: &mut Tx, context: &Context, token: &Token, reason: Option<&Reas
         keys::revoke(tx, &context.in_reserved(), &KeyRef::Id(key.clone()), reason.cloned()).await?;
     }
     append(tx, context, "token.revoked", &token.id, json!({ "revoked_at": now }), now).await
+}
+
+/// Takes the key of a token, before its row: whoever replaces it holds them in this order.
+async fn lock_key(tx: &mut Tx, token: &Token) -> Result<(), Error> {
+    match &token.key {
+        Some(key) => dialect::lock_key(tx, key.as_str()).await,
+        None => Ok(()),
+    }
 }
 
 /// A token that the caller may change.
@@ -477,6 +499,7 @@ pub fn wants_touch(token: &Token, now: i64) -> bool {
 /// # Errors
 /// [`Error::Database`].
 pub async fn touch(tx: &mut Tx, token: &Token) -> Result<(), Error> {
+    lock_key(tx, token).await?;
     let now = tx.now().await?;
     let sql = "UPDATE tokens SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at <= $3)";
     sql!(tx, sql, token.id.as_str(), now, now - TOUCH_EVERY_MS => execute)?;

@@ -15,6 +15,7 @@ mod inventory;
 mod isolation;
 mod joining;
 mod keys;
+mod limits;
 mod lists;
 mod matrix;
 mod members;

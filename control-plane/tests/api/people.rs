@@ -161,6 +161,7 @@ impl People {
             reason: Reason::new("test").unwrap(),
             name: None,
             scopes: None,
+            expires_at: None,
         };
         let key = KeyRef::Id(key.id.clone());
         let started = self.write(|tx, context| {

@@ -202,6 +202,7 @@ pub(crate) fn overlap(seconds: i64) -> Start {
         reason: Reason::new("quarterly").unwrap(),
         name: None,
         scopes: None,
+        expires_at: None,
     }
 }
 

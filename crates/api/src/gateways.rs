@@ -70,6 +70,9 @@ pub struct CreateGateway {
     /// What its keys carry; nothing when absent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
+    /// That sensitive scopes are meant: without it they are refused. Absent is false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub acknowledge_sensitive: bool,
 }
 
 /// Makes another code for a gateway. A code that was out before works no more.

@@ -171,7 +171,7 @@ fn asked(query: &str) -> Result<(ExportFormat, KeyFilter), Refused> {
             return Err(Refused::invalid(name, "an export is whole; leave it out"));
         }
     }
-    Ok((format, filter))
+    Ok((format, filter::without_secrets(filter)))
 }
 
 fn cells(key: &api::Key) -> [String; COLUMNS.len()] {

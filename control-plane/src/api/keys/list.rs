@@ -31,7 +31,7 @@ pub(in crate::api) async fn list(
     caller: Caller,
     Query(query): Query<KeyFilter>,
 ) -> Result<axum::Json<Page<Key>>, Refused> {
-    let filters = KeyFilter { limit: None, cursor: None, ..query.clone() };
+    let filters = filter::without_secrets(KeyFilter { limit: None, cursor: None, ..query.clone() });
     let list = List::new("keys", caller.workspace(), &filters);
     let page = app.cursors().page(&list, query.limit, query.cursor.as_deref())?;
     let mut read = app.store().read().await?;

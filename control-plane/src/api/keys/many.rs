@@ -43,6 +43,7 @@ pub(in crate::api) async fn revoke_many(
     body: Json<RevokeMany>,
 ) -> Result<axum::Json<RevokedMany>, Refused> {
     let RevokeMany { filter: asked, reason, dry_run, expect } = body.value;
+    let asked = filter::without_secrets(asked);
     let (context, reason) = (caller.context(), Reason::new(reason)?);
     if asked.limit.is_some() || asked.cursor.is_some() {
         return Err(Refused::value("filter", "takes neither limit nor cursor"));
@@ -56,7 +57,11 @@ pub(in crate::api) async fn revoke_many(
         return Ok(axum::Json(answer(&Survey::default(), &[])));
     };
     let survey = revoke_many::survey(&mut read, &context, &filter, CALL).await?;
-    let policies = routes::policies(&mut read, caller.workspace()).await?;
+    // A partner's people do not see routes.
+    let policies = match context.authority.sees_only() {
+        None => routes::policies(&mut read, caller.workspace()).await?,
+        Some(_) => Vec::new(),
+    };
     let reaches: Vec<_> = survey.reaches().collect();
     let names = reach::named(&policies, |route| reaches.iter().any(|reach| reach.passes(route)));
     let mut answer = answer(&survey, &names);

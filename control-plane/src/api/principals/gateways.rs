@@ -50,6 +50,7 @@ pub(in crate::api) async fn create(
     once: Once,
     body: Json<CreateGateway>,
 ) -> Result<Response, Refused> {
+    let caller = caller.acknowledging(body.value.acknowledge_sensitive);
     let code = mint_reserved(CODE_BRAND, caller.now);
     let new = NewGateway {
         name: Name::new(body.value.name)?,
