@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use nightlatch_api::Code;
 use nightlatch_keyset::Pepper;
 use nightlatch_keyset::note::Signer;
@@ -15,6 +16,7 @@ use super::cursor::Cursors;
 use super::head::Heads;
 use super::idempotency::Replays;
 use super::refused::Refused;
+use super::session::OidcLimit;
 use super::verify::VerifyLimit;
 use crate::domain::SetId;
 use crate::metrics::Metrics;
@@ -45,6 +47,8 @@ pub struct Parts {
     pub outdated: watch::Receiver<Option<String>>,
     /// The identity provider that members may sign in through.
     pub oidc: Option<Provider>,
+    /// The networks of the proxies before this server: what they say of where a call came from is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// Cancelled when the server stops: callers that wait are answered at once.
     pub stopping: CancellationToken,
 }
@@ -59,6 +63,7 @@ struct Inner {
     replays: Replays,
     verify_limit: VerifyLimit,
     attempt_limit: AttemptLimit,
+    oidc_limit: OidcLimit,
     heads: Heads,
     hashing: Hashing,
     /// Counts what edges said that may change a receipt.
@@ -77,8 +82,18 @@ impl App {
         let key = parts.secrets.server_key();
         let (cursors, replays) = (Cursors::new(key), Replays::new(Arc::clone(&parts.secrets)));
         let (verify_limit, heads, heard) = (VerifyLimit::new(), Heads::default(), watch::Sender::new(0));
-        let (attempt_limit, hashing) = (AttemptLimit::new(), Hashing::default());
-        Self(Arc::new(Inner { parts, cursors, replays, verify_limit, attempt_limit, heads, hashing, heard }))
+        let (attempt_limit, oidc_limit, hashing) = (AttemptLimit::new(), OidcLimit::new(), Hashing::default());
+        Self(Arc::new(Inner {
+            parts,
+            cursors,
+            replays,
+            verify_limit,
+            attempt_limit,
+            oidc_limit,
+            heads,
+            hashing,
+            heard,
+        }))
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -121,6 +136,15 @@ impl App {
 
     pub(super) fn attempt_limit(&self) -> &AttemptLimit {
         &self.0.attempt_limit
+    }
+
+    pub(super) fn oidc_limit(&self) -> &OidcLimit {
+        &self.0.oidc_limit
+    }
+
+    /// The networks of the proxies before this server.
+    pub(super) fn trusted_proxies(&self) -> &[IpNet] {
+        &self.0.parts.trusted_proxies
     }
 
     /// Why this process should not use the database any more, while that is so.

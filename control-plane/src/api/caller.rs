@@ -1,8 +1,6 @@
 //! Who calls: the bearer token of a request, or its session.
 
-use std::net::SocketAddr;
-
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, Method};
@@ -12,6 +10,7 @@ use nightlatch_key::Digest;
 use super::params::{Named as _, missing};
 use super::refused::Refused;
 use super::request_id::RequestId;
+use super::source::Source;
 use super::{App, gatekeeper, session};
 use crate::domain::{Actor, ActorType, Authority, KeyRef, SetId, WorkspaceId};
 use crate::store::keys::{self, KeyView};
@@ -250,5 +249,5 @@ pub(super) fn request_id(extensions: &Extensions) -> String {
 
 /// Where the request came from.
 pub(super) fn source(extensions: &Extensions) -> Option<String> {
-    extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip().to_string())
+    extensions.get::<Source>().map(|source| source.0.to_string())
 }

@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 use super::App;
 use super::refused::{Refused, RefusedProblem};
 use super::request_id::{self, RequestId};
+use super::source::Source;
 
 /// Runs a request and completes its response.
 pub(super) async fn run(State(app): State<App>, mut request: Request, next: Next) -> Response {
@@ -25,6 +26,9 @@ pub(super) async fn run(State(app): State<App>, mut request: Request, next: Next
     // The pattern, not the path: a path may hold what somebody mistook for an id.
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     request.extensions_mut().insert(id.clone());
+    if let Some(source) = Source::of(request.headers(), request.extensions(), app.trusted_proxies()) {
+        request.extensions_mut().insert(source);
+    }
     let span = tracing::info_span!("request", request_id = %id.0, method = %method, route = %route, caller = tracing::field::Empty);
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await;
     let response = answered.unwrap_or_else(|_| {

@@ -34,6 +34,7 @@ mod router;
 mod routes;
 mod session;
 mod sets;
+mod source;
 mod time;
 mod tokens;
 mod verify;

@@ -32,6 +32,10 @@ With an identity provider that members may sign in through, in the file (or NIGH
   redirect_url = \"https://keys.example.com/v1/session/oidc/callback\"
 Nobody gets in by it who has no account and no invitation.
 
+Behind a proxy, name it in the file (or NIGHTLATCH_TRUSTED_PROXIES), or all callers have its address and are limited together:
+  trusted_proxies = [\"10.0.0.5\", \"10.1.0.0/16\"]
+Its X-Forwarded-For then says where a call came from.
+
 Beside those, two settings have no flag: the variable DATABASE_URL (database_url in the file), because it may hold a password, and
 sync.targets in the file (a list such as [\"s3://bucket/edge\"]), against which the set's timing is checked.
 

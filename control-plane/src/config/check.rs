@@ -1,10 +1,11 @@
 //! What can be wrong with a configuration beyond its single values.
 
 use std::io::ErrorKind;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use secrecy::ExposeSecret as _;
 use sqlx::Connection as _;
 use tracing_subscriber::EnvFilter;
@@ -31,6 +32,12 @@ pub enum Finding {
 /// Whether a text is a log filter.
 pub(super) fn is_log_filter(text: &str) -> bool {
     EnvFilter::try_new(text).is_ok()
+}
+
+/// A network, or an address as a network of its own; everybody's is none.
+pub(super) fn network(text: &str) -> Option<IpNet> {
+    let network = text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    network.filter(|network: &IpNet| network.prefix_len() > 0)
 }
 
 /// An address that a provider may have, or send browsers back to: nobody on the way may read what goes there.

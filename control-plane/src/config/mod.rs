@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use figment::Figment;
 use figment::providers::{Format as _, Toml};
+use ipnet::IpNet;
 use nightlatch_key::Brand;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
@@ -44,6 +45,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("master_key", "NIGHTLATCH_MASTER_KEY", None),
     setting("master_key_file", "NIGHTLATCH_MASTER_KEY_FILE", None),
     setting("listen", "NIGHTLATCH_LISTEN", Some("127.0.0.1:8717")),
+    setting("trusted_proxies", "NIGHTLATCH_TRUSTED_PROXIES", Some("[]")),
     setting("log", "NIGHTLATCH_LOG", Some("info")),
     setting("log_format", "NIGHTLATCH_LOG_FORMAT", Some("text")),
     setting("brand", "NIGHTLATCH_BRAND", Some("nl")),
@@ -104,6 +106,8 @@ pub struct Config {
     pub master_key_file: Option<PathBuf>,
     /// The address to listen on.
     pub listen: SocketAddr,
+    /// The networks of the proxies before this server: their `X-Forwarded-For` says where a call came from.
+    pub trusted_proxies: Vec<IpNet>,
     /// The log filter.
     pub log: String,
     /// How log lines are written.
@@ -261,6 +265,10 @@ impl Reader<'_> {
             |text| text.parse::<SocketAddr>().ok(),
             "give an address and port such as 127.0.0.1:8717",
         );
+        let trusted_proxies = self.networks(
+            "trusted_proxies",
+            "give a list of addresses and networks such as [\"10.0.0.5\", \"10.1.0.0/16\"], and not everybody's",
+        );
         let log = self.take_parsed(
             "log",
             |text| check::is_log_filter(text).then(|| text.to_owned()),
@@ -289,6 +297,7 @@ impl Reader<'_> {
             master_key: master_key?.map(SecretString::from),
             master_key_file: master_key_file?,
             listen: listen?,
+            trusted_proxies: trusted_proxies?,
             log: log?,
             log_format: log_format?,
             brand: brand?,
@@ -341,6 +350,16 @@ impl Reader<'_> {
             return Some(None);
         }
         self.take_parsed(key, parse, advice).map(Some)
+    }
+
+    /// A list of addresses and networks.
+    fn networks(&mut self, key: &'static str, advice: &str) -> Option<Vec<IpNet>> {
+        let texts = self.figment.extract_inner::<Vec<String>>(key).ok();
+        let networks = texts.and_then(|texts| texts.iter().map(|text| check::network(text)).collect());
+        if networks.is_none() {
+            self.fault(key, advice);
+        }
+        networks
     }
 
     /// `None` when it is wrong, `Some(None)` when it is absent. All of it or nothing.
@@ -445,6 +464,20 @@ mod tests {
         assert!(all.contains("database_url (DATABASE_URL)"), "{all}");
         assert!(all.contains(&format!("set.skew_seconds ({})", file.path().display())), "{all}");
         assert!(!all.contains("mysql://x"), "a URL may hold a password: {all}");
+    }
+
+    #[test]
+    fn proxies_are_addresses_and_networks() {
+        let load = |text: &str| {
+            let environment = environment(&[("NIGHTLATCH_TRUSTED_PROXIES", text)]);
+            Config::load(&Sources { environment, ..Sources::default() })
+        };
+        let good = load(r#"["10.0.0.5", "10.1.0.0/16", "2001:db8::/32"]"#).unwrap();
+        let shown: Vec<_> = good.trusted_proxies.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["10.0.0.5/32", "10.1.0.0/16", "2001:db8::/32"]);
+        for bad in [r#"["proxy.example"]"#, r#"["0.0.0.0/0"]"#, "10.0.0.5", r#"["10.0.0.0/33"]"#] {
+            assert!(load(bad).unwrap_err()[0].to_string().contains("trusted_proxies"), "{bad}");
+        }
     }
 
     #[test]

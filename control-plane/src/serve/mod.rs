@@ -128,6 +128,7 @@ impl Server {
             founding: founding.clone(),
             outdated: outdated.subscribe(),
             oidc,
+            trusted_proxies: config.trusted_proxies.clone(),
             stopping: stop.clone(),
         });
         let service = api::router(app).into_make_service_with_connect_info::<SocketAddr>();

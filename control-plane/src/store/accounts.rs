@@ -133,13 +133,22 @@ pub async fn set_password(tx: &mut Tx, id: &AccountId, hash: &SecretString) -> R
     Ok(())
 }
 
-/// Says who the account's person is to the identity provider, where nobody has said so. Returns whether it did.
+/// Says who the account's person is to the identity provider, where nobody has said so, and takes away everything else
+/// the account could be signed in to with. Returns whether it did.
+///
+/// Until then nobody has proved that the address is theirs: the account is of whoever had an invitation's code first, who
+/// may have been the inviter. From then on the link itself says that it was proved. Sessions are for the caller to end.
 ///
 /// # Errors
 /// [`Error::Database`].
 pub async fn link(tx: &mut Tx, id: &AccountId, issuer: &str, subject: &str) -> Result<bool, Error> {
-    let sql = "UPDATE accounts SET oidc_issuer = $2, oidc_subject = $3 WHERE id = $1 AND oidc_subject IS NULL";
-    Ok(sql!(tx, sql, id.as_str(), issuer, subject => execute)? > 0)
+    let sql = "UPDATE accounts SET oidc_issuer = $2, oidc_subject = $3, password_hash = NULL, \
+               password_changed_at = NULL WHERE id = $1 AND oidc_subject IS NULL";
+    let linked = sql!(tx, sql, id.as_str(), issuer, subject => execute)? > 0;
+    if linked {
+        remove_totp(tx, id).await?;
+    }
+    Ok(linked)
 }
 
 /// Keeps the secret of an authenticator until it is confirmed.
@@ -226,17 +235,19 @@ pub async fn memberships(read: &mut Read, id: &str) -> Result<Vec<Membership>, E
     Ok(rows.into_iter().map(membership).collect())
 }
 
-/// The codes' digests of an address's open invitations, in all workspaces: of use to who has proved that the address is
-/// theirs.
+/// An address's open invitations, in all workspaces: where to, and the codes' digests. Of use to who has proved that the
+/// address is theirs.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn open_invitations(read: &mut Read, email: &Email) -> Result<Vec<Digest>, Error> {
+pub async fn open_invitations(read: &mut Read, email: &Email) -> Result<Vec<(WorkspaceId, Digest)>, Error> {
     let now = read.now().await?;
-    let sql = "SELECT invite_digest FROM members WHERE email = $1 AND state = 'invited' AND invite_expires_at > $2 \
+    let sql = "SELECT workspace_id, invite_digest FROM members WHERE email = $1 AND state = 'invited' AND invite_expires_at > $2 \
                AND invite_digest IS NOT NULL ORDER BY workspace_id, id";
-    let found = sql!(read, sql, email.as_str(), now => all (Vec<u8>,))?;
-    found.iter().map(|(bytes,)| rows::digest(bytes)).collect()
+    let found = sql!(read, sql, email.as_str(), now => all (String, Vec<u8>))?;
+    let invitation =
+        |(workspace, bytes): (String, Vec<u8>)| Ok((WorkspaceId::from_stored(workspace), rows::digest(&bytes)?));
+    found.into_iter().map(invitation).collect()
 }
 
 #[derive(FromRow)]

@@ -9,7 +9,7 @@ use super::audit::{self, Draft, Target};
 use super::select::{Direction, Select};
 use super::tx::sql;
 use super::{Context, Cursor, Error, Page, PageRequest, Random, Read, Tx};
-use crate::domain::{AccountId, MemberId, SessionId, WorkspaceId};
+use crate::domain::{AccountId, Actor, ActorType, MemberId, SessionId, WorkspaceId};
 use crate::signin::lifetime::{ABSOLUTE_MS, IDLE_MS, TOUCH_MS, Times};
 
 /// How long an ended session is still listed, milliseconds.
@@ -221,7 +221,7 @@ pub enum Which<'a> {
 /// [`Error::Database`].
 pub async fn end(tx: &mut Tx, context: &Context, which: Which<'_>, reason: &'static str) -> Result<u64, Error> {
     let now = tx.now().await?;
-    let mut select = Select::new("SELECT id, workspace_id FROM sessions WHERE digest IS NOT NULL AND ");
+    let mut select = Select::new("SELECT id, workspace_id, member_id FROM sessions WHERE digest IS NOT NULL AND ");
     match which {
         Which::One(account, id) => {
             select.push("account_id = ").value(account.as_str()).push(" AND id = ").value(id.as_str())
@@ -235,9 +235,9 @@ pub async fn end(tx: &mut Tx, context: &Context, which: Which<'_>, reason: &'sta
         }
     };
     select.push(" ORDER BY id");
-    let found: Vec<(String, String)> = select.fetch(tx).await?;
+    let found: Vec<(String, String, String)> = select.fetch(tx).await?;
     let mut count = 0;
-    for (id, workspace) in found {
+    for (id, workspace, member) in found {
         let sql = "UPDATE sessions SET digest = NULL, elevated_until = NULL, ended_at = $2, end_reason = $3 \
                    WHERE id = $1 AND digest IS NOT NULL";
         if sql!(tx, sql, id.as_str(), now, reason => execute)? == 0 {
@@ -246,10 +246,19 @@ pub async fn end(tx: &mut Tx, context: &Context, which: Which<'_>, reason: &'sta
         count += 1;
         let id = SessionId::from_stored(id);
         // In the log of the workspace it was in, which need not be the one from where it was ended.
-        let context = Context { workspace: WorkspaceId::from_stored(workspace), ..context.clone() };
+        let context = seen_from(context, WorkspaceId::from_stored(workspace), member);
         append(tx, &context, "session.ended", &id, json!({ "ended_at": now }), Some(reason), now).await?;
     }
     Ok(count)
+}
+
+/// The context as the log of a session's workspace may show it: another workspace than the context's learns that its own
+/// member did it, and neither who that is elsewhere nor where the call came from.
+fn seen_from(context: &Context, workspace: WorkspaceId, member: String) -> Context {
+    if workspace == context.workspace {
+        return context.clone();
+    }
+    Context { actor: Actor::new(ActorType::Member, member), ..Context::system(workspace, "") }
 }
 
 /// Forgets sessions that have ended or run out a month ago; returns how many. To be called now and then.

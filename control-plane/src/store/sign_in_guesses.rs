@@ -79,6 +79,21 @@ pub async fn succeed(tx: &mut Tx, counted: &Counted) -> Result<(), Error> {
     Ok(())
 }
 
+/// Takes a guess back that was right as far as it went: the counts are what they were before it. They are not emptied, or
+/// whoever knows a password alone could guess at codes for ever.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn give_back(tx: &mut Tx, counted: &Counted) -> Result<(), Error> {
+    let mut names = [counted.buckets.address.0, counted.of_account];
+    names.sort_unstable();
+    for name in names {
+        let sql = "UPDATE sign_in_guesses SET failures = failures - 1 WHERE bucket = $1 AND failures > 0";
+        sql!(tx, sql, name.as_slice() => execute)?;
+    }
+    Ok(())
+}
+
 /// Forgets what says nothing any more; returns how many rows. To be called now and then.
 ///
 /// # Errors

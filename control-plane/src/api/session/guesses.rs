@@ -35,8 +35,20 @@ pub(super) async fn count(app: &App, email: &str, source: Option<&str>) -> Resul
     }
 }
 
+/// Takes a guess back that was right, where more is still to be sent.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(super) async fn give_back(app: &App, counted: Counted) -> Result<(), Refused> {
+    let store = app.store();
+    store
+        .write::<_, Error, _>(move |tx| Box::pin(async move { sign_in_guesses::give_back(tx, &counted).await }))
+        .await?;
+    Ok(())
+}
+
 /// Whom a source address stands for: itself, or of IPv6, where each customer has many, its /64.
-fn network(source: &str) -> String {
+pub(super) fn network(source: &str) -> String {
     match source.parse() {
         Ok(IpAddr::V6(address)) => match address.to_ipv4_mapped() {
             Some(address) => address.to_string(),

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{cookie, origin};
 use crate::api::App;
-use crate::api::caller::{Caller, Who, request_id, source};
+use crate::api::caller::{Caller, Denied, Who, request_id, source};
 use crate::api::refused::Refused;
 use crate::domain::{Actor, ActorType, Authority, Standing};
 use crate::signin::SessionSecret;
@@ -38,13 +38,13 @@ pub(in crate::api) struct Holder {
 
 impl Holder {
     /// Finds out whose session the request's cookie is; `None` where it has none. A call that changes something must also
-    /// prove that a page of ours makes it.
+    /// prove that a page of ours makes it. A refusal says whose live session it was, where it was one.
     pub(in crate::api) async fn identify(
         app: &App,
         method: &Method,
         headers: &HeaderMap,
         extensions: &Extensions,
-    ) -> Result<Option<(Self, Authority)>, Refused> {
+    ) -> Result<Option<(Self, Authority)>, Denied> {
         let Some(value) = cookie::value(headers, cookie::SESSION)?.map(Zeroizing::new) else { return Ok(None) };
         let secret = SessionSecret::parse(&value).ok_or(Code::SessionInvalid)?;
         let mut read = app.store().read().await?;
@@ -54,13 +54,14 @@ impl Holder {
         let membership = &session.membership;
         let standing = members::standing(&mut read, &membership.workspace, &membership.member).await?;
         drop(read);
-        let standing = standing.ok_or(Code::SessionInvalid)?;
-        let authority = Authority::of(Standing { elevated: session.times.is_elevated(now), ..standing });
         let (request_id, source) = (request_id(extensions), source(extensions));
         let holder = Self { session, now, secret: Arc::new(secret), request_id, source };
+        let denied = |refused| Denied { refused, known: Some(holder.context()) };
+        let standing = standing.ok_or_else(|| denied(Code::SessionInvalid.into()))?;
+        let elevated = holder.session.times.is_elevated(now);
+        let authority = Authority::of(Standing { elevated, ..standing });
         if !origin::is_safe(method) {
-            origin::require_own(headers)?;
-            holder.require_csrf(app, headers)?;
+            origin::require_own(headers).and_then(|()| holder.require_csrf(app, headers)).map_err(denied)?;
         }
         holder.touch(app);
         Ok(Some((holder, authority)))

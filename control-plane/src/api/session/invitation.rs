@@ -74,7 +74,8 @@ pub(in crate::api) async fn accept(
             Proven::Password(Box::new((account, proof, counted)))
         }
         (Some(account), None) => {
-            let holder = Holder::identify(&app, &Method::POST, &headers, &extensions).await?;
+            let holder = Holder::identify(&app, &Method::POST, &headers, &extensions).await;
+            let holder = holder.map_err(|denied| denied.refused)?;
             if holder.is_none_or(|(holder, _)| holder.session.account != account.id) {
                 let missing = "is missing: the address has an account; send its password, or sign in to it first";
                 return Err(Refused::value("password", missing));

@@ -13,20 +13,22 @@ use nightlatch_key::Digest;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::holder::session_cookie;
+use super::holder::{context, session_cookie};
 use super::second_factor::Proof;
 use super::sign_in::{Entry, Visit, enter};
 use super::step_up::{Raise, raise};
 use super::{Holder, cookie};
 use crate::api::App;
+use crate::api::caller::source;
 use crate::api::params::Query;
 use crate::api::refused::Refused;
+use crate::domain::WorkspaceId;
 use crate::oidc::{Identity, OidcError, Provider};
 use crate::secrets::{open, seal};
 use crate::signin::lifetime::FLOW_MS;
-use crate::signin::{SessionSecret, local_path};
-use crate::store::accounts::{self, Account};
-use crate::store::sessions::{Method as SignInMethod, Session};
+use crate::signin::{Email, SessionSecret, local_path};
+use crate::store::accounts::{self, Account, Membership};
+use crate::store::sessions::{self, Method as SignInMethod, Session, Which};
 use crate::store::{Error, Tx, members, oidc_flows, os_random};
 
 /// The cookie of a sign-in that is under way.
@@ -65,11 +67,12 @@ pub(in crate::api) async fn start(
     Query(asked): Query<StartOidc>,
 ) -> Result<Response, Refused> {
     let provider = provider(&app)?;
+    app.oidc_limit().take(source(&extensions).as_deref())?;
     let next = asked.next.unwrap_or_else(|| "/".to_owned());
     let local = local_path(&next).ok_or_else(|| Refused::invalid("next", "must be a path of this server: /…"))?;
     let step_up = if asked.step_up == Some(true) {
-        let holder = Holder::identify(&app, &Method::GET, &headers, &extensions).await?;
-        Some(holder.ok_or(Code::SessionInvalid)?.0.session.id.to_string())
+        let holder = Holder::identify(&app, &Method::GET, &headers, &extensions).await;
+        Some(holder.map_err(|denied| denied.refused)?.ok_or(Code::SessionInvalid)?.0.session.id.to_string())
     } else {
         None
     };
@@ -93,12 +96,17 @@ pub(in crate::api) async fn start(
 }
 
 /// Takes the browser back from the identity provider, and signs in or steps up. An account is found by who the provider
-/// says somebody is; the first time, by an address it has verified that has an account or an invitation.
+/// says somebody is; the first time, by an address it has verified that has an account or an invitation. An account that is
+/// found by its address is from then on signed in to through the provider: its password, its authenticator and its sessions
+/// end, which somebody else may have made.
+///
+/// Members of several workspaces name one when they begin (`workspace`). Who did not is sent to `next` without a session,
+/// with `needs=workspace` and a `workspace` for each that can be named.
 #[utoipa::path(
     get, path = "/v1/session/oidc/callback", tag = "session", operation_id = "finishOidc",
     params(OidcAnswer),
     responses(
-        (status = 303, description = "Signed in, with a cookie; on to where the sign-in was to lead."),
+        (status = 303, description = "Signed in, with a cookie; on to where the sign-in was to lead. Or, without one and with `needs=workspace`, which workspaces there are."),
         (status = 401, description = "What came back cannot be used, or nobody here is that person.", body = Problem, content_type = "application/problem+json"),
         (status = "4XX", description = "Refused.", body = Problem, content_type = "application/problem+json"),
     ),
@@ -136,13 +144,25 @@ pub(in crate::api) async fn callback(
     };
     let identity =
         provider.arrive(&code, &flow.verifier, &flow.nonce, now).await.map_err(|error| unreachable(&error))?;
+    let visit = Visit::of(&headers, &extensions)?;
     let entered = match flow.step_up {
         Some(session) => {
-            let holder = Holder::identify(&app, &Method::GET, &headers, &extensions).await?;
-            let holder = holder.map(|(holder, _)| holder).filter(|holder| holder.session.id.as_str() == session);
+            let holder = Holder::identify(&app, &Method::GET, &headers, &extensions).await;
+            let holder = holder
+                .map_err(|denied| denied.refused)?
+                .map(|(holder, _)| holder)
+                .filter(|holder| holder.session.id.as_str() == session);
             stepped_up(&app, provider, &holder.ok_or(Code::SessionInvalid)?, &identity, began).await?
         }
-        None => signed_in(&app, provider, Visit::of(&headers, &extensions)?, identity, flow.workspace).await?,
+        None => match find(&app, provider, &visit, identity, flow.workspace).await? {
+            Found::Nobody => None,
+            Found::Several(workspaces) => return to_choose(&flow.next, &workspaces),
+            Found::Member(account, chosen) => {
+                let (method, proof) = (SignInMethod::Oidc, Proof::NotNeeded);
+                enter(&app, visit, Entry { account: *account, proof, counted: None, method, elevated: false }, *chosen)
+                    .await?
+            }
+        },
     };
     let (session, secret, now) = entered.ok_or_else(|| failed("nobody here is that person"))?;
     let to = HeaderValue::try_from(flow.next).map_err(|_| Code::Internal)?;
@@ -151,51 +171,128 @@ pub(in crate::api) async fn callback(
     Ok((StatusCode::SEE_OTHER, [(LOCATION, to)], cookies).into_response())
 }
 
-async fn signed_in(
+/// As whom somebody signs in.
+enum Found {
+    /// Nobody here is that person.
+    Nobody,
+    /// One of several, of which none was named: the ids of their workspaces.
+    Several(Vec<WorkspaceId>),
+    Member(Box<Account>, Box<Membership>),
+}
+
+/// Finds the member that somebody is in the workspace they named, or their only one; an invitation there is taken up.
+async fn find(
     app: &App,
     provider: &Provider,
-    visit: Visit,
+    visit: &Visit,
     identity: Identity,
     workspace: Option<String>,
-) -> Result<Option<(Session, SessionSecret, i64)>, Refused> {
+) -> Result<Found, Refused> {
     let (issuer, request_id, source) = (provider.issuer().to_owned(), visit.request_id.clone(), visit.source.clone());
     let found = app
         .store()
         .write::<_, Error, _>(move |tx| {
             Box::pin(async move {
-                let Some(account) = account_of(tx, &issuer, &identity).await? else { return Ok(None) };
-                if let Some(email) = &identity.email {
-                    for code in accounts::open_invitations(tx, email).await? {
-                        let source = source.as_deref();
-                        members::accept(tx, &code, account.id.as_str(), None, &request_id, source).await?;
+                let known = account_of(tx, &issuer, &identity, &request_id).await?;
+                let mut memberships = match &known {
+                    Some(account) => accounts::memberships(tx, account.id.as_str()).await?,
+                    None => Vec::new(),
+                };
+                let invitations = invitations(tx, identity.email.as_ref(), known.as_ref()).await?;
+                // Nobody joins a workspace by signing in to another.
+                let invitation = match &workspace {
+                    Some(wanted) => invitations.iter().find(|(workspace, _)| workspace.as_str() == wanted),
+                    None if memberships.is_empty() && invitations.len() == 1 => invitations.first(),
+                    None => None,
+                };
+                let account = match (known, invitation, &identity.email) {
+                    (Some(account), ..) => Some(account),
+                    (None, Some(_), Some(email)) => {
+                        let oidc = Some((issuer.as_str(), identity.subject.as_str()));
+                        let id = accounts::create(tx, email, None, oidc, &mut os_random).await?;
+                        Some(accounts::get(tx, &id).await?)
                     }
+                    (None, ..) => None,
+                };
+                if let (Some(account), Some((_, code))) = (&account, invitation) {
+                    members::accept(tx, code, account.id.as_str(), None, &request_id, source.as_deref()).await?;
+                    memberships = accounts::memberships(tx, account.id.as_str()).await?;
                 }
-                let memberships = accounts::memberships(tx, account.id.as_str()).await?;
-                Ok(Some((account, memberships)))
+                if workspace.is_none() && (memberships.len() > 1 || memberships.is_empty() && invitations.len() > 1) {
+                    let joined = memberships.into_iter().map(|one| one.workspace);
+                    return Ok(Found::Several(joined.chain(invitations.into_iter().map(|(id, _)| id)).collect()));
+                }
+                let chosen = memberships
+                    .into_iter()
+                    .find(|one| workspace.as_deref().is_none_or(|wanted| wanted == one.workspace.as_str()));
+                Ok(match account.zip(chosen) {
+                    Some((account, chosen)) => Found::Member(Box::new(account), Box::new(chosen)),
+                    None => Found::Nobody,
+                })
             })
         })
         .await?;
-    let Some((account, memberships)) = found else { return Ok(None) };
-    let wanted = |id: &str| workspace.as_deref().is_none_or(|wanted| wanted == id);
-    let Some(chosen) = memberships.into_iter().find(|one| wanted(one.workspace.as_str())) else { return Ok(None) };
-    let (method, proof) = (SignInMethod::Oidc, Proof::NotNeeded);
-    enter(app, visit, Entry { account, proof, counted: None, method, elevated: false }, chosen).await
+    Ok(found)
 }
 
 /// The account of somebody the provider knows; the first time, the one of the address that it has verified.
-async fn account_of(tx: &mut Tx, issuer: &str, identity: &Identity) -> Result<Option<Account>, Error> {
+async fn account_of(
+    tx: &mut Tx,
+    issuer: &str,
+    identity: &Identity,
+    request_id: &str,
+) -> Result<Option<Account>, Error> {
     if let Some(account) = accounts::by_subject(tx, issuer, &identity.subject).await? {
         return Ok(Some(account));
     }
     let Some(email) = &identity.email else { return Ok(None) };
-    let id = match accounts::by_email(tx, email).await? {
+    let Some(account) = accounts::by_email(tx, email).await? else { return Ok(None) };
+    let account = accounts::lock(tx, &account.id).await?;
+    if !accounts::link(tx, &account.id, issuer, &identity.subject).await? {
         // Somebody else has had this address at the provider.
-        Some(account) if !accounts::link(tx, &account.id, issuer, &identity.subject).await? => return Ok(None),
-        Some(account) => account.id,
-        None if accounts::open_invitations(tx, email).await?.is_empty() => return Ok(None),
-        None => accounts::create(tx, email, None, Some((issuer, &identity.subject)), &mut os_random).await?,
-    };
-    accounts::get(tx, &id).await.map(Some)
+        return Ok(None);
+    }
+    // Whoever made the account held an invitation's code, and nothing says that they had the address: what they could come
+    // back with is gone with the link, and their sessions end here. What they joined stays joined: it was given to whoever
+    // held the code, and those workspaces see the member, its doings and its tokens, and can remove it.
+    for membership in accounts::memberships(tx, account.id.as_str()).await? {
+        // Where the call came from is not for every workspace to know.
+        let context = context(&membership, request_id.to_owned(), None);
+        sessions::note_account(tx, &context, &account.id, "account.oidc_linked").await?;
+        let reason = "the address was proved through the identity provider";
+        sessions::end(tx, &context, Which::OfMember(&membership.member), reason).await?;
+    }
+    accounts::get(tx, &account.id).await.map(Some)
+}
+
+/// What the person can take up. Nothing where the address has an account that is somebody else's to the provider.
+async fn invitations(
+    tx: &mut Tx,
+    email: Option<&Email>,
+    account: Option<&Account>,
+) -> Result<Vec<(WorkspaceId, Digest)>, Error> {
+    let Some(email) = email else { return Ok(Vec::new()) };
+    if account.is_none() && accounts::by_email(tx, email).await?.is_some() {
+        return Ok(Vec::new());
+    }
+    accounts::open_invitations(tx, email).await
+}
+
+/// Sends the browser on without a session: whoever it is says first to which workspace they sign in.
+fn to_choose(next: &str, workspaces: &[WorkspaceId]) -> Result<Response, Refused> {
+    let (path, fragment) = next.split_once('#').map_or((next, None), |(path, fragment)| (path, Some(fragment)));
+    let mut to = format!("{path}{}needs=workspace", if path.contains('?') { '&' } else { '?' });
+    for id in workspaces {
+        to.push_str("&workspace=");
+        to.push_str(id.as_str());
+    }
+    if let Some(fragment) = fragment {
+        to.push('#');
+        to.push_str(fragment);
+    }
+    let to = HeaderValue::try_from(to).map_err(|_| Code::Internal)?;
+    let headers = AppendHeaders([(LOCATION, to), (SET_COOKIE, cookie::clear(FLOW))]);
+    Ok((StatusCode::SEE_OTHER, headers).into_response())
 }
 
 async fn stepped_up(

@@ -63,7 +63,10 @@ pub(in crate::api) async fn sign_in(
     };
     let proof = match (&account.totp, &asked.totp, &asked.recovery_code) {
         (None, ..) => Proof::NotNeeded,
-        (Some(_), None, None) => return Ok(axum::Json(view::still_needs(SessionNeed::Totp, &[])).into_response()),
+        (Some(_), None, None) => {
+            guesses::give_back(&app, counted).await?;
+            return Ok(axum::Json(view::still_needs(SessionNeed::Totp, &[])).into_response());
+        }
         (Some(_), Some(code), _) => {
             second_factor::step(&app, &account, code, now).map(Proof::Step).ok_or(Code::SignInFailed)?
         }
@@ -76,7 +79,10 @@ pub(in crate::api) async fn sign_in(
         (None, _) if matches!(proof, Proof::Recovery(_)) => {
             return Err(Refused::value("workspace", "must be sent along with a recovery code by members of several"));
         }
-        (None, _) => return Ok(axum::Json(view::still_needs(SessionNeed::Workspace, &memberships)).into_response()),
+        (None, _) => {
+            guesses::give_back(&app, counted).await?;
+            return Ok(axum::Json(view::still_needs(SessionNeed::Workspace, &memberships)).into_response());
+        }
     };
     let chosen = chosen.clone();
     let entry = Entry { account, proof, counted: Some(counted), method: Method::Password, elevated: true };

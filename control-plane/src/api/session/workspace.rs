@@ -10,7 +10,7 @@ use crate::api::body::Json;
 use crate::api::refused::Refused;
 use crate::signin::SessionSecret;
 use crate::store::sessions::{self, NewSession, Which};
-use crate::store::{Error, accounts, os_random};
+use crate::store::{Error, accounts, members, os_random};
 
 /// Ends this session and starts one in another workspace of the account's, in another cookie. Its age is this one's.
 #[utoipa::path(
@@ -40,6 +40,8 @@ pub(in crate::api) async fn switch(
                 let memberships = accounts::memberships(tx, account.id.as_str()).await?;
                 let there = memberships.into_iter().find(|one| one.workspace.as_str() == wanted);
                 let there = there.ok_or(Error::NotFound("workspace"))?;
+                // Before the good session ends: the other would be dead where the partner organisation is suspended.
+                members::standing(tx, &there.workspace, &there.member).await?.ok_or(Error::NotFound("workspace"))?;
                 let ended = sessions::end(tx, &context, Which::One(&account.id, &from.id), "went to another workspace");
                 if ended.await? == 0 {
                     return Err(Error::NotFound("session"));

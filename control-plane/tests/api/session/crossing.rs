@@ -41,6 +41,10 @@ async fn a_call_that_changes_something_proves_where_it_comes_from(app: TestApp) 
         browser.copy().send(request).await.is_problem(403, "csrf_invalid");
     }
     assert!(browser.is_signed_in().await, "nothing of it was done");
+    let noted = app.get("/v1/audit?action=request.refused").send().await.json();
+    let noted = noted["items"].as_array().unwrap().clone();
+    assert_eq!(noted.len(), 10, "{noted:?}");
+    assert!(noted.iter().all(|row| row["actor"]["type"] == "member" && row["source"] == "127.0.0.1"), "{noted:?}");
     assert_eq!(browser.send(good).await.status, 200);
     // The token of a session that was renewed is another.
     assert_ne!(browser.csrf.clone().unwrap(), csrf);

@@ -98,6 +98,29 @@ async fn an_address_guesses_at_few_accounts(app: TestApp) {
     app.stop().await;
 }
 
+on_both!(a_right_password_that_needs_more_is_no_guess);
+async fn a_right_password_that_needs_more_is_no_guess(app: TestApp) {
+    let foreign = crate::tenants::foreign(&app).await;
+    join(&app, "ada@example.com", "owner").await;
+    let code = super::browser::invite_as(&app, &foreign.token, "ada@example.com", "viewer").await;
+    let body = serde_json::json!({ "code": code, "password": PASSWORD });
+    assert_eq!(app.post("/v1/invites/accept", body).without_token().send().await.status, 201);
+    elsewhere(&app, 2).sign_in("ada@example.com", "wrong wrong wrong").await.is_problem(401, "sign_in_failed");
+    for _ in 0..8 {
+        let answer = elsewhere(&app, 2).sign_in("ada@example.com", PASSWORD).await;
+        assert_eq!(answer.json()["needs"], serde_json::json!(["workspace"]));
+    }
+    app.sql("UPDATE accounts SET totp_sealed = (SELECT bucket FROM sign_in_guesses LIMIT 1)").await;
+    for _ in 0..8 {
+        let answer = elsewhere(&app, 2).sign_in("ada@example.com", PASSWORD).await;
+        assert_eq!(answer.json()["needs"], serde_json::json!(["totp"]));
+    }
+    // The wrong one stays counted: a password alone buys no guesses at codes.
+    assert_eq!(app.number("SELECT MIN(failures) FROM sign_in_guesses WHERE failures > 0").await, 1);
+    assert_eq!(app.number("SELECT MAX(failures) FROM sign_in_guesses").await, 1);
+    app.stop().await;
+}
+
 on_both!(many_guesses_at_once_are_as_many);
 async fn many_guesses_at_once_are_as_many(app: TestApp) {
     let guesses = (0..16).map(|number| {

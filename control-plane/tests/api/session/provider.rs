@@ -9,7 +9,8 @@ use reqwest::{Client, Method, Url, redirect};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{PASSWORD, invite, join};
+use super::browser::invite_as;
+use super::{Browser, PASSWORD, invite, join};
 use crate::app::{Answer, TestApp};
 
 const CALLBACK: &str = "/v1/session/oidc/callback";
@@ -180,6 +181,99 @@ async fn invited_people_sign_in_and_nobody_else(stand: Stand) {
     stand.surfer().is_refused(START).await;
     let body = json!({ "email": "ada@example.com", "password": PASSWORD });
     app.post("/v1/session", body).without_token().send().await.is_problem(401, "sign_in_failed");
+    stand.app.stop().await;
+}
+
+mod an_address_that_is_proved_is_nobody_elses {
+    #[tokio::test]
+    async fn sqlite() {
+        super::an_address_that_is_proved_is_nobody_elses(super::Stand::sqlite().await).await;
+    }
+
+    #[tokio::test]
+    async fn postgres() {
+        super::an_address_that_is_proved_is_nobody_elses(super::Stand::postgres().await).await;
+    }
+}
+/// Who invites an address and takes the invitation up himself has an account under it, and nothing of the person's.
+async fn an_address_that_is_proved_is_nobody_elses(stand: Stand) {
+    let app = &stand.app;
+    let foreign = crate::tenants::foreign(app).await;
+    let sign_in = |password: &'static str, workspace: Option<&str>| {
+        app.post("/v1/session", json!({ "email": "cfo@example.com", "password": password, "workspace": workspace }))
+            .without_token()
+            .send()
+    };
+    let code = invite_as(app, &foreign.token, "cfo@example.com", "owner").await;
+    let body = json!({ "code": code, "password": PASSWORD });
+    assert_eq!(app.post("/v1/invites/accept", body).without_token().send().await.status, 201);
+    let mut inviter = Browser::new(app).signed_in("cfo@example.com").await;
+    assert_eq!(inviter.post("/v1/session/totp", json!({})).await.status, 200);
+    app.sql("UPDATE accounts SET totp_sealed = totp_offered").await;
+    invite(app, "cfo@example.com", "owner").await;
+    let own = app.text("SELECT workspace_id FROM members WHERE state = 'invited' AND email = 'cfo@example.com'").await;
+    stand.user("u-cfo", "cfo@example.com", true).await;
+    let mut cfo = stand.surfer();
+    let start = format!("{START}?workspace={own}");
+    assert_eq!(cfo.sign_in(&start).await.status, 303);
+    assert_eq!(cfo.session().await.json()["workspace"]["id"], own);
+    // He has nothing left to come back with.
+    assert!(!inviter.is_signed_in().await);
+    sign_in(PASSWORD, Some(&own)).await.is_problem(401, "sign_in_failed");
+    sign_in(PASSWORD, Some(&foreign.workspace)).await.is_problem(401, "sign_in_failed");
+    let left = "SELECT COUNT(*) FROM accounts WHERE password_hash IS NOT NULL OR totp_sealed IS NOT NULL \
+                OR totp_offered IS NOT NULL";
+    assert_eq!(app.number(left).await, 0);
+    // His workspace sees that, and not where the person was.
+    let noted = app.get("/v1/audit?action=account.oidc_linked").token(&foreign.token).send().await.json();
+    assert_eq!(noted["items"].as_array().unwrap().len(), 1, "{noted}");
+    assert!(noted["items"][0]["source"].is_null(), "{noted}");
+    // Once is enough: a password that the person chooses later stays.
+    app.sql("UPDATE accounts SET password_hash = 'kept'").await;
+    assert_eq!(stand.surfer().sign_in(&start).await.status, 303);
+    assert_eq!(app.number("SELECT COUNT(*) FROM accounts WHERE password_hash = 'kept'").await, 1);
+    stand.app.stop().await;
+}
+
+#[tokio::test]
+async fn a_sign_in_joins_the_workspace_it_is_for() {
+    let stand = Stand::sqlite().await;
+    let app = &stand.app;
+    let foreign = crate::tenants::foreign(app).await;
+    invite(app, "ada@example.com", "admin").await;
+    invite_as(app, &foreign.token, "ada@example.com", "viewer").await;
+    let own = app
+        .text(&format!(
+            "SELECT workspace_id FROM members WHERE email = 'ada@example.com' AND workspace_id <> '{}'",
+            foreign.workspace
+        ))
+        .await;
+    stand.user("u-ada", "ada@example.com", true).await;
+    let joined = "SELECT COUNT(*) FROM members WHERE email = 'ada@example.com' AND state = 'active'";
+    let chooses = async |start: &str| {
+        let mut surfer = stand.surfer();
+        let back = surfer.sign_in(start).await;
+        let to = back.header("location").to_owned();
+        assert!(to.starts_with("/keys?a=b&needs=workspace&") && to.ends_with("#top"), "{back:?}");
+        assert!(to.contains(&own) && to.contains(&foreign.workspace), "{to}");
+        surfer.session().await.is_problem(401, "session_invalid");
+    };
+    let anywhere = format!("{START}?next=/keys%3Fa%3Db%23top");
+    // Two invitations, none named; one named; then a membership and an invitation; then two memberships.
+    chooses(&anywhere).await;
+    assert_eq!((app.number(joined).await, app.number("SELECT COUNT(*) FROM accounts").await), (0, 0));
+    stand.surfer().is_refused(&format!("{START}?workspace=ws_0000000000000000")).await;
+    assert_eq!(app.number("SELECT COUNT(*) FROM accounts").await, 0);
+    let mut ada = stand.surfer();
+    assert_eq!(ada.sign_in(&format!("{START}?workspace={own}")).await.status, 303);
+    assert_eq!(app.number(joined).await, 1);
+    let mut again = stand.surfer();
+    assert_eq!(again.sign_in(START).await.header("location"), "/");
+    assert_eq!(again.session().await.json()["workspace"]["id"], own);
+    assert_eq!(app.number(joined).await, 1);
+    assert_eq!(stand.surfer().sign_in(&format!("{START}?workspace={}", foreign.workspace)).await.status, 303);
+    assert_eq!(app.number(joined).await, 2);
+    chooses(&anywhere).await;
     stand.app.stop().await;
 }
 

@@ -134,6 +134,20 @@ async fn members_of_several_workspaces_choose(app: TestApp) {
         (Some(foreign.workspace.as_str()), Some("viewer"))
     );
     assert!(browser.is_signed_in().await && !before.is_signed_in().await);
+    // Ended from here by a new password: the other workspace's log tells its own member's doing, and not from where.
+    let body = json!({ "email": "ada@example.com", "password": PASSWORD, "workspace": own });
+    assert_eq!(Browser::new(&app).post("/v1/session", body).await.status, 200);
+    let body = json!({ "current": PASSWORD, "new": PASSWORD });
+    assert_eq!(browser.post("/v1/session/password", body).await.status, 200);
+    let here = browser.get("/v1/session").await.json()["member"]["id"].clone();
+    let ended = app.get("/v1/audit?action=session.ended").send().await.json();
+    let (last, text) = (&ended["items"][0], ended.to_string());
+    assert!(last["actor"]["type"] == "member" && last["source"].is_null(), "{text}");
+    assert!(!text.contains(here.as_str().unwrap()), "{text}");
+    // One where the partner organisation does not work: the good session is not given for a dead one.
+    app.sql("UPDATE members SET partner = 4242 WHERE role = 'owner'").await;
+    browser.post("/v1/session/workspace", json!({ "workspace": own })).await.is_problem(404, "not_found");
+    assert!(browser.is_signed_in().await);
     // One where the account is nothing, and one that does not exist.
     app.sql("UPDATE members SET state = 'suspended' WHERE role = 'owner'").await;
     let answers = [own.as_str().unwrap(), "ws_0000000000000000"].map(|id| json!({ "workspace": id }));
