@@ -21,7 +21,12 @@ async fn s1_18_s1_19_a_gateway_passes_the_gate_from_its_pairing_to_its_end(datab
     let sidecar = Sidecar::start(config.setting("mode", "proxy")).await?;
     let caller = Caller::new(&sidecar.url())?;
     let client = control_plane.client();
-    let request = CreateGateway { name: "gate, Ulm".into(), environment: Environment::Live, scopes: Vec::new(), acknowledge_sensitive: false };
+    let request = CreateGateway {
+        name: "gate, Ulm".into(),
+        environment: Environment::Live,
+        scopes: Vec::new(),
+        acknowledge_sensitive: false,
+    };
     let made = client.create_gateway(&request).await?;
     let first = client.pair_gateway(&PairGateway { code: made.code }).await?;
     let allowed = async |key: &str| caller.get("/status", key).await?.allowed();

@@ -6,6 +6,7 @@
 //! Units: times ending in `_at` are unix milliseconds unless they are a deadline or an expiry; those are whole unix
 //! seconds, and a key is valid while `now < deadline`.
 
+mod action;
 mod actor;
 pub mod authority;
 pub mod catalogue;
@@ -27,8 +28,9 @@ pub mod rotate;
 pub mod rotation;
 mod text;
 
+pub use action::{Action, Role};
 pub use actor::{Actor, ActorType};
-pub use authority::{Action, Authority, Role, Standing, Target};
+pub use authority::{Authority, Standing, Target};
 pub(crate) use change::require_inherited;
 pub use change::{Birth, Issue, KeyPatch, Patched, Revoked, disable, enable, issue, patch, revoke};
 pub use edge::{EdgeClass, EdgeState};
