@@ -32,6 +32,8 @@ pub(crate) struct Deed {
 pub(crate) struct Log {
     pub(crate) entries: Vec<Entry>,
     pub(crate) tree: Tree,
+    /// What erasures behind the checkpoint tell of.
+    pub(crate) erased_later: u64,
 }
 
 impl Log {
@@ -91,7 +93,7 @@ impl Log {
         let mut tree = Tree::default();
         let entries = self.entries[..count].to_vec();
         entries.iter().for_each(|entry| tree.push(&entry.hash.0, |_, _, _| {}));
-        Self { entries, tree }
+        Self { entries, tree, erased_later: self.erased_later }
     }
 
     /// The head that signs it.
@@ -150,7 +152,7 @@ impl Log {
 }
 
 pub(crate) fn lines(header: &Header, entries: &[Entry]) -> Vec<String> {
-    let footer = Footer { end: true, entries: entries.len() as u64, unchained: 2 };
+    let footer = Footer { end: true, entries: entries.len() as u64, unchained: 2, erased_later: self.erased_later };
     let mut lines = vec![serde_json::to_string(header).unwrap()];
     lines.extend(entries.iter().map(|entry| serde_json::to_string(entry).unwrap()));
     lines.push(serde_json::to_string(&footer).unwrap());
