@@ -3,7 +3,7 @@
 use nightlatch::domain::Actor;
 use nightlatch::store::audit::{self, AuditFilter, Exporter, Span};
 use nightlatch::store::{Context, Error};
-use nightlatch_audit::{Break, Check, Earlier, Entry, Footer, Header, Proven, Tree};
+use nightlatch_audit::{Break, Check, Earlier, Entry, Header, Proven, Tree};
 use nightlatch_keyset::{AuditGap, Hash, Head};
 
 use crate::world::World;

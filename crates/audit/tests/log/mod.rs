@@ -32,8 +32,6 @@ pub(crate) struct Deed {
 pub(crate) struct Log {
     pub(crate) entries: Vec<Entry>,
     pub(crate) tree: Tree,
-    /// What erasures behind the checkpoint tell of.
-    pub(crate) erased_later: u64,
 }
 
 impl Log {
@@ -93,7 +91,7 @@ impl Log {
         let mut tree = Tree::default();
         let entries = self.entries[..count].to_vec();
         entries.iter().for_each(|entry| tree.push(&entry.hash.0, |_, _, _| {}));
-        Self { entries, tree, erased_later: self.erased_later }
+        Self { entries, tree }
     }
 
     /// The head that signs it.
@@ -152,7 +150,7 @@ impl Log {
 }
 
 pub(crate) fn lines(header: &Header, entries: &[Entry]) -> Vec<String> {
-    let footer = Footer { end: true, entries: entries.len() as u64, unchained: 2, erased_later: self.erased_later };
+    let footer = Footer { end: true, entries: entries.len() as u64, unchained: 2, erased_later: 0 };
     let mut lines = vec![serde_json::to_string(header).unwrap()];
     lines.extend(entries.iter().map(|entry| serde_json::to_string(entry).unwrap()));
     lines.push(serde_json::to_string(&footer).unwrap());
