@@ -11,7 +11,7 @@ use nightlatch_api::{
     AuditCheckpoint, AuditEntry, AuditExport, AuditFilter, AuditStanding, AuditTarget, EraseAudit, ErasedAudit, Page,
     Problem,
 };
-use nightlatch_audit::{Commitments, Footer};
+use nightlatch_audit::Commitments;
 
 use super::App;
 use super::body::Json;
@@ -72,6 +72,10 @@ pub(super) async fn export(
     Query(query): Query<AuditExport>,
 ) -> Result<Response, Refused> {
     let after = query.after.unwrap_or_default();
+    // Before it is noted that anything was exported.
+    if i64::try_from(after).is_err() {
+        return Err(Refused::invalid("after", "is beyond what an entry's number can be"));
+    }
     let named = named(&AuditExport { after: None, ..query.clone() });
     let filters = AuditFilter {
         action: query.action,
@@ -115,8 +119,8 @@ pub(super) async fn export(
                 Ok(Some((Bytes::from(bytes), Some((exporter, None)))))
             }
             None => {
-                let (entries, unchained) = exporter.end().await?;
-                Ok::<_, Error>(Some((line(&Footer { end: true, entries, unchained })?, None)))
+                let footer = exporter.end().await?;
+                Ok::<_, Error>(Some((line(&footer)?, None)))
             }
         }
     });

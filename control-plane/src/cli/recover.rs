@@ -105,6 +105,15 @@ fn tell(report: &Report) -> Result<(), Failure> {
             jiff::Timestamp::from_second(i64::try_from(*end).unwrap_or(i64::MAX)).unwrap_or_default()
         ))?;
     }
+    for wider in &findings.profiles_wider {
+        output::line(&format!(
+            "warning: {} was published without what the database gives it in {}: {}; look at the member and its role before \
+             you start the control plane",
+            wider.principal,
+            wider.environment,
+            wider.scopes.join(" ")
+        ))?;
+    }
     if !findings.unknown.is_empty() {
         output::line(&format!(
             "warning: {} published keys are unknown to the database: they end with its first head. Issue their holders new \

@@ -18,7 +18,10 @@ To upgrade several control planes on one database, one after the other:
   3. nightlatch schema contract --dry-run     (only where the release notes say that there is something to take away)
   4. nightlatch schema contract
 
-Until step 4 the old version can be started again. A control plane that was killed counts as running for a minute.";
+Versions that do not announce themselves here (they are shown as knowing number 0, or not at all) do not go on beside this
+one and cannot be started again after it: stop all of them before the first start of this version, and keep a backup of the
+database from before. Of versions that announce themselves the old one can be started again until step 4. A control plane
+that was killed counts as running for a minute.";
 
 /// Show which control planes run on the database and which schema each knows, and take away what none needs any more.
 #[derive(Debug, Args)]

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use nightlatch_keyset::{Author, BaseFiles, BaseInfo, Columns, Head, Layout, Replica};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use super::blocking;
@@ -20,6 +20,10 @@ use super::numbering::author_next;
 use super::reason::CutReason;
 use super::status::{Phase, Progress, PublisherStatus};
 use crate::store::{self, Store, profile_rows, publication};
+
+/// Of all sets that this process publishes one is built at a time: each build holds its whole set in memory, and a change of
+/// the format makes them all due at once.
+static ONE_AT_A_TIME: Semaphore = Semaphore::const_new(1);
 
 /// How the set is to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +57,8 @@ impl Building {
     ) -> Self {
         let (target, reason) = (plan.target.clone(), plan.reason);
         let task = tokio::spawn(async move {
+            // Nobody closes it.
+            let _permit = ONE_AT_A_TIME.acquire().await.ok();
             let result = run(&store, &config, &status, plan).await;
             show(&status, None);
             done.notify_one();

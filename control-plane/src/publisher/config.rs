@@ -59,6 +59,8 @@ pub struct Limits {
     pub edge_memory: u64,
     /// The most entries of the audit log that one transaction chains.
     pub max_audit: u32,
+    /// How long somebody may hold the audit log's chain before a person should look.
+    pub audit_held: Duration,
     /// How many bytes of deltas are always fine. Beyond, as many as the base has.
     pub min_delta_bytes: u64,
     /// The most versions of an epoch beside its base.
@@ -86,6 +88,7 @@ impl Default for Limits {
             lease: Duration::from_secs(6),
             max_changes: 32_768,
             max_audit: 2_048,
+            audit_held: Duration::from_secs(30),
             min_overlay: 65_536,
             edge_memory: 100 << 20,
             min_delta_bytes: 4 << 20,

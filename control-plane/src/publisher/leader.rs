@@ -60,6 +60,8 @@ pub(super) struct Tenure {
     pub(super) audit: Option<AuditCheckpoint>,
     /// The last chaining left entries of the audit log for the next head.
     pub(super) audit_waits: bool,
+    /// Since when somebody else has held the audit log's chain.
+    pub(super) audit_held: Option<Instant>,
     /// When the last numbering began; `None` before the first.
     pub(super) numbered_at: Option<Instant>,
     /// When the numbering of the last head began; `None` where a new head is due at once.
@@ -195,6 +197,7 @@ impl Leader {
             more: false,
             audit: None,
             audit_waits: false,
+            audit_held: None,
             numbered_at: None,
             signed_at: None,
         }))

@@ -51,21 +51,33 @@ impl Leader {
     /// Takes note of how the audit log stands. Somebody has to look at a broken one; keys are published all the same.
     pub(super) fn chained(&self, tenure: &mut Tenure, audit: &Chained) {
         tenure.audit_waits = audit.more;
+        let mut broken = audit.broken.clone();
+        if audit.held {
+            // For a moment that is another set's leader, or somebody who erases.
+            let since = *tenure.audit_held.get_or_insert_with(Instant::now);
+            if since.elapsed() < self.config.limits.audit_held {
+                return;
+            }
+            broken = Some("somebody holds the chain, a row of audit_chains, and keeps entries from it".to_owned());
+        } else {
+            tenure.audit_held = None;
+        }
         let before = self.status.borrow().audit_broken.clone();
-        if before == audit.broken {
+        if before == broken {
             return;
         }
-        self.status.send_modify(|status| status.audit_broken.clone_from(&audit.broken));
-        match (&audit.broken, before) {
+        self.status.send_modify(|status| status.audit_broken.clone_from(&broken));
+        match (&broken, before) {
             // Once, not at every head.
             (Some(why), None) => tracing::error!(
                 set = %self.config.set,
                 why,
-                "the audit log in the database is not the one that was signed: its history was rewritten or cut. Heads keep the \
-                 checkpoint that was signed last, and new entries are not chained; compare an export with the database's backups"
+                "the audit log in the database cannot be chained: unless somebody only holds it, its history was rewritten, cut or \
+                 damaged. Heads keep the checkpoint that was signed last, and new entries are not chained; compare an export \
+                 with the database's backups"
             ),
             (None, Some(_)) => {
-                tracing::warn!(set = %self.config.set, "the audit log is the one that was signed again");
+                tracing::warn!(set = %self.config.set, "the audit log is the one that was signed, and is chained again");
             }
             _ => {}
         }

@@ -1,9 +1,9 @@
 //! What a published set says of keys that the restored database says otherwise.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use nightlatch_key::Digest;
-use nightlatch_keyset::{Pepper, Status, Tag};
+use nightlatch_keyset::{Pepper, Profile, Status, Tag};
 use serde::Serialize;
 
 use super::published::Published;
@@ -11,7 +11,7 @@ use super::{Error, Progress};
 use crate::domain::{SetId, State, WorkspaceId};
 use crate::store::ended::{self, EndedTag};
 use crate::store::recovery::{self, KeyRow};
-use crate::store::{self, Store, keys};
+use crate::store::{self, Store, keys, profiles};
 
 /// Keys looked at in one go.
 const PAGE: u32 = 1000;
@@ -42,6 +42,17 @@ pub struct Found {
     pub why: Why,
 }
 
+/// A member whose keys may do more by the database than was published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Wider {
+    /// The member's principal, `prn_…`
+    pub principal: String,
+    /// Where.
+    pub environment: String,
+    /// What its keys were not published with.
+    pub scopes: Vec<String>,
+}
+
 /// What a comparison came to.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Findings {
@@ -54,6 +65,9 @@ pub struct Findings {
     /// Published with an end that is still to come and that the database does not know of, as after a rotation whose
     /// successor is lost: id and unix second. Nothing is changed; somebody should look.
     pub ends_unknown: Vec<(String, u64)>,
+    /// Members whose keys were published with fewer scopes than the database gives them: what was taken from them, or from
+    /// their role, after the backup. Nothing is changed; somebody should look.
+    pub profiles_wider: Vec<Wider>,
     /// Tags of published keys that the database does not know: issued after the backup. They end with the incarnation.
     pub unknown: Vec<String>,
     /// How many of those are ended, or are known to end: their texts are not taken in again.
@@ -139,12 +153,19 @@ pub(super) async fn compare(
         findings.compared += page.len() as u64;
         progress("comparing keys", findings.compared, total);
     }
+    let mut live = BTreeMap::new();
     for one in published.replica.iter() {
         let (tag, record) = one.map_err(|error| Error::Damaged(error.to_string()))?;
+        let profile = published.replica.profile(record.profile);
+        if let Some((profile, subject)) = profile.and_then(|profile| Some((profile, profile.live?))) {
+            live.entry((subject, profile.environment.as_str())).or_insert(profile);
+        }
         findings.highest = (findings.highest.0.max(record.number), findings.highest.1.max(record.subject));
         if !known.contains(&published.cut(&tag)) {
             let ends_at = match record.status {
                 Status::Revoked => Some(0),
+                // Of a member that was suspended or removed: nobody is left who could let it through again.
+                _ if profile.is_some_and(|profile| profile.refused) => Some(0),
                 _ => record.deadline.and_then(|end| i64::try_from(end).ok()),
             };
             if let Some(ends_at) = ends_at {
@@ -157,7 +178,27 @@ pub(super) async fn compare(
             findings.unknown.push(tag.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect());
         }
     }
+    findings.profiles_wider = wider(store, workspace, &live).await?;
     Ok(findings)
+}
+
+/// Members to whose keys the database gives scopes that they were not published with.
+async fn wider(
+    store: &Store,
+    workspace: &WorkspaceId,
+    live: &BTreeMap<(u32, &str), &Profile>,
+) -> Result<Vec<Wider>, Error> {
+    let mut found = Vec::new();
+    let mut read = store.read().await?;
+    for ((subject, environment), profile) in live {
+        let contents = profiles::contents(&mut read, workspace, *subject).await?;
+        let scopes = contents.scopes.iter().map(|scope| scope.as_str());
+        let scopes: Vec<String> = scopes.filter(|scope| !profile.has_scope(scope)).map(str::to_owned).collect();
+        if !contents.refused && !scopes.is_empty() {
+            found.push(Wider { principal: format!("prn_{subject}"), environment: (*environment).to_owned(), scopes });
+        }
+    }
+    Ok(found)
 }
 
 /// The numbers of the keys that are published.

@@ -22,7 +22,7 @@ use crate::sync_job::{Source, SyncError};
 use crate::trust::put_into_force;
 
 use findings::Subject;
-pub use findings::{Findings, Found, Why};
+pub use findings::{Findings, Found, Why, Wider};
 use published::Published;
 
 /// Keys changed in one transaction.

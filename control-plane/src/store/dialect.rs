@@ -24,7 +24,7 @@ pub(super) async fn now(read: &mut Read) -> Result<i64, Error> {
 /// Locks are always taken in this order, so that two mutations cannot wait for each other: an idempotency slot, principals
 /// by ascending subject, links by id, keys by
 /// ascending number (a predecessor before its successor), then their rotations, then the catalogue's names in order, then
-/// the workspace's counters, then live profiles.
+/// the workspace's counters, then what its roles bring, then live profiles.
 pub(super) async fn lock_key(tx: &mut Tx, id: &str) -> Result<(), Error> {
     if let Conn::Postgres(conn) = tx.conn() {
         sqlx::query("SELECT 1 FROM keys WHERE id = $1 FOR NO KEY UPDATE").bind(id).execute(conn).await?;
@@ -62,6 +62,27 @@ pub(super) async fn lock_link(tx: &mut Tx, id: &str) -> Result<(), Error> {
 pub(super) async fn share_link(tx: &mut Tx, id: &str) -> Result<(), Error> {
     if let Conn::Postgres(conn) = tx.conn() {
         sqlx::query("SELECT 1 FROM partner_links WHERE id = $1 FOR SHARE").bind(id).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Makes all mutations that tell edges of members' keys wait until this one ends: what a role of this workspace brings is
+/// changed. It locks nothing after that.
+pub(super) async fn lock_roles(tx: &mut Tx, workspace: &str) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        // No subject is negative: it is no live profile's lock.
+        let sql = "SELECT pg_advisory_xact_lock(hashtextextended($1, -1))";
+        sqlx::query(sql).bind(workspace).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Makes mutations of what this workspace's roles bring wait until this one ends. Others that tell edges of members' keys go
+/// on beside.
+pub(super) async fn share_roles(tx: &mut Tx, workspace: &str) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        let sql = "SELECT pg_advisory_xact_lock_shared(hashtextextended($1, -1))";
+        sqlx::query(sql).bind(workspace).execute(conn).await?;
     }
     Ok(())
 }

@@ -88,14 +88,6 @@ pub async fn subject_of(read: &mut Read, workspace: &WorkspaceId, id: &MemberId)
     row.map(|(subject,)| unsigned(subject)).transpose()
 }
 
-/// The subjects of those members of a role that are not gone.
-pub(super) async fn subjects_of_role(read: &mut Read, workspace: &WorkspaceId, role: Role) -> Result<Vec<u32>, Error> {
-    let sql =
-        "SELECT subject FROM members WHERE workspace_id = $1 AND role = $2 AND state <> 'removed' ORDER BY subject";
-    let rows = sql!(read, sql, workspace.as_str(), role.as_str() => all (i64,))?;
-    rows.into_iter().map(|(subject,)| unsigned(subject)).collect()
-}
-
 /// The authority that a member has now; `None` where it has none: it is not here yet, suspended or gone, or its partner
 /// organisation is.
 ///

@@ -4,7 +4,6 @@ use nightlatch_key::Digest;
 use serde_json::{Map, Value, json};
 
 use super::audit::{self, Draft, Target};
-pub(super) use super::member_list::subjects_of_role;
 pub use super::member_list::{MemberFilter, by_code, get, list, standing, subject_of};
 use super::sessions::Which;
 use super::tx::sql;

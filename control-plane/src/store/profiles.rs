@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, FromRow};
 
 use super::tx::sql;
 use super::{Error, Read, Tx, dialect, receipts};
-use crate::domain::{Key, PrincipalKind, Scopes, Tier, WorkspaceId};
+use crate::domain::{Key, PrincipalKind, Role, Scopes, Tier, WorkspaceId};
 
 /// In a member's scopes: a ceiling for what may be granted, and nothing that a key may do.
 const EVERYTHING: &str = "*";
@@ -125,7 +125,21 @@ pub(super) async fn show(read: &mut Read, keys: &mut [&mut Key]) -> Result<(), E
 /// # Errors
 /// [`Error::Database`].
 pub async fn changed(tx: &mut Tx, workspace: &WorkspaceId, subject: u32, now: i64) -> Result<(), Error> {
+    hold(tx, workspace, subject).await?;
     write(tx, workspace, subject, None, now).await
+}
+
+/// The same for all members of a role, by whoever holds [`dialect::lock_roles`]: that keeps every other away, so that no
+/// member has to be locked, however many there are. Of members without keys edges were told nothing.
+pub(super) async fn role_changed(tx: &mut Tx, workspace: &WorkspaceId, role: Role, now: i64) -> Result<(), Error> {
+    let sql = "SELECT m.subject FROM members m WHERE m.workspace_id = $1 AND m.role = $2 AND m.state <> 'removed' \
+               AND EXISTS (SELECT 1 FROM sets s JOIN profile_changes p ON p.set_id = s.id \
+               WHERE s.workspace_id = m.workspace_id AND p.subject = m.subject) ORDER BY m.subject";
+    for (subject,) in sql!(tx, sql, workspace.as_str(), role.as_str() => all (i64,))? {
+        let subject = u32::try_from(subject).map_err(|_| Error::Corrupt("subject"))?;
+        write(tx, workspace, subject, None, now).await?;
+    }
+    Ok(())
 }
 
 /// The same, where a member's key comes into an environment: perhaps the first, so that nothing is known of it there.
@@ -136,7 +150,14 @@ pub(super) async fn key_comes(
     environment: Environment,
     now: i64,
 ) -> Result<(), Error> {
+    hold(tx, workspace, subject).await?;
     write(tx, workspace, subject, Some(environment), now).await
+}
+
+/// Whoever comes later reads what this one has written: of two rows the later one has what holds.
+async fn hold(tx: &mut Tx, workspace: &WorkspaceId, subject: u32) -> Result<(), Error> {
+    dialect::share_roles(tx, workspace.as_str()).await?;
+    dialect::lock_profile(tx, workspace.as_str(), subject).await
 }
 
 /// The last row of a member's in a set and an environment.
@@ -156,8 +177,6 @@ async fn write(
     comes: Option<Environment>,
     now: i64,
 ) -> Result<(), Error> {
-    // Whoever comes later reads what this one has written: of two rows the later one has what holds.
-    dialect::lock_profile(tx, workspace.as_str(), subject).await?;
     let kind = sql!(
         tx,
         "SELECT kind FROM principals WHERE workspace_id = $1 AND subject = $2",

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::audit::{self, Draft, Target};
 use super::tx::sql;
-use super::{Context, Error, Read, Tx, catalogue, members, profiles};
+use super::{Context, Error, Read, Tx, catalogue, dialect, profiles};
 use crate::domain::{Action, Refusal, Role, Scopes, WorkspaceId, authority};
 
 /// In a role's words: every scope there is may be granted by its members. It is never published.
@@ -85,6 +85,8 @@ pub async fn replace(tx: &mut Tx, context: &Context, role: Role, granted: Grante
     if role.is_partner() {
         return Err(Refusal::RoleUnfit.into());
     }
+    // Who comes into the role meanwhile, or issues a key as one of its members, reads it as it is after this, or is read here.
+    dialect::lock_roles(tx, context.workspace.as_str()).await?;
     let before = list(tx, &context.workspace).await?.into_iter().find(|(known, _)| *known == role);
     let before = before.map(|(_, granted)| granted).unwrap_or_default();
     let after = Granted { everything: granted.everything || role == Role::Owner, ..granted };
@@ -104,9 +106,7 @@ pub async fn replace(tx: &mut Tx, context: &Context, role: Role, granted: Grante
         now
         => execute
     )?;
-    for subject in members::subjects_of_role(tx, &context.workspace, role).await? {
-        profiles::changed(tx, &context.workspace, subject, now).await?;
-    }
+    profiles::role_changed(tx, &context.workspace, role, now).await?;
     let mut fields = serde_json::Map::from_iter([("scopes".to_owned(), json!(after.words()))]);
     audit::acknowledged(&mut fields, &acknowledged);
     let draft = Draft {

@@ -46,7 +46,7 @@ pub async fn create(tx: &mut Tx, context: &Context, wanted: &NewWorkspace, rando
     context.authority.require(Action::WorkspacesCreate, &authority::Target::None)?;
     // Of two that want the same brand, the second finds it taken.
     dialect::lock_slot(tx, workspaces::BOOTSTRAP_SLOT).await?;
-    let (_, founding) = workspaces::first(tx).await?.ok_or(Error::NotFound("workspace"))?;
+    let (first, founding) = workspaces::first(tx).await?.ok_or(Error::NotFound("workspace"))?;
     let brand = wanted.brand.as_str();
     let taken = sql!(tx, "SELECT COUNT(*) FROM workspaces WHERE brand = $1", brand => one (i64,))?.0 > 0;
     if taken || wanted.brand.is_reserved() {
@@ -61,19 +61,21 @@ pub async fn create(tx: &mut Tx, context: &Context, wanted: &NewWorkspace, rando
         pepper_id: founding.pepper_id,
         accepts_foreign: founding.accepts_foreign,
     };
-    let (workspace, set) = workspaces::insert(tx, &bootstrap, true, random).await?;
+    let (workspace, set) = workspaces::insert(tx, &bootstrap, Some(&first), random).await?;
     let (open,) = sql!(tx, "SELECT open_ms FROM sets WHERE id = $1", founding.id.as_str() => one (i64,))?;
     trust::open_routes_for(tx, &set, open).await?;
     enrolment::open(tx, &workspace, wanted.enrolment, wanted.lifetime_ms, enrolment::Why::Enrolment).await?;
     enrolment::say_whose(tx, &wanted.enrolment, wanted.owner_email.as_deref()).await?;
     let made = workspaces::get(tx, &workspace).await?;
+    // Not when it was made, which is after the founding one was, whatever the clock says.
+    let now = tx.now().await?.min(made.created_at);
     let after = json!({ "name": made.name, "brand": brand });
-    append(tx, context, "workspace.created", &workspace, None, after, made.created_at).await?;
+    append(tx, context, "workspace.created", &workspace, None, after, now).await?;
     // Its own history begins with it, and does not say who of another workspace it was.
     let itself = Context::system(workspace.clone(), context.request_id.clone());
     let after = json!({ "name": made.name, "brand": brand, "set": set.as_str() });
-    append(tx, &itself, "workspace.created", &workspace, None, after, made.created_at).await?;
-    Ok(Made { enrolment_ends: made.created_at.saturating_add(wanted.lifetime_ms), workspace: made, set })
+    append(tx, &itself, "workspace.created", &workspace, None, after, now).await?;
+    Ok(Made { enrolment_ends: now.saturating_add(wanted.lifetime_ms), workspace: made, set })
 }
 
 /// Workspaces, newest first: this one alone, or all.

@@ -121,18 +121,20 @@ pub async fn bootstrap(tx: &mut Tx, wanted: &Bootstrap, random: Random<'_>) -> R
     if let Some(existing) = first(tx).await? {
         return Ok(existing);
     }
-    insert(tx, wanted, false, random).await?;
+    insert(tx, wanted, None, random).await?;
     first(tx).await?.ok_or(Error::NotFound("workspace"))
 }
 
-/// Writes the rows of a new workspace. Whoever calls this holds [`BOOTSTRAP_SLOT`].
+/// Writes the rows of a new workspace. Whoever calls this holds [`BOOTSTRAP_SLOT`]. All but the first are made beside the
+/// `founding` one, which stays the oldest whatever the clock says, and have a pepper of their own.
 pub(super) async fn insert(
     tx: &mut Tx,
     wanted: &Bootstrap,
-    own_pepper: bool,
+    founding: Option<&Workspace>,
     random: Random<'_>,
 ) -> Result<(WorkspaceId, SetId), Error> {
     let now = tx.now().await?;
+    let now = founding.map_or(now, |founding| now.max(founding.created_at.saturating_add(1)));
     let mut bytes = [0; 10];
     random(&mut bytes);
     let workspace = WorkspaceId::generate(bytes);
@@ -173,7 +175,7 @@ pub(super) async fn insert(
         // The commitment of version 0.
         [0_u8; 32].as_slice(),
         now,
-        i64::from(own_pepper)
+        i64::from(founding.is_some())
         => execute
     )?;
     tx.wake_publisher();

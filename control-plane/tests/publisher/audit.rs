@@ -10,6 +10,7 @@ use nightlatch_audit::Fault;
 use nightlatch_keyset::Head;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+use sqlx::Connection as _;
 
 use crate::log::{entries, entry_alone, export, member, proven, rewrite, verify};
 use crate::on_both;
@@ -28,6 +29,9 @@ on_both! {
     g7_a_recomputed_chain_is_caught_and_keys_go_on
     g7_a_log_that_was_cut_off_is_not_signed
     g7_erasing_keeps_the_chain
+    g7_personal_values_that_were_destroyed_are_missed
+    a_log_that_cannot_be_chained_holds_nothing_up
+    a_damaged_log_is_exported_all_the_same
     entries_of_an_earlier_program_are_chained_too
     many_entries_are_chained_in_pieces
     leaders_that_are_killed_leave_neither_gaps_nor_doubles
@@ -401,4 +405,85 @@ async fn leaders_of_two_sets_share_one_chain(world: World) {
     }
     let whole = proven(&world, &heads).await.unwrap();
     assert_eq!((whole.unchained, whole.earlier), (0, heads.len() as u64));
+}
+
+async fn g7_personal_values_that_were_destroyed_are_missed(world: World) {
+    let publisher = some_entries(&world).await;
+    assert_eq!(entry_alone(&world, "mem_1").await, 2);
+    // The erasure is not signed yet, and accounts for what is gone.
+    publisher.stop().await;
+    let waiting = proven(&world, &[]).await.unwrap();
+    assert_eq!(waiting.erased, 2);
+    let other = world.publisher();
+    other.flush().await.unwrap();
+    assert_eq!(proven(&world, &[]).await.unwrap().accounted, 2);
+    many(&world, 1).await;
+    world.execute("UPDATE audit SET source = '192.0.2.9' WHERE target_id = 't_0'").await;
+    other.flush().await.unwrap();
+    proven(&world, &[]).await.unwrap();
+    world.execute("UPDATE audit SET source = NULL, source_salt = NULL WHERE target_id = 't_0'").await;
+    let broken = proven(&world, &[]).await.unwrap_err();
+    assert_eq!(broken.fault, Fault::ErasedUnaccounted { found: 3, accounted: 2 });
+    other.stop().await;
+}
+
+/// DESIGN 3: a revocation does not wait for the log.
+async fn a_log_that_cannot_be_chained_holds_nothing_up(world: World) {
+    let publisher = some_entries(&world).await;
+    let signed = head(&world);
+    let left_over = format!(
+        "INSERT INTO audit_nodes (workspace_id, level, place, hash) VALUES ('{}', 8, 0, {})",
+        world.workspace,
+        world.blob(&"ab".repeat(32))
+    );
+    world.execute(&left_over).await;
+    many(&world, 300).await;
+    let key = world.issue(&["a:read"]).await;
+    world.change(&key, Change::Revoke).await;
+    publisher.flush().await.unwrap();
+    let broken = publisher.status().borrow().audit_broken.clone();
+    assert!(broken.unwrap().contains("cannot be gone on with"));
+    assert!(head(&world).version > signed.version);
+    assert_eq!(head(&world).audit, signed.audit);
+    assert_eq!(world.count("SELECT COUNT(*) FROM changes WHERE version IS NULL").await, 0);
+    // A hash that is none.
+    world.execute("DELETE FROM audit_nodes").await;
+    let last = format!("seq = {}", signed.audit.unwrap().count);
+    world.execute(&format!("UPDATE audit SET hash = {} WHERE {last}", world.blob("ab"))).await;
+    world.change(&world.issue(&[]).await, Change::Disable).await;
+    publisher.flush().await.unwrap();
+    assert_eq!(head(&world).audit, signed.audit);
+    assert!(publisher.status().borrow().audit_broken.is_some());
+    publisher.stop().await;
+}
+
+async fn a_damaged_log_is_exported_all_the_same(world: World) {
+    let publisher = some_entries(&world).await;
+    publisher.stop().await;
+    world.execute(&format!("UPDATE audit SET hash = {} WHERE seq = 2", world.blob("ab"))).await;
+    let some = AuditFilter { action: Some("key.issued".into()), ..AuditFilter::default() };
+    for (after, filter) in [(0, None), (2, None), (3, None), (0, Some(some))] {
+        assert!(verify(&export(&world, after, filter).await.unwrap(), &[]).is_err(), "{after}");
+    }
+}
+
+/// PostgreSQL only: SQLite has one writer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn somebody_who_holds_the_chain_is_told_of() {
+    let mut world = World::postgres().await;
+    world.limits.audit_held = Duration::ZERO;
+    let publisher = some_entries(&world).await;
+    let before = head(&world).audit;
+    let mut holder = sqlx::PgConnection::connect(&world.url).await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT * FROM audit_chains FOR UPDATE").execute(&mut holder).await.unwrap();
+    world.issue(&[]).await;
+    publisher.flush().await.unwrap();
+    assert_eq!(head(&world).audit, before);
+    let broken = publisher.status().borrow().audit_broken.clone();
+    assert!(broken.unwrap().contains("somebody holds the chain"));
+    sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
+    world.issue(&[]).await;
+    publisher.flush().await.unwrap();
+    assert_eq!(publisher.status().borrow().audit_broken, None);
+    publisher.stop().await;
 }

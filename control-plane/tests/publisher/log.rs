@@ -3,7 +3,7 @@
 use nightlatch::domain::Actor;
 use nightlatch::store::audit::{self, AuditFilter, Exporter, Span};
 use nightlatch::store::{Context, Error};
-use nightlatch_audit::{Break, Check, Earlier, Entry, Footer, Header, Proven, Tree};
+use nightlatch_audit::{Break, Check, Earlier, Entry, Header, Proven, Tree};
 use nightlatch_keyset::{AuditGap, Hash, Head};
 
 use crate::world::World;
@@ -17,8 +17,8 @@ pub(crate) async fn export(world: &World, after: u64, filter: Option<AuditFilter
     while let Some(entries) = exporter.next().await? {
         lines.extend(entries.iter().map(|entry| serde_json::to_string(entry).unwrap()));
     }
-    let (entries, unchained) = exporter.end().await?;
-    lines.push(serde_json::to_string(&Footer { end: true, entries, unchained }).unwrap());
+    let footer = exporter.end().await?;
+    lines.push(serde_json::to_string(&footer).unwrap());
     Ok(lines)
 }
 

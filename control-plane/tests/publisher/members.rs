@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::Duration;
 
-use nightlatch::domain::{Issue, Key, KeyRef, Labels, Name, PrincipalKind, Scopes, State, Tier};
+use nightlatch::domain::{
+    Issue, Key, KeyRef, Labels, MemberId, MemberPatch, Name, PrincipalKind, Role, Scopes, State, Tier,
+};
 use nightlatch::publisher::{CutReason, Limits, Publisher, rebuild};
 use nightlatch::store::profiles::{self, Contents};
 use nightlatch::store::receipts::{self, Evidence};
-use nightlatch::store::{Error, keys, os_random};
+use nightlatch::store::roles::{self, Granted};
+use nightlatch::store::{Context, Error, keys, members, os_random};
 use nightlatch_key::Environment;
 use nightlatch_keyset::{FileName, Replica, Status};
 use rand::seq::IndexedRandom as _;
@@ -496,4 +499,54 @@ async fn s0_25_a_base_of_the_format_before_is_made_anew(world: World) {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// S0-14: a member comes into a role while that loses a scope. PostgreSQL only: SQLite has one writer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s0_14_whoever_comes_into_a_role_keeps_nothing_that_was_taken_from_it() {
+    let world = World::postgres().await;
+    world.member(7, "viewer", "").await;
+    world.issue_to(7).await;
+    world.set_role("operator", "a:read b:write", &BTreeSet::new()).await;
+    let id = MemberId::parse("mem_0000000007").unwrap();
+    for round in 0..3 {
+        // Its profile is written, and not committed.
+        let (written, ready) = tokio::sync::oneshot::channel();
+        let (decide, decision) = tokio::sync::oneshot::channel();
+        let (store, context, id) = (world.store.clone(), Context::system(world.workspace.clone(), "req"), id.clone());
+        let patching = tokio::spawn(async move {
+            let work = store.write(move |tx| {
+                Box::pin(async move {
+                    let patch = MemberPatch { role: Some(Role::Operator), ..MemberPatch::default() };
+                    members::patch(tx, &context, &id, None, patch).await?;
+                    written.send(()).unwrap();
+                    decision.await.unwrap();
+                    Ok::<_, Error>(())
+                })
+            });
+            work.await
+        });
+        ready.await.unwrap();
+        let (store, context) = (world.store.clone(), Context::system(world.workspace.clone(), "req"));
+        let replacing = tokio::spawn(async move {
+            let granted = Granted { everything: false, scopes: Scopes::new(["a:read"]).unwrap() };
+            let work = store
+                .write(move |tx| Box::pin(async move { roles::replace(tx, &context, Role::Operator, granted).await }));
+            work.await
+        });
+        let waits = "SELECT COUNT(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
+                     WHERE l.locktype = 'advisory' AND NOT l.granted AND d.datname = current_database()";
+        while world.count(waits).await == 0 {
+            assert!(!replacing.is_finished(), "it does not wait for the member");
+            tokio::task::yield_now().await;
+        }
+        decide.send(()).unwrap();
+        patching.await.unwrap().unwrap();
+        replacing.await.unwrap().unwrap();
+        let last = "SELECT COUNT(*) FROM profile_changes p WHERE p.subject = 7 AND p.scopes = 'a:read' \
+                    AND p.seq = (SELECT MAX(n.seq) FROM profile_changes n WHERE n.subject = 7)";
+        assert_eq!(world.count(last).await, 1, "round {round}");
+        world.set_member(7, "role = 'viewer'").await;
+        world.set_role("operator", "a:read b:write", &BTreeSet::new()).await;
+    }
 }

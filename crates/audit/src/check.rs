@@ -78,6 +78,15 @@ pub enum Fault {
         /// Why.
         why: &'static str,
     },
+    /// No head with a checkpoint is there: nothing of the log is signed.
+    Unsigned,
+    /// More personal values are gone than erasures in the log tell of: somebody has destroyed them past the program.
+    ErasedUnaccounted {
+        /// How many are gone.
+        found: u64,
+        /// How many erasures tell of.
+        accounted: u64,
+    },
     /// The export has no end.
     Cut,
     /// The footer counts other entries than there are.
@@ -134,6 +143,12 @@ impl fmt::Display for Fault {
             Self::Incomparable { count, why } => {
                 write!(f, "the export cannot be held against a head with {count} entries: {why}")
             }
+            Self::Unsigned => f.write_str("it has no signed checkpoint: no head vouches for any of it"),
+            Self::ErasedUnaccounted { found, accounted } => write!(
+                f,
+                "{found} personal values are gone, and erasures in the log account for {accounted}: somebody has destroyed \
+                 others"
+            ),
             Self::Cut => f.write_str("the export was cut off: its last line is missing"),
             Self::Count { said, found } => write!(f, "the last line counts {said} entries, there are {found}"),
             Self::Trailing => f.write_str("lines follow on the last one"),
@@ -175,6 +190,11 @@ pub struct Proven {
     pub filtered: bool,
     /// Personal values that have been erased.
     pub erased: u64,
+    /// How many personal values the erasures among the entries tell of. Of a span from the beginning, where they are fewer
+    /// than `erased`, erasures that wait behind the checkpoint make up for the rest; of any other nothing is known.
+    pub accounted: u64,
+    /// Whether a head has signed a checkpoint. Always, but where [`Check::allow_unsigned`] was called.
+    pub signed: bool,
     /// Earlier heads it agrees with.
     pub earlier: u64,
     /// Entries that wait behind the checkpoint.
@@ -194,6 +214,9 @@ pub struct Check {
     agreed: u64,
     entries: u64,
     erased: u64,
+    accounted: u64,
+    signed: bool,
+    allow_unsigned: bool,
     footer: Option<Footer>,
 }
 
@@ -231,6 +254,9 @@ impl Check {
             agreed: 0,
             entries: 0,
             erased: 0,
+            accounted: 0,
+            signed: head.is_some_and(|head| head.audit.is_some()),
+            allow_unsigned: false,
             footer: None,
             tree,
             earlier,
@@ -244,6 +270,12 @@ impl Check {
             check.against_earlier()?;
         }
         Ok(check)
+    }
+
+    /// Takes an export without a signed checkpoint for what it says it is. Otherwise that is a fault.
+    #[must_use]
+    pub fn allow_unsigned(self) -> Self {
+        Self { allow_unsigned: true, ..self }
     }
 
     /// Takes the next line.
@@ -275,6 +307,9 @@ impl Check {
         if footer.entries != self.entries {
             return Err(Fault::Count { said: footer.entries, found: self.entries }.into());
         }
+        if !self.signed && !self.allow_unsigned {
+            return Err(Fault::Unsigned.into());
+        }
         if !filtered {
             if self.last != self.header.count {
                 return Err(Break {
@@ -288,6 +323,11 @@ impl Check {
             if let Some(beyond) = self.earlier.first().copied() {
                 return Err(self.explained(beyond, Fault::Shorter { count: beyond.checkpoint.count }).into());
             }
+            // Of a part of the log nobody knows what erasures beside it tell of.
+            let accounted = self.accounted.saturating_add(footer.erased_later);
+            if self.header.after == 0 && self.erased > accounted {
+                return Err(Fault::ErasedUnaccounted { found: self.erased, accounted }.into());
+            }
         }
         Ok(Proven {
             workspace: self.header.workspace,
@@ -297,6 +337,8 @@ impl Check {
             root: self.header.root.0,
             filtered,
             erased: self.erased,
+            accounted: self.accounted,
+            signed: self.signed,
             earlier: self.agreed,
             unchained: footer.unchained,
         })
@@ -324,6 +366,7 @@ impl Check {
             return Err(Fault::Content);
         }
         self.erased += erased(entry)?;
+        self.accounted = self.accounted.saturating_add(entry.told_erased());
         if filtered {
             let proof: Vec<Hash> = entry.proof.iter().flatten().map(|hash| hash.0).collect();
             if !is_included(&hash, entry.seq - 1, self.header.count, &proof, &self.header.root.0) {

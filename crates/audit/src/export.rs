@@ -19,6 +19,9 @@ use crate::row::Row;
 /// What a header says of the format. Its number is the version.
 pub const EXPORT_FORMAT: &str = "nightlatch.audit-export/1";
 
+/// The action of entries that tell of an erasure of personal values.
+pub const ERASED: &str = "audit.erased";
+
 /// The longest line, in bytes: a reader takes no more into memory.
 pub const MAX_LINE_LEN: usize = 4 << 20;
 
@@ -129,6 +132,14 @@ pub struct Footer {
     pub entries: u64,
     /// How many entries wait behind the checkpoint.
     pub unchained: u64,
+    /// How many personal values the erasures among those tell of.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub erased_later: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Header {
@@ -180,6 +191,21 @@ impl Entry {
         };
         Ok(row.hash(&self.previous_hash.0))
     }
+
+    /// How many personal values it tells the erasure of; 0 where it tells of something else.
+    pub(crate) fn told_erased(&self) -> u64 {
+        let after = self.after.as_deref().map(RawValue::get).filter(|_| self.action == ERASED);
+        after.map_or(0, told_erased)
+    }
+}
+
+/// How many personal values an entry with the action [`ERASED`] tells the erasure of, by its `after`.
+pub fn told_erased(after: &str) -> u64 {
+    #[derive(Deserialize)]
+    struct Told {
+        erased: u64,
+    }
+    serde_json::from_str::<Told>(after).map_or(0, |told| told.erased)
 }
 
 impl Footer {

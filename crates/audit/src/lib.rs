@@ -20,7 +20,7 @@ mod row;
 mod tree;
 
 pub use check::{Break, Check, Earlier, Fault, Proven};
-pub use export::{EXPORT_FORMAT, Entry, Footer, Header, Hex, MAX_LINE_LEN, Personal, embedded};
+pub use export::{ERASED, EXPORT_FORMAT, Entry, Footer, Header, Hex, MAX_LINE_LEN, Personal, embedded, told_erased};
 pub use personal::{Commitments, SALT_LEN, Salt, commitment, is_field};
 pub use row::{Row, START};
 pub use tree::{BAND, Block, Span, Tree, block_of, is_included, leaf, mountain};

@@ -3,7 +3,7 @@
 mod log;
 
 use log::{Deed, Log, WORKSPACE, lines, signer};
-use nightlatch_audit::{Break, Check, Earlier, Entry, Fault, Header, Hex, Personal, Proven, Tree, embedded};
+use nightlatch_audit::{Break, Check, Earlier, Entry, Fault, Footer, Header, Hex, Personal, Proven, Tree, embedded};
 use nightlatch_keyset::{AuditCheckpoint, AuditGap, Hash, Head};
 use proptest::prelude::*;
 
@@ -20,6 +20,13 @@ fn check_with(lines: &[String], earlier: &[Earlier], gaps: Vec<AuditGap>) -> Res
         check.line(line)?;
     }
     check.finish()
+}
+
+/// The same export, with erasures of so many values behind the checkpoint.
+fn later(mut lines: Vec<String>, erased_later: u64) -> Vec<String> {
+    let footer = Footer::parse(&lines.pop().unwrap()).unwrap();
+    lines.push(serde_json::to_string(&Footer { erased_later, ..footer }).unwrap());
+    lines
 }
 
 fn text() -> impl Strategy<Value = String> {
@@ -117,11 +124,11 @@ proptest! {
             log.entries[after].personal.clear();
         }
         let all: Vec<_> = (1..=count).map(|count| log.first(count).earlier()).collect();
-        let proven = check(&log.span(0), &all).unwrap();
+        let proven = check(&later(log.span(0), erased), &all).unwrap();
         prop_assert_eq!((proven.entries, proven.count, proven.root), (count as u64, count as u64, log.tree.root()));
         prop_assert_eq!((proven.earlier, proven.erased, proven.filtered, proven.unchained), (count as u64, erased, false, 2));
         prop_assert_eq!(proven.workspace, WORKSPACE);
-        let proven = check(&log.span(after), &all[after..]).unwrap();
+        let proven = check(&later(log.span(after), erased), &all[after..]).unwrap();
         prop_assert_eq!((proven.after, proven.entries), (after as u64, (count - after) as u64));
         let proven = check(&log.choice(|entry| entry.seq % 3 == 1), &all[count - 1..]).unwrap();
         prop_assert!(proven.filtered);
@@ -241,9 +248,6 @@ fn a_header_has_to_be_the_heads() {
     assert_eq!(broken(&|header| header.peaks = vec![Hex(Hash::of(b""))]), Fault::Root { confirmed: 0 });
     assert_eq!(broken(&|header| header.previous_hash = Hex(Hash::of(b""))), Fault::Previous);
     assert!(matches!(check(&log.span(2), &[log.first(1).earlier()]).unwrap_err().fault, Fault::Incomparable { .. }));
-    // Where nothing is signed, nothing is there.
-    let nothing = Log::default();
-    assert_eq!(check(&nothing.span(0), &[]).unwrap().root, Tree::default().root());
 }
 
 /// S4-24, guarantee 9: entries that a backup did not have are missed by name.
@@ -297,7 +301,7 @@ fn golden_export() {
             personal: vec![("email".into(), "ada@example.org".into()), ("source".into(), "2001:db8::1".into())],
             ..Deed::default()
         },
-        Deed { action: "audit.erased".into(), ..Deed::default() },
+        Deed { action: "audit.erased".into(), after: Some(r#"{"erased":2}"#.into()), ..Deed::default() },
     ];
     let mut log = Log::new(&deeds);
     log.entries[1].personal.clear();
@@ -317,4 +321,43 @@ fn golden_export() {
         let stored = std::fs::read_to_string(path.join(name)).unwrap();
         assert!(stored == text, "{name} is no longer the format it was");
     }
+}
+
+/// Guarantee 7: without a head nothing is proven, whatever the export says.
+#[test]
+fn an_export_that_nobody_signed_is_named() {
+    for head in [None, Some(log::head(None).sign(&signer()))] {
+        let log = Log::default();
+        let lines = lines(&Header { head: head.clone(), ..log.header(0, None) }, &[]);
+        assert_eq!(check(&lines, &[]).unwrap_err(), Fault::Unsigned.into(), "{head:?}");
+        let header = Header { head: None, ..log.header(0, None) };
+        let mut allowed = Check::new(header, None, Vec::new(), Vec::new()).unwrap().allow_unsigned();
+        allowed.line(&lines[1]).unwrap();
+        assert!(!allowed.finish().unwrap().signed);
+    }
+}
+
+/// Guarantee 7: values that are gone are those that erasures tell of, there or behind the checkpoint.
+#[test]
+fn destroyed_values_are_not_taken_for_erased_ones() {
+    let personal = vec![("email".into(), "ada@example.org".into()), ("source".into(), "2001:db8::1".into())];
+    let erased = |count: u64| Deed {
+        action: "audit.erased".into(),
+        after: Some(format!("{{\"erased\":{count}}}")),
+        ..Deed::default()
+    };
+    let mut log = Log::new(&[Deed { personal, ..Deed::default() }, erased(1)]);
+    check(&log.span(0), &[]).unwrap();
+    log.entries[0].personal.pop();
+    assert_eq!(check(&log.span(0), &[]).unwrap().accounted, 1);
+    log.entries[0].personal.pop();
+    let unaccounted = Fault::ErasedUnaccounted { found: 2, accounted: 1 };
+    assert_eq!(check(&log.span(0), &[]).unwrap_err(), unaccounted.into());
+    // Of a part nothing is known.
+    let choice = check(&log.choice(|entry| entry.seq == 1), &[]).unwrap();
+    assert_eq!((choice.erased, choice.accounted), (2, 0));
+    check(&log.span(1), &[]).unwrap();
+    // The other erasure is not signed yet.
+    let proven = check(&later(log.span(0), 1), &[]).unwrap();
+    assert_eq!((proven.erased, proven.accounted), (2, 1));
 }

@@ -43,6 +43,9 @@ pub(super) struct Verify {
     /// The set's trust note.
     #[arg(long, value_name = "FILE", requires = "root")]
     trust: Option<PathBuf>,
+    /// Take an export without a signed checkpoint, as of a log before its first head: nothing of it is proven.
+    #[arg(long)]
+    allow_unsigned: bool,
     /// Print JSON for programs instead of text for people.
     #[arg(long, help_heading = "Output")]
     json: bool,
@@ -123,6 +126,9 @@ impl Verify {
             Ok(check) => check,
             Err(found) => return Ok(Err(found)),
         };
+        if self.allow_unsigned {
+            check = check.allow_unsigned();
+        }
         while self.next_line(&mut input, &mut line)? {
             if let Err(found) = check.line(&line) {
                 return Ok(Err(found));
@@ -144,7 +150,7 @@ impl Verify {
     fn tell(&self, proven: &Proven) -> Result<(), Failure> {
         if self.json {
             return output::json(&serde_json::json!({
-                "proven": true,
+                "proven": proven.signed,
                 "workspace": proven.workspace,
                 "entries": proven.entries,
                 "after": proven.after,
@@ -152,11 +158,14 @@ impl Verify {
                 "root": proven.root.to_hex(),
                 "filtered": proven.filtered,
                 "erased": proven.erased,
+                "erased_accounted": proven.accounted,
                 "checkpoints": proven.earlier,
                 "unchained": proven.unchained,
             }));
         }
-        output::line(if proven.filtered {
+        output::line(if !proven.signed {
+            "The export has no signed checkpoint: nothing of it is proven."
+        } else if proven.filtered {
             "Every entry is in the log that was signed. Whether there are others, a filtered export does not say."
         } else {
             "The export is whole, and what was signed."
@@ -172,8 +181,19 @@ impl Verify {
             ("root", Some(proven.root.to_hex())),
             ("checkpoints", Some(format!("{} more heads agree", proven.earlier))),
             ("erased", (proven.erased > 0).then(|| format!("{} personal values", proven.erased))),
+            ("warning", (proven.erased > proven.accounted).then(|| unaccounted(proven))),
             ("waiting", (proven.unchained > 0).then(|| format!("{} behind the checkpoint", proven.unchained))),
         ])
+    }
+}
+
+/// That fewer erasures are among the entries than it takes, and what to do about it.
+fn unaccounted(proven: &Proven) -> String {
+    let what = format!("the erasures among these entries account for {} of them", proven.accounted);
+    if proven.filtered || proven.after > 0 {
+        format!("{what}; export the whole log to see whether others account for the rest")
+    } else {
+        format!("{what}, others wait behind the checkpoint; export again once they are signed")
     }
 }
 

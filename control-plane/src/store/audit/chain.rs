@@ -1,6 +1,6 @@
 //! Numbering and chaining: what the leader does where it signs a head.
 
-use nightlatch_audit::{Commitments, Row as Hashed, START, Span as Nodes, Tree, commitment, leaf};
+use nightlatch_audit::{Commitments, ERASED, Row as Hashed, START, Span as Nodes, Tree, commitment, leaf, told_erased};
 use nightlatch_keyset::{AuditCheckpoint, Hash};
 use sqlx::AssertSqlSafe;
 
@@ -32,28 +32,73 @@ pub(crate) struct Chained {
     pub(crate) more: bool,
     /// Why nothing was chained, where the database no longer holds what was signed.
     pub(crate) broken: Option<String>,
+    /// Nothing was chained because somebody else holds the chain.
+    pub(crate) held: bool,
+}
+
+impl Chained {
+    /// Nothing was.
+    fn nothing(before: Option<AuditCheckpoint>, broken: Option<String>) -> Self {
+        Self { checkpoint: before, more: false, broken, held: false }
+    }
 }
 
 /// Gives the workspace's committed entries that have none their numbers, at most `limit` of them, in the order in which they
 /// were written, and chains them. `before` is the checkpoint of the last signed head: where the log as it is stored does not
-/// extend it, somebody has rewritten it, and nothing is chained.
+/// extend it, somebody has rewritten it, and nothing is chained. The same where what is stored cannot even be read or gone
+/// on with: what else the transaction does, such as revoking keys, does not depend on the log.
 ///
 /// # Errors
-/// [`Error::Database`].
+/// [`Error::Database`], where it is gone.
 pub(crate) async fn chain(
     tx: &mut Tx,
     workspace: &str,
     before: Option<AuditCheckpoint>,
     limit: u32,
 ) -> Result<Chained, Error> {
+    sql!(tx, "SAVEPOINT audit_chain" => execute)?;
+    let done = chain_on(tx, workspace, before, limit).await;
+    let chained = match done {
+        Err(error) if is_of_connection(&error) => return Err(error),
+        Err(error) => {
+            sql!(tx, "ROLLBACK TO SAVEPOINT audit_chain" => execute)?;
+            Chained::nothing(before, Some(format!("the log cannot be gone on with: {}", in_words(&error))))
+        }
+        Ok(chained) => chained,
+    };
+    sql!(tx, "RELEASE SAVEPOINT audit_chain" => execute)?;
+    Ok(chained)
+}
+
+/// Whether nothing more can be asked of the database after this.
+fn is_of_connection(error: &Error) -> bool {
+    use sqlx::Error as Sql;
+    match error {
+        Error::Database(error) => matches!(
+            error,
+            Sql::Io(_) | Sql::Tls(_) | Sql::Protocol(_) | Sql::PoolTimedOut | Sql::PoolClosed | Sql::WorkerCrashed
+        ),
+        Error::Closed => true,
+        _ => false,
+    }
+}
+
+fn in_words(error: &Error) -> String {
+    match error {
+        Error::Database(error) => error.to_string(),
+        error => error.to_string(),
+    }
+}
+
+async fn chain_on(tx: &mut Tx, workspace: &str, before: Option<AuditCheckpoint>, limit: u32) -> Result<Chained, Error> {
     make(tx, workspace).await?;
     if !dialect::try_lock_audit_chain(tx, workspace).await? {
         // The leader of another set chains them, or the next head has them.
-        return Ok(Chained { checkpoint: before, more: false, broken: None });
+        return Ok(Chained { held: true, ..Chained::nothing(before, None) });
     }
     let Chain { mut tree, mut last } = match extended(tx, workspace, before).await? {
         Ok(chain) => chain,
-        Err(broken) => return Ok(Chained { checkpoint: before, more: false, broken: Some(broken) }),
+        Err(broken) => return Ok(Chained::nothing(before, Some(broken))),
     };
     let rows = unchained(tx, workspace, limit).await?;
     let more = rows.len() > limit as usize;
@@ -84,7 +129,7 @@ pub(crate) async fn chain(
         )?;
     }
     let checkpoint = (tree.count() > 0).then(|| AuditCheckpoint { count: tree.count(), root: tree.root() });
-    Ok(Chained { checkpoint, more, broken: None })
+    Ok(Chained { checkpoint, more, broken: None, held: false })
 }
 
 /// Keeps others from chaining until the transaction ends.
@@ -170,18 +215,18 @@ pub(super) async fn tree_at(read: &mut Read, workspace: &str, count: u64) -> Res
     Ok(Tree::from_spans(count, &spans))
 }
 
-/// Nodes that are kept; fewer where some are missing.
+/// Nodes that are kept; fewer where some are missing or no hashes.
 pub(super) async fn nodes(read: &mut Read, workspace: &str, span: Nodes) -> Result<Vec<Hash>, Error> {
     let (first, end) = (signed(span.first)?, signed(span.first + span.len)?);
     if span.level == 0 {
         let sql = "SELECT hash FROM audit WHERE workspace_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq";
         let rows = sql!(read, sql, workspace, first, end => all (Option<Vec<u8>>,))?;
-        return rows.into_iter().map(|(bytes,)| Ok(leaf(&hash(&bytes.unwrap_or_default())?))).collect();
+        return Ok(rows.into_iter().filter_map(|(bytes,)| Some(leaf(&hash(&bytes?).ok()?))).collect());
     }
     let sql = "SELECT hash FROM audit_nodes WHERE workspace_id = $1 AND level = $2 AND place >= $3 AND place < $4 \
                ORDER BY place";
     let rows = sql!(read, sql, workspace, i64::from(span.level), first, end => all (Vec<u8>,))?;
-    rows.into_iter().map(|(bytes,)| hash(&bytes)).collect()
+    Ok(rows.into_iter().filter_map(|(bytes,)| hash(&bytes).ok()).collect())
 }
 
 /// One more than `limit` shows that there are more.
@@ -198,6 +243,17 @@ pub(super) async fn count_unchained(read: &mut Read, workspace: &str) -> Result<
     let sql = "SELECT COUNT(*) FROM audit WHERE workspace_id = $1 AND seq IS NULL";
     let (count,) = sql!(read, sql, workspace => one (i64,))?;
     unsigned(count)
+}
+
+/// What entries behind a checkpoint come to: how many they are, and how many personal values they tell the erasure of.
+pub(super) async fn behind(read: &mut Read, workspace: &str, count: u64) -> Result<(u64, u64), Error> {
+    let sql = "SELECT COUNT(*) FROM audit WHERE workspace_id = $1 AND seq > $2";
+    let (chained,) = sql!(read, sql, workspace, signed(count)? => one (i64,))?;
+    let sql = "SELECT after FROM audit WHERE workspace_id = $1 AND (seq IS NULL OR seq > $2) AND action = $3";
+    let told = sql!(read, sql, workspace, signed(count)?, ERASED => all (Option<String>,))?;
+    let erased = told.iter().filter_map(|(after,)| after.as_deref()).map(told_erased);
+    let erased = erased.fold(0, u64::saturating_add);
+    Ok((count_unchained(read, workspace).await? + unsigned(chained)?, erased))
 }
 
 /// Commits to the source of an entry that was written before sources were committed to.

@@ -1,5 +1,6 @@
 //! Erasing what is personal.
 
+use nightlatch_audit::ERASED;
 use serde_json::json;
 
 use super::append::{Draft, Target, append};
@@ -40,7 +41,7 @@ pub async fn erase(tx: &mut Tx, context: &Context, about: &str) -> Result<u64, E
     let erased = values + by_itself + for_it;
     let now = tx.now().await?;
     let draft = Draft {
-        action: "audit.erased",
+        action: ERASED,
         target: Target::Other("member", about),
         before: None,
         after: Some(json!({ "erased": erased })),

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 
 use nightlatch_audit::{
-    BAND, Block, EXPORT_FORMAT, Entry as Line, Header, Hex, Personal, START, Span as Nodes, Tree, block_of, embedded,
-    mountain,
+    BAND, Block, EXPORT_FORMAT, Entry as Line, Footer, Header, Hex, Personal, START, Span as Nodes, Tree, block_of,
+    embedded, mountain,
 };
 use nightlatch_keyset::Hash;
 use serde_json::json;
 
 use super::append::{Draft, SOURCE, Target, append};
-use super::chain::{count_unchained, nodes, standing, tree_at};
+use super::chain::{behind, nodes, standing, tree_at};
 use super::{AuditFilter, Entry, Row, entry_columns, gap_notes, narrow, with_personal};
 use crate::domain::{Action, WorkspaceId, authority};
 use crate::store::publication::{hash, signed, unsigned};
@@ -85,14 +85,15 @@ impl Exporter {
         };
         let at = head.as_ref().map(|head| head.checkpoint);
         let (count, root) = at.map_or_else(|| (0, Tree::default().root()), |at| (at.count, at.root));
-        let Some(start) = tree_at(&mut read, workspace.as_str(), span.after).await?.filter(|_| span.after <= count)
-        else {
+        if span.after > count {
             return Err(Error::NotFound("audit entry"));
-        };
+        }
+        // None where the database no longer has what it takes: whoever checks the export is to find that.
+        let start = tree_at(&mut read, workspace.as_str(), span.after).await?.unwrap_or_default();
         let sql = "SELECT hash FROM audit WHERE workspace_id = $1 AND seq = $2";
         let before = sql!(read, sql, workspace.as_str(), signed(span.after)? => optional (Option<Vec<u8>>,))?;
         let previous = match before {
-            Some((Some(bytes),)) => hash(&bytes)?,
+            Some((Some(bytes),)) => hash(&bytes).unwrap_or(START),
             _ => START,
         };
         let tree = match span.filter {
@@ -161,16 +162,14 @@ impl Exporter {
         Ok(Some(lines))
     }
 
-    /// How many entries there were, and how many wait behind the checkpoint.
+    /// The last line: how many entries there were, and what waits behind the checkpoint.
     ///
     /// # Errors
     /// [`Error::Database`].
-    pub async fn end(&self) -> Result<(u64, u64), Error> {
+    pub async fn end(&self) -> Result<Footer, Error> {
         let mut read = self.store.read().await?;
-        let unchained = count_unchained(&mut read, self.workspace.as_str()).await?;
-        let sql = "SELECT COUNT(*) FROM audit WHERE workspace_id = $1 AND seq > $2";
-        let (beyond,) = sql!(read, sql, self.workspace.as_str(), signed(self.count)? => one (i64,))?;
-        Ok((self.entries, unchained + unsigned(beyond)?))
+        let (unchained, erased_later) = behind(&mut read, self.workspace.as_str(), self.count).await?;
+        Ok(Footer { end: true, entries: self.entries, unchained, erased_later })
     }
 
     /// How to get from an entry to the root. Where the database no longer has what it takes, an empty way, which proves

@@ -150,7 +150,7 @@ impl Log {
 }
 
 pub(crate) fn lines(header: &Header, entries: &[Entry]) -> Vec<String> {
-    let footer = Footer { end: true, entries: entries.len() as u64, unchained: 2 };
+    let footer = Footer { end: true, entries: entries.len() as u64, unchained: 2, erased_later: 0 };
     let mut lines = vec![serde_json::to_string(header).unwrap()];
     lines.extend(entries.iter().map(|entry| serde_json::to_string(entry).unwrap()));
     lines.push(serde_json::to_string(&footer).unwrap());
