@@ -173,7 +173,7 @@ pub async fn offer(
     require(context)?;
     let (principal, before) = hold(tx, &context.workspace, subject).await?;
     // Whoever has the code gets a key of these scopes.
-    context.authority.require_grant(principal.ceiling.as_ref().unwrap_or(&Scopes::default()))?;
+    context.authority.require_grant(&principal.ceiling.clone().unwrap_or_default())?;
     principal.admits(&Scopes::default())?;
     let now = tx.now().await?;
     let after = before.offer(order, now);
