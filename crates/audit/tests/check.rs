@@ -3,7 +3,7 @@
 mod log;
 
 use log::{Deed, Log, WORKSPACE, lines, signer};
-use nightlatch_audit::{Break, Check, Earlier, Entry, Fault, Footer, Header, Hex, Personal, Proven, Tree, embedded};
+use nightlatch_audit::{Break, Check, Earlier, Entry, Fault, Footer, Header, Hex, Personal, Proven, embedded};
 use nightlatch_keyset::{AuditCheckpoint, AuditGap, Hash, Head};
 use proptest::prelude::*;
 
