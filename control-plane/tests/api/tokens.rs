@@ -1,6 +1,9 @@
 //! Tokens and enrolment.
 
+use std::time::Duration;
+
 use nightlatch_api::{PageQuery, TokenState};
+use nightlatch_tests::wait::eventually;
 use serde_json::{Value, json};
 
 use crate::app::TestApp;
@@ -71,12 +74,12 @@ async fn the_enrolment_token_is_good_once(app: TestApp) {
 #[tokio::test]
 async fn the_use_of_a_token_is_noted() {
     let app = TestApp::sqlite().await;
-    for _ in 0..200 {
+    eventually("the use of a token is noted", Duration::from_secs(30), async || {
         let used: Value = app.get("/v1/tokens").send().await.json();
-        if used["items"][0]["last_used_at"].is_string() {
-            return app.stop().await;
-        }
-        tokio::task::yield_now().await;
-    }
-    panic!("the use of a token is never noted");
+        anyhow::ensure!(used["items"][0]["last_used_at"].is_string(), "{used}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    app.stop().await;
 }
