@@ -47,7 +47,11 @@ pub(super) async fn fresh(app: &TestApp, people: &People, action: &str, subject:
             let now = crate::app::now().as_millisecond();
             app.sql(&format!("UPDATE keys SET last_used_at = {now} WHERE id = '{id}'")).await;
         }
-        "enable" => people.disable(&key).await,
+        "enable" => {
+            people.disable(&key).await;
+            // By whose it is, too: that is what they may lift.
+            app.sql(&format!("UPDATE keys SET disabled_by = 'admin holder' WHERE id = '{id}'")).await;
+        }
         _ => {}
     }
     Subject { subject, key, text, rotation }
