@@ -248,11 +248,7 @@ impl Deployment {
     pub async fn sign_in(&self, email: &str) -> Result<Login> {
         let body = json!({ "email": email, "password": PASSWORD });
         let answer = self.try_post(&Login::Nobody, "session", body).await?.allowed()?;
-        let cookie = answer.headers.get(SET_COOKIE).and_then(|value| value.to_str().ok()).context("a cookie")?;
-        let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
-        let signed_in: Value = serde_json::from_str(&answer.body)?;
-        ensure!(signed_in["needs"] == json!([]), "{signed_in}");
-        Ok(Login::Session { cookie, csrf: text(&signed_in["csrf"])? })
+        session_of(&answer)
     }
 
     /// An edge of the founding workspace's set.
@@ -260,9 +256,16 @@ impl Deployment {
     /// # Errors
     /// When nothing is published.
     pub fn gate(&self) -> Result<Gate> {
-        let first = &self.replicas[0];
-        let directory = self.published(&first.set().id);
-        Ok(Gate { follower: Follower::beside(first, &directory)?, directory })
+        self.gate_beside(self.next())
+    }
+
+    /// The same with what this replica tells edges to begin with.
+    ///
+    /// # Errors
+    /// When nothing is published.
+    pub fn gate_beside(&self, replica: &ControlPlane) -> Result<Gate> {
+        let directory = self.published(&replica.set().id);
+        Ok(Gate { follower: Follower::beside(replica, &directory)?, directory })
     }
 }
 
@@ -327,6 +330,18 @@ impl Gate {
         })
         .await
     }
+}
+
+/// The session that an answer to `POST /v1/session` has made.
+///
+/// # Errors
+/// When it has made none.
+pub fn session_of(answer: &Answer) -> Result<Login> {
+    let cookie = answer.headers.get(SET_COOKIE).and_then(|value| value.to_str().ok()).context("a cookie")?;
+    let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
+    let signed_in: Value = serde_json::from_str(&answer.body)?;
+    ensure!(signed_in["needs"] == json!([]), "{signed_in}");
+    Ok(Login::Session { cookie, csrf: text(&signed_in["csrf"])? })
 }
 
 /// A field that must be text.

@@ -5,6 +5,7 @@ mod audit;
 mod gateways;
 mod inventory;
 mod keys;
+mod killed;
 mod members;
 mod partners;
 mod proof;
