@@ -151,8 +151,11 @@ impl Writer {
         match done {
             Some(true) => {
                 self.told.exactly(name, call.told);
-                if call.repeat != Repeat::Again {
-                    self.told.exactly(again, Vec::new());
+                match (call.repeat, &call.who) {
+                    (Repeat::Again, _) => {}
+                    // What somebody known was refused is told, too.
+                    (Repeat::Refused(..), Login::Token(_)) => self.told.exactly(again, vec!["request.refused"]),
+                    _ => self.told.exactly(again, Vec::new()),
                 }
             }
             Some(false) => {
