@@ -74,6 +74,8 @@ pub(super) struct Thing {
     /// The session that is used, and how many there are.
     pub(super) session: Option<Login>,
     pub(super) sessions: usize,
+    /// One that was ended.
+    pub(super) gone: Option<Login>,
     pub(super) token: Option<Login>,
     pub(super) keys: Vec<Held>,
 }
@@ -85,6 +87,7 @@ pub(super) enum Effect {
     Role(&'static str),
     Issue(String),
     Revoke(usize),
+    RevokeAll,
     /// The key of that place is replaced by one of that name.
     Replace(usize, String),
     /// Nothing that is kept here.
@@ -102,8 +105,9 @@ pub(super) struct Facts {
 impl Thing {
     pub(super) fn new(kind: Kind, name: String) -> Self {
         let (role, keys) = ("operator", Vec::new());
-        let (stage, session, token) = (Stage::New, None, None);
-        Self { kind, name, stage, id: None, principal: None, code: None, role, session, sessions: 0, token, keys }
+        let (stage, id, principal, code) = (Stage::New, None, None, None);
+        let (session, sessions, gone, token) = (None, 0, None, None);
+        Self { kind, name, stage, id, principal, code, role, session, sessions, gone, token, keys }
     }
 
     pub(super) fn email(&self) -> String {
@@ -223,6 +227,11 @@ impl Thing {
                 let call = Call::patch(&cast.owner, self.path(cast)?, json!({ "role": role }));
                 Ok((call.told("member.updated", 1), Effect::Role(role)))
             }
+            7 if self.kind == Kind::Account => {
+                let body = json!({ "filter": { "principal": self.principal }, "reason": "the walk says so" });
+                let call = Call::post(&cast.owner, "keys:revoke-many", body).told("key.revoked_many", 1);
+                Ok((call.told("key.revoked", live.len()), Effect::RevokeAll))
+            }
             7 | 8 if self.kind != Kind::Link => self.turn(cast, Stage::Suspended),
             7 | 8 => {
                 let permissions = json!({ "permissions": [format!("orders:{number}")] });
@@ -300,12 +309,14 @@ impl Thing {
             Effect::Stage(stage) => {
                 after.stage = *stage;
                 if matches!(stage, Stage::Suspended | Stage::Ended) {
-                    (after.session, after.sessions) = (None, 0);
+                    after.gone = after.session.take().or(after.gone);
+                    after.sessions = 0;
                 }
             }
             Effect::Role(role) => after.role = role,
             Effect::Issue(name) => after.keys.push(Held::named(name)),
             Effect::Revoke(place) => after.keys[*place].revoked = true,
+            Effect::RevokeAll => after.keys.iter_mut().for_each(|key| key.revoked = true),
             Effect::Replace(place, name) => {
                 after.keys[*place].revoked = true;
                 after.keys.push(Held::named(name));
