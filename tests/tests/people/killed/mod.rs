@@ -49,6 +49,8 @@ const WRITERS: [Kind; 8] =
     [Kind::Member, Kind::Member, Kind::Account, Kind::Account, Kind::Link, Kind::Link, Kind::Member, Kind::Member];
 /// The longest time between the start of the writes and the kill.
 const LONGEST: Duration = Duration::from_millis(1_500);
+/// Between two looks of the edge at the head.
+const PAUSE: Duration = Duration::from_millis(10);
 /// How long those at the survivor go on after the kill, while nobody leads.
 const GO_ON: Duration = Duration::from_millis(300);
 
@@ -173,7 +175,20 @@ impl Run {
             drop(stop);
             anyhow::Ok(())
         };
-        tokio::try_join!(kill, try_join_all(writers))?;
+        let (edge, mut stopped) = (&mut self.edge, stopped.clone());
+        let follow = async {
+            // Whatever it refuses is a contradiction.
+            while stopped.has_changed().is_ok() {
+                edge.poll()?;
+                tokio::select! {
+                    () = sleep(PAUSE) => {}
+                    // Resolves when the sender is gone.
+                    _ = stopped.changed() => {}
+                }
+            }
+            anyhow::Ok(())
+        };
+        tokio::try_join!(kill, try_join_all(writers), follow)?;
         self.all.replicas_mut()[victim].kill()
     }
 
