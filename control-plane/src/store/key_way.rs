@@ -50,7 +50,8 @@ pub(super) async fn page<R: Placed>(
     let mut parts = Vec::new();
     for source in sources {
         for carrier in &carriers {
-            let list = Part { workspace, filter, order, source, carrier: *carrier, now };
+            let few = looks.min(LOOKED_AT);
+            let list = Part { workspace, filter, order, source, carrier: *carrier, now, few };
             let (entry, whole) = list.entry(read).await?;
             let way = KeyWay { head, exact: whole || list.is_all_of(entry), list, entry, whole, row: PhantomData::<R> };
             parts.push(stretch(read, &way, page, looks).await?);
@@ -97,6 +98,8 @@ struct Part<'f> {
     source: Source<'f>,
     carrier: Carrier<'f>,
     now: i64,
+    /// How many keys are few enough to sort.
+    few: u32,
 }
 
 impl<'f> Part<'f> {
@@ -112,10 +115,11 @@ impl<'f> Part<'f> {
         for entry in entries {
             let mut select = Select::new("SELECT COUNT(*) FROM (SELECT 1");
             self.places(&mut select, entry);
-            select.limit(LOOKED_AT + 1).push(") AS p");
+            self.in_order(&mut select, entry);
+            select.limit(self.few + 1).push(") AS p");
             let rows: Vec<(i64,)> = select.fetch(read).await?;
             let count = rows.first().map_or(0, |(count,)| *count);
-            if count <= i64::from(LOOKED_AT) && fewest.is_none_or(|(_, least)| count < least) {
+            if count <= i64::from(self.few) && fewest.is_none_or(|(_, least)| count < least) {
                 fewest = Some((entry, count));
             }
         }
@@ -255,6 +259,14 @@ impl<'f> Part<'f> {
         }
     }
 
+    /// Appends an order that only this index has, where SQLite might take another for a partial one.
+    fn in_order(&self, select: &mut Select, entry: Entry<'_>) {
+        if !matches!(entry, Entry::Subjects(_)) {
+            let (at, id) = Self::columns(entry, self.order);
+            select.behind(at, id, Order::Creation.direction(), None);
+        }
+    }
+
     /// The columns that an index is ordered by.
     const fn columns(entry: Entry<'_>, order: Order) -> (&'static str, &'static str) {
         match entry {
@@ -318,7 +330,8 @@ impl<R: Placed> Way for KeyWay<'_, R> {
         select.push("(SELECT ").push(id).push(" AS id");
         self.list.places(&mut select, self.entry);
         let after = if self.whole {
-            select.limit(LOOKED_AT);
+            self.list.in_order(&mut select, self.entry);
+            select.limit(self.list.few);
             places.after.as_ref()
         } else {
             select.behind(at, id, order.direction(), places.after.as_ref()).limit(places.limit);

@@ -44,6 +44,16 @@ pub(super) struct Stretch<R> {
     pub(super) reached: Option<Cursor>,
 }
 
+impl<R> Stretch<R> {
+    /// The page that it is.
+    pub(super) fn into_page(mut self, limit: u32, place: impl Fn(&R) -> Cursor) -> Page<R> {
+        let more = self.rows.len() > limit as usize;
+        self.rows.truncate(limit as usize);
+        let next = if more { self.rows.last().map(place) } else { self.reached };
+        Page { items: self.rows, next }
+    }
+}
+
 /// Goes on from the page's cursor until there is one row more than the page holds, the list ends, or `looks` places have
 /// been looked at.
 pub(super) async fn stretch<W: Way>(
@@ -53,8 +63,10 @@ pub(super) async fn stretch<W: Way>(
     looks: u32,
 ) -> Result<Stretch<W::Row>, Error> {
     let mut rows = Vec::new();
-    let mut places =
-        PageRequest { limit: if way.is_exact() { page.limit + 1 } else { CHUNK }, after: page.after.clone() };
+    let mut places = PageRequest {
+        limit: if way.is_exact() { page.limit + 1 } else { CHUNK.min(looks) },
+        after: page.after.clone(),
+    };
     let mut looked_at = 0;
     loop {
         let wanted = page.limit + 1 - rows.len() as u32;
@@ -103,8 +115,6 @@ pub(super) fn merged<R>(
     if let Some(reached) = &reached {
         rows.retain(|(place, _)| compare(direction, place, reached) != Ordering::Greater);
     }
-    let more = rows.len() > limit as usize;
-    rows.truncate(limit as usize);
-    let next = if more { rows.last().map(|(place, _)| place.clone()) } else { reached };
-    Page { items: rows.into_iter().map(|(_, row)| row).collect(), next }
+    let rows = rows.into_iter().map(|(_, row)| row).collect();
+    Stretch { rows, reached }.into_page(limit, place)
 }
