@@ -200,15 +200,15 @@ impl World {
                  CASE WHEN n.n % 10 = 3 THEN 'user' ELSE 'service_account' END, \
                  CASE WHEN n.n % 10 = 3 THEN '' WHEN n.n % 1000 = 5 THEN '{COMMON_SCOPE} {RARE_SCOPE}' \
                  ELSE '{COMMON_SCOPE}' END, \
-                 'team ' || n.n % 100, '{{}}', 'member', \
-                 CASE WHEN n.n % 10 = 0 THEN '{DIRECTOR}' ELSE 'mem_' || n.n % {members} END, {created}, \
+                 'team ' || (n.n % 100), '{{}}', 'member', \
+                 CASE WHEN n.n % 10 = 0 THEN '{DIRECTOR}' ELSE 'mem_' || (n.n % {members}) END, {created}, \
                  CASE n.n % 40 WHEN 13 THEN {second} - 1000000 + n.n WHEN 14 THEN 4000000000 + n.n END, \
                  CASE WHEN n.n % 10 = 1 THEN 4000000000 + n.n END, \
                  CASE WHEN n.n % 200 = 9 AND NOT {revoked} THEN 4000000000 END, \
                  CASE WHEN {revoked} THEN {created} + 1000 END, CASE WHEN {revoked} THEN 'rotated away' END, \
                  CASE WHEN n.n % 4 <> 0 THEN {created} + 500 END, 'key_' || {padded}, 0, 0, 1, \
-                 CASE WHEN n.n % 3 = 0 THEN 'mem_' || n.n / 3 % {members} END, \
-                 CASE WHEN n.n % 10 = 0 THEN '{DIRECTOR}' ELSE 'mem_' || n.n % {members} END FROM {numbers}"
+                 CASE WHEN n.n % 3 = 0 THEN 'mem_' || (n.n / 3 % {members}) END, \
+                 CASE WHEN n.n % 10 = 0 THEN '{DIRECTOR}' ELSE 'mem_' || (n.n % {members}) END FROM {numbers}"
             ))
             .await?;
         // A member's key has no scopes of its own.
@@ -236,7 +236,7 @@ impl World {
                  prefix, short_prefix, scopes, after, reason, request_id) \
                  SELECT {WORKSPACE}, {now} - ({audit} - n.n) * 1000, \
                  CASE WHEN n.n % 5000 = 17 THEN 'partner' WHEN n.n % 4 = 0 THEN 'token' ELSE 'member' END, \
-                 CASE WHEN n.n % 4 = 0 THEN 'tok_' || n.n % 40 ELSE 'mem_' || (n.n % {members}) END, \
+                 CASE WHEN n.n % 4 = 0 THEN 'tok_' || (n.n % 40) ELSE 'mem_' || (n.n % {members}) END, \
                  CASE WHEN n.n % 10 = 9 THEN 'member.updated' WHEN n.n % 20 = 0 THEN 'key.disabled' \
                  WHEN n.n % 20 = 1 THEN 'key.revoked' ELSE 'key.issued' END, \
                  CASE WHEN {of_key} THEN 'user.updated' ELSE 'workspace.updated' END, \
