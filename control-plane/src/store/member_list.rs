@@ -9,6 +9,7 @@ use super::rows::unsigned;
 use super::select::{Direction, Select};
 use super::tx::sql;
 use super::{Cursor, Error, Page, PageRequest, Read, roles};
+use crate::domain::authority::Seat;
 use crate::domain::{Actor, Member, MemberId, MemberState, Role, Scopes, Standing, Tier, WorkspaceId};
 
 /// Selects [`Row`]s.
@@ -114,9 +115,10 @@ pub async fn standing(read: &mut Read, workspace: &WorkspaceId, id: &MemberId) -
         (!granted.everything).then(|| granted.scopes.iter().chain(own.iter()).cloned().collect::<BTreeSet<_>>())
     };
     Ok(Some(Standing {
-        role,
+        seat: Seat::Role(role),
         member: Some(id.clone()),
         subject: Some(unsigned(row.subject)?),
+        maker: None,
         partner: row.partner.map(unsigned).transpose()?,
         rights: None,
         elevated: true,
