@@ -10,7 +10,7 @@ use super::select::{Direction, Select};
 use super::touched::{Person, Source};
 use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, catalogue, profiles, rotations};
 use crate::domain::authority;
-use crate::domain::{Action, Key, MemberId, PrincipalKind, Scope, State, WorkspaceId};
+use crate::domain::{Action, Key, LabelMatch, MemberId, PrincipalKind, Scope, State, WorkspaceId};
 
 /// What a list of keys is narrowed to. All conditions hold at once.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +35,8 @@ pub struct KeyFilter {
     pub kind: Option<PrincipalKind>,
     /// Carrying this scope.
     pub scope: Option<Scope>,
+    /// With this label.
+    pub label: Option<LabelMatch>,
     /// Live or test.
     pub environment: Option<Environment>,
     /// Not issued before, unix milliseconds.
@@ -165,8 +167,9 @@ fn part(
     now: i64,
 ) {
     let order = Order::of(filter);
-    // The scope's keys come in the order that the page needs, unless something rarer is asked for.
-    let by_scope = matches!((&source, carrier, order), (Source::Any, Carrier::Key, Order::Creation));
+    // The keys of a scope and of a label come in the order that the page needs, unless something rarer is asked for.
+    let in_order = matches!((&source, carrier, order), (Source::Any, Carrier::Key, Order::Creation));
+    let (by_scope, by_label) = (in_order, in_order && filter.scope.is_none());
     match &filter.scope {
         // CROSS JOIN: SQLite then walks the scope's keys in their order, as the page needs them.
         Some(scope) if by_scope => {
@@ -182,7 +185,15 @@ fn part(
             select.value(workspace.as_str()).push(" AND k.subject = c.subject AND k.kind = 'user'");
         }
         scope => {
-            select.push("keys k WHERE k.workspace_id = ").value(workspace.as_str());
+            match &filter.label {
+                Some(label) if by_label => {
+                    select.push("key_labels l CROSS JOIN keys k WHERE k.id = l.key_id");
+                    label_is(select, workspace, label);
+                }
+                _ => {
+                    select.push("keys k WHERE k.workspace_id = ").value(workspace.as_str());
+                }
+            }
             if let Some(scope) = scope {
                 select.push(
                     " AND EXISTS (SELECT 1 FROM key_scopes s WHERE s.workspace_id = k.workspace_id AND s.scope = ",
@@ -191,9 +202,15 @@ fn part(
             }
         }
     }
+    if let Some(label) = filter.label.as_ref().filter(|_| !by_label) {
+        select.push(" AND EXISTS (SELECT 1 FROM key_labels l WHERE l.created_at = k.created_at AND l.key_id = k.id");
+        label_is(select, workspace, label);
+        select.push(")");
+    }
     source.narrow(select);
-    let (created_at, id) = match (&filter.scope, by_scope) {
-        (Some(_), true) => ("s.created_at", "s.key_id"),
+    let (created_at, id) = match (&filter.scope, &filter.label) {
+        (Some(_), _) if by_scope => ("s.created_at", "s.key_id"),
+        (None, Some(_)) if by_label => ("l.created_at", "l.key_id"),
         _ => ("k.created_at", "k.id"),
     };
     for (time, relation) in [(filter.created_after, " >= "), (filter.created_before, " < ")] {
@@ -203,6 +220,14 @@ fn part(
     }
     narrow(select, filter, now);
     order.page(select, created_at, id, page);
+}
+
+/// Appends that the label `l` is the one asked for.
+fn label_is(select: &mut Select, workspace: &WorkspaceId, label: &LabelMatch) {
+    select.push(" AND l.workspace_id = ").value(workspace.as_str()).push(" AND l.name = ").value(label.name());
+    if let Some(value) = label.value() {
+        select.push(" AND l.value = ").value(value);
+    }
 }
 
 /// Since when a key was not used: a key never used counts from its creation. As the index has it.
