@@ -22,7 +22,7 @@ use crate::store::{Context, Error, Read, Store, Tx};
 /// Entries read at once.
 const PAGE: usize = 500;
 /// Entries looked at for one page where few may be what is asked for.
-const WALK: u64 = 10_000;
+const WALK: u64 = 1_000;
 
 /// What of the log is exported.
 #[derive(Clone, Debug, Default)]
