@@ -56,9 +56,11 @@ async fn enter_members(arena: &Arena) {
 }
 
 fn labels(random: &mut StdRng) -> Labels {
-    let some = LABELS.into_iter().filter(|_| random.random_bool(0.4));
-    let pairs = some.map(|name| (name.to_owned(), VALUES[random.random_range(0..2)].to_owned()));
-    Labels::new(pairs.collect()).unwrap()
+    let pick = |name: &str| {
+        let value = VALUES[random.random_range(0..2)];
+        random.random_bool(0.4).then(|| (name.to_owned(), value.to_owned()))
+    };
+    Labels::new(LABELS.into_iter().filter_map(pick).collect()).unwrap()
 }
 
 /// Sixty keys of every kind.
