@@ -197,7 +197,7 @@ impl Metrics {
         );
         named.register(
             "audit_broken",
-            "Whether the audit log is not the one that was signed, cannot be chained, or somebody holds its chain: 1 or 0",
+            "Whether the audit log is not the one that was signed, cannot be chained, or its chain is held: 1 or 0",
             metrics.audit_broken.clone(),
         );
         named.register_with_unit(
