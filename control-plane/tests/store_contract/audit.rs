@@ -96,6 +96,15 @@ async fn pages_of_entries_neither_repeat_nor_skip(arena: Arena) {
 
 async fn s1_12_what_a_member_did_includes_what_its_tokens_did(arena: Arena) {
     let member = |id: &str| MemberId::parse(id).unwrap();
+    for (id, subject) in [("mem_1", 11), ("mem_2", 12)] {
+        let workspace = &arena.workspace;
+        arena
+            .execute(format!(
+                "INSERT INTO members (id, workspace_id, subject, role, state, scopes, invited_by_type, invited_by_id, \
+                 created_at, revision) VALUES ('{id}', '{workspace}', {subject}, 'owner', 'active', '', 'system', 'test', 0, 1)"
+            ))
+            .await;
+    }
     let of = |kind, actor: &str, id: &str| Context {
         actor: Actor::new(kind, actor),
         authority: Authority::of(Standing { member: Some(member(id)), ..Standing::founder() }),
