@@ -84,6 +84,7 @@ impl World {
             kind: TokenKind::Management,
             set: None,
             scopes: None,
+            service_account: None,
             expires_at: None,
         };
         let created = self.control_plane.client().create_token(&request).await?;

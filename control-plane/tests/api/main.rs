@@ -1,5 +1,6 @@
 //! The API through its real router, database and publisher.
 
+mod account_tokens;
 mod app;
 mod attempts;
 mod audit;
