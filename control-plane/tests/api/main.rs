@@ -8,6 +8,7 @@ mod border;
 mod catalogue;
 mod durable;
 mod edges;
+mod endings;
 mod enrolled;
 mod idempotency;
 mod import;

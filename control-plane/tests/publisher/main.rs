@@ -2,6 +2,7 @@
 
 mod audit;
 mod background;
+mod before;
 mod crash;
 mod cuts;
 mod denying;
@@ -13,7 +14,9 @@ mod leadership;
 mod log;
 mod losing;
 mod members;
+mod migrated;
 mod numbering;
+mod people;
 mod reader;
 mod rebuilding;
 mod recovering;

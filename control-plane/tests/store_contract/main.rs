@@ -2,7 +2,9 @@
 
 mod arena;
 mod audit;
+mod dump;
 mod edges;
+mod endings;
 mod imports;
 mod keys;
 mod lists;
