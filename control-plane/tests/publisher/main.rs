@@ -10,6 +10,7 @@ mod folding;
 mod gate;
 mod heads;
 mod interleaving;
+mod killed;
 mod leadership;
 mod log;
 mod losing;
@@ -22,6 +23,7 @@ mod rebuilding;
 mod recovering;
 mod retention;
 mod signers;
+mod tampering;
 mod world;
 
 /// Runs an `async fn(World)` on SQLite and on PostgreSQL, as two tests.
