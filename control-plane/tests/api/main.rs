@@ -6,6 +6,7 @@ mod audit;
 mod bad_input;
 mod border;
 mod catalogue;
+mod clock;
 mod durable;
 mod edges;
 mod endings;

@@ -26,6 +26,7 @@ on_both! {
     a_log_that_cannot_be_chained_holds_nothing_up
     a_damaged_log_is_exported_all_the_same
     entries_of_an_earlier_program_are_chained_too
+    entries_are_chained_as_they_were_written_whatever_the_clock_says
     many_entries_are_chained_in_pieces
     leaders_of_two_sets_share_one_chain
 }
@@ -160,6 +161,25 @@ async fn entries_of_an_earlier_program_are_chained_too(world: World) {
     assert_eq!(world.count("SELECT COUNT(*) FROM audit WHERE source_salt IS NOT NULL").await, 1);
     world.execute("UPDATE audit SET source = '192.0.2.8' WHERE target_id = 't_1'").await;
     assert_eq!(proven(&world, &[]).await.unwrap_err().fault, Fault::Personal("source".into()));
+    publisher.stop().await;
+}
+
+async fn entries_are_chained_as_they_were_written_whatever_the_clock_says(world: World) {
+    let publisher = some_entries(&world).await;
+    let kept = head(&world);
+    // The clock was a day ahead when these were written, and is a day behind when the next are.
+    many(&world, 2).await;
+    let now = world.store.now().await.unwrap();
+    world.execute(&format!("UPDATE audit SET at = {} WHERE action = 'many.done'", now + 86_400_000)).await;
+    world.issue(&[]).await;
+    many(&world, 1).await;
+    world.execute(&format!("UPDATE audit SET at = {} WHERE seq IS NULL AND at = 0 AND id > (SELECT MAX(id) FROM audit WHERE action = 'key.issued')", now - 86_400_000)).await;
+    publisher.flush().await.unwrap();
+    let lines = export(&world, kept.audit.unwrap().count, None).await.unwrap();
+    let actions: Vec<_> = entries(&lines).into_iter().map(|entry| entry.action).collect();
+    assert_eq!(actions, ["many.done", "many.done", "key.issued", "many.done"]);
+    let whole = proven(&world, &[kept, head(&world)]).await.unwrap();
+    assert_eq!((whole.unchained, whole.earlier), (0, 2));
     publisher.stop().await;
 }
 
