@@ -30,7 +30,7 @@ async fn step(app: &TestApp, seconds: i64) {
 
 /// A one-time code of each kind, and how it is used.
 struct Codes {
-    /// How long it works, whether its use succeeds with 200 or 201, and the call that uses it.
+    /// What it is, how many seconds it works, and the call that uses it.
     all: Vec<(&'static str, i64, &'static str, Value)>,
 }
 

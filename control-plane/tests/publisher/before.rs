@@ -2,104 +2,26 @@
 //!
 //! The statements are those of the store at that time, with the values it bound written in their places.
 
-use std::path::Path;
+mod database;
+mod statements;
 
 use nightlatch_gate::policy::{Draft, Policy, RouteDraft};
 use nightlatch_key::{Brand, Digest, Environment, KeyText, mint};
 use nightlatch_keyset::{Hash, Status};
-use sqlx::migrate::Migrator;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
+
+pub(crate) use database::Before;
+use statements::{
+    AUDIT, CHANGES, EDGES, ENDED, ENROLMENTS, EPOCHS, IDEMPOTENCY, INSTANCES, KEY_CHANGED, KEY_SCOPES, KEYS, LEASE,
+    MARKS, NUMBERED, NUMBERS, PRINCIPALS, RECEIPT_NOTED, RECEIPTS, ROTATION_CHANGED, ROTATIONS, ROUTES, ROUTES_MOVED,
+    SCOPES, SETS, SHARED, SIGNED, TIERS, TOKEN_REVOKED, TOKEN_USED, TOKENS, TRUST, VERSIONS, WORKSPACES,
+};
 
 pub(crate) const WORKSPACE: &str = "ws_0000000000000001";
 pub(crate) const SET: &str = "set_000000000001";
-const SCHEMA: i64 = 5;
 /// When all of it happened, unix milliseconds.
 const AT: i64 = 1_700_000_000_000;
 /// When nothing has ended yet, unix seconds.
 const LATER: i64 = 4_000_000_000;
-
-const WORKSPACES: &str = "INSERT INTO workspaces (id, name, brand, next_key_number, next_subject, created_at) \
-    VALUES ($1, $2, $3, 1, $4, $5)";
-const PRINCIPALS: &str =
-    "INSERT INTO principals (workspace_id, subject, kind, name, created_at) VALUES ($1, $2, $3, 'default', $4)";
-const SETS: &str = "INSERT INTO sets (id, workspace_id, name, heartbeat_ms, validity_ms, skew_ms, largest_validity_ms, \
-    pepper_id, accepts_foreign, incarnation, epoch, version, commitment, key_count, routes_revision, created_at) \
-    VALUES ($1, $2, 'default', $3, $4, $5, $4, $6, $7, 0, 0, 0, $8, 0, 0, $9)";
-const NUMBERS: &str = "UPDATE workspaces SET next_key_number = next_key_number + $2 WHERE id = $1";
-const SCOPES: &str =
-    "INSERT INTO scopes (workspace_id, name, first_used_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-const TIERS: &str = "INSERT INTO tiers (workspace_id, name, first_used_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-const KEYS: &str = "INSERT INTO keys (id, workspace_id, number, digest, prefix, name, state, disabled_by, environment, \
-    subject, kind, scopes, tier, owner, labels, issued_by_type, issued_by_id, created_at, expires_at, rotate_by, \
-    deadline, revoked_at, revoke_reason, last_used_at, lineage, predecessor, successor, imported, weak, revision) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, \
-    $24, $25, $26, $27, $28, $29, $30) ON CONFLICT (id) DO NOTHING";
-const KEY_SCOPES: &str = "INSERT INTO key_scopes (workspace_id, scope, created_at, key_id) VALUES ($1, $2, $3, $4)";
-const KEY_CHANGED: &str = "UPDATE keys SET name = $3, state = $4, disabled_by = $5, tier = $6, owner = $7, labels = $8, \
-    expires_at = $9, rotate_by = $10, deadline = $11, revoked_at = $12, revoke_reason = $13, successor = $14, \
-    revision = $15 WHERE id = $1 AND revision = $2";
-const CHANGES: &str = "INSERT INTO changes (set_id, workspace_id, key_number, digest, status, imported, deadline, kind, \
-    environment, tier, scopes, subject, is_new, created_at) \
-    SELECT id, workspace_id, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13 FROM sets \
-    WHERE workspace_id = $1 ORDER BY id";
-const AUDIT: &str = "INSERT INTO audit (workspace_id, at, actor_type, actor_id, action, category, target_type, \
-    target_id, prefix, short_prefix, scopes, before, after, reason, source, request_id) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
-const RECEIPTS: &str = "INSERT INTO receipts (set_id, key_id, workspace_id, key_number, revoked_at) \
-    SELECT id, $2, $1, $3, $4 FROM sets WHERE workspace_id = $1 ORDER BY id ON CONFLICT (set_id, key_id) DO NOTHING";
-const RECEIPT_NOTED: &str =
-    "UPDATE receipts SET committed_by = $3 WHERE set_id = $1 AND key_id = $2 AND committed_by IS NULL";
-const ROTATIONS: &str = "INSERT INTO rotations (id, workspace_id, predecessor, successor, lineage, step_order, state, \
-    outcome, reason, overlap_seconds, deadline, started_by_type, started_by_id, started_at, ended_by_type, ended_by_id, \
-    ended_at, revision) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
-const ROTATION_CHANGED: &str = "UPDATE rotations SET state = $3, outcome = $4, overlap_seconds = $5, deadline = $6, \
-    ended_by_type = $7, ended_by_id = $8, ended_at = $9, revision = revision + 1 WHERE id = $1 AND revision = $2";
-const TOKENS: &str = "INSERT INTO tokens (id, workspace_id, kind, set_id, name, digest, prefix, scopes, \
-    created_by_type, created_by_id, created_at, expires_at, edge_id) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
-const TOKEN_USED: &str =
-    "UPDATE tokens SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at <= $3)";
-const TOKEN_REVOKED: &str =
-    "UPDATE tokens SET revoked_at = $3 WHERE workspace_id = $1 AND id = $2 AND revoked_at IS NULL";
-const ENROLMENTS: &str =
-    "INSERT INTO enrolments (digest, workspace_id, created_at, expires_at) VALUES ($1, $2, $3, $4)";
-const IDEMPOTENCY: &str = "INSERT INTO idempotency (token_id, route, key_hash, workspace_id, request_hash, status, body, \
-    had_secret, sealed_secret, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-const ROUTES_MOVED: &str =
-    "UPDATE sets SET routes_revision = $4 WHERE workspace_id = $1 AND id = $2 AND routes_revision = $3";
-const ROUTES: &str = "INSERT INTO routes (set_id, workspace_id, revision, document, policy, policy_hash, created_at, \
-    created_by_type, created_by_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-const EDGES: &str = "INSERT INTO edges (id, workspace_id, set_id, name, class, code_digest, code_expires_at, \
-    created_by_type, created_by_id, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-const INSTANCES: &str = "INSERT INTO edge_instances (token_id, instance, workspace_id, set_id, runtime, version, \
-    sequence, applied_incarnation, applied_epoch, applied_version, applied_issued, reported_at, edge_id, \
-    first_reported_at, formats, peppers, trust, data_age_ms, clock_offset_ms, clock_refused, failure, ahead) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $12, $14, $15, $16, $17, $18, $19, $20, $21) \
-    ON CONFLICT (token_id, instance) DO UPDATE SET set_id = excluded.set_id, runtime = excluded.runtime, \
-    version = excluded.version, sequence = excluded.sequence, applied_incarnation = excluded.applied_incarnation, \
-    applied_epoch = excluded.applied_epoch, applied_version = excluded.applied_version, \
-    applied_issued = excluded.applied_issued, reported_at = excluded.reported_at, formats = excluded.formats, \
-    peppers = excluded.peppers, trust = excluded.trust, data_age_ms = excluded.data_age_ms, \
-    clock_offset_ms = excluded.clock_offset_ms, clock_refused = excluded.clock_refused, failure = excluded.failure, \
-    ahead = excluded.ahead WHERE edge_instances.sequence < excluded.sequence";
-const MARKS: &str = "INSERT INTO edge_marks (set_id, edge_id, instance, incarnation, version, workspace_id, at) \
-    SELECT $1, $2, $3, $4, $5, $6, $7 WHERE NOT EXISTS (SELECT 1 FROM edge_marks WHERE set_id = $1 AND edge_id = $2 \
-    AND instance = $3 AND (incarnation, version) >= ($4, $5)) ON CONFLICT DO NOTHING";
-const ENDED: &str = "INSERT INTO ended_digests (workspace_id, digest, created_at) VALUES ($1, $2, $3)";
-const SHARED: &str = "INSERT INTO shared_secrets (kind, name, sealed, created_at) VALUES ($1, $2, $3, $4)";
-const LEASE: &str =
-    "INSERT INTO leases (set_id, term, holder, expires_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
-const TRUST: &str = "INSERT INTO trust_notes (set_id, version, note, created_at) VALUES ($1, $2, $3, $4)";
-const EPOCHS: &str = "INSERT INTO set_epochs (set_id, incarnation, epoch, version, commitment, root, cutoff, key_count, \
-    pepper_id, reason, created_at, bucket_bits, row_columns, rebase) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
-const VERSIONS: &str = "INSERT INTO set_versions (set_id, version, incarnation, epoch, kind, issued, link, commitment, \
-    change_count, reason) VALUES ($1, $2, $3, $4, 'delta', $5, $6, $7, $8, '')";
-const NUMBERED: &str = "UPDATE changes SET version = $1, position = seq WHERE seq IN \
-    (SELECT seq FROM changes WHERE set_id = $2 AND version IS NULL AND imported <= $3 ORDER BY seq LIMIT $4)";
-const SIGNED: &str = "UPDATE sets SET incarnation = $1, epoch = $2, version = $3, commitment = $4, key_count = $5, \
-    head = $6, head_issued = $7, largest_validity_ms = CASE WHEN largest_validity_ms < $8 THEN $8 ELSE \
-    largest_validity_ms END WHERE id = $9";
 
 /// What it bound.
 enum Value {
@@ -140,91 +62,6 @@ pub(crate) struct Round {
     pub(crate) tokens: [KeyText; 3],
     pub(crate) entries: i64,
     said: Vec<Said>,
-}
-
-/// A database of that schema.
-pub(crate) struct Before {
-    url: String,
-}
-
-impl Before {
-    /// Makes it, empty.
-    pub(crate) async fn migrate(url: &str) -> Self {
-        let kind = if url.starts_with("sqlite:") { "sqlite" } else { "postgres" };
-        let all = Migrator::new(Path::new("migrations").join(kind)).await.unwrap();
-        let first: Vec<_> = all.iter().filter(|migration| migration.version <= SCHEMA).cloned().collect();
-        assert_eq!(first.len() as i64, SCHEMA);
-        let first = Migrator { migrations: first.into(), ..Migrator::DEFAULT };
-        if kind == "sqlite" {
-            let url = format!("{url}?mode=rwc");
-            first.run(&mut SqliteConnection::connect(&url).await.unwrap()).await.unwrap();
-        } else {
-            first.run(&mut PgConnection::connect(url).await.unwrap()).await.unwrap();
-        }
-        let before = Self { url: url.to_owned() };
-        before.say(&founding(), true).await;
-        before
-    }
-
-    /// Writes a round, all of it or nothing.
-    pub(crate) async fn write(&self, round: &Round) {
-        self.say(&round.said, true).await;
-    }
-
-    /// Has the leader's statements run, and takes them back: what they would say is not true.
-    pub(crate) async fn publish(&self, round: i64) {
-        self.say(&publishing(round), false).await;
-    }
-
-    async fn say(&self, said: &[Said], keep: bool) {
-        let sqlite = self.url.starts_with("sqlite:");
-        let mut all = vec!["BEGIN".to_owned()];
-        all.extend(said.iter().map(|(sql, values)| filled(sql, values, sqlite)));
-        all.push(if keep { "COMMIT" } else { "ROLLBACK" }.to_owned());
-        let mut connection = if sqlite {
-            let url = format!("{}?mode=rw", self.url);
-            Connection::Sqlite(SqliteConnection::connect(&url).await.unwrap())
-        } else {
-            Connection::Postgres(PgConnection::connect(&self.url).await.unwrap())
-        };
-        for sql in all {
-            connection.execute(&sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
-        }
-    }
-}
-
-enum Connection {
-    Sqlite(SqliteConnection),
-    Postgres(PgConnection),
-}
-
-impl Connection {
-    async fn execute(&mut self, sql: &str) -> Result<(), sqlx::Error> {
-        let sql = AssertSqlSafe(sql.to_owned());
-        match self {
-            Self::Sqlite(connection) => connection.execute(sql).await.map(drop),
-            Self::Postgres(connection) => connection.execute(sql).await.map(drop),
-        }
-    }
-}
-
-/// The statement with its values in their places.
-fn filled(sql: &str, values: &[Value], sqlite: bool) -> String {
-    let mut sql = sql.to_owned();
-    // From the last on: `$1` is the beginning of `$10`.
-    for (place, value) in values.iter().enumerate().rev() {
-        let literal = match value {
-            Value::Text(text) => format!("'{text}'"),
-            Number(number) => number.to_string(),
-            Value::Bytes(bytes) => {
-                let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-                if sqlite { format!("x'{hex}'") } else { format!("'\\x{hex}'::bytea") }
-            }
-            Null => "NULL".to_owned(),
-        };
-        sql = sql.replace(&format!("${}", place + 1), &literal);
-    }
-    sql
 }
 
 /// What a first start wrote.
