@@ -167,6 +167,7 @@ async fn entries_of_an_earlier_program_are_chained_too(world: World) {
 async fn entries_are_chained_as_they_were_written_whatever_the_clock_says(world: World) {
     let publisher = some_entries(&world).await;
     let kept = head(&world);
+    publisher.stop().await;
     // The clock was a day ahead when these were written, and is a day behind when the next are.
     many(&world, 2).await;
     let now = world.store.now().await.unwrap();
@@ -175,6 +176,7 @@ async fn entries_are_chained_as_they_were_written_whatever_the_clock_says(world:
     many(&world, 1).await;
     let last = "(SELECT MAX(id) FROM audit)";
     world.execute(&format!("UPDATE audit SET at = {} WHERE id = {last}", now - 86_400_000)).await;
+    let publisher = world.publisher();
     publisher.flush().await.unwrap();
     let lines = export(&world, kept.audit.unwrap().count, None).await.unwrap();
     let actions: Vec<_> = entries(&lines).into_iter().map(|entry| entry.action).collect();
