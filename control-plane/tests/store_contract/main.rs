@@ -2,6 +2,7 @@
 
 mod arena;
 mod audit;
+mod authority;
 mod dump;
 mod edges;
 mod endings;
