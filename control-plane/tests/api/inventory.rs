@@ -112,6 +112,33 @@ async fn foreign_and_unknown_members_are_alike(app: TestApp) {
     app.stop().await;
 }
 
+on_both!(
+    /// S0-01, S0-02: a user's keys and a partner's are two families under one prefix, told apart by whom they act for, and
+    /// each is listed without the other.
+    s0_01_s0_02_keys_of_users_and_of_partners_are_listed_apart
+);
+async fn s0_01_s0_02_keys_of_users_and_of_partners_are_listed_apart(app: TestApp) {
+    let ana = join(&app, "ana", "admin").await;
+    let partner = app.done("/v1/partners", json!({ "name": "agency" })).await["id"].as_str().unwrap().to_owned();
+    let agent = app.member_token("partner_owner", Some(&partner)).await;
+    let issue = async |token: &str, principal: &str| {
+        let body = json!({ "name": "k", "environment": "live", "principal": principal });
+        let issued = issue_as(&app, token, body).await;
+        (issued.id.clone(), issued.kind.clone(), issued.prefix.clone())
+    };
+    let (user, of_partner) = (issue(&ana.token, &ana.principal).await, issue(&agent, &partner).await);
+    assert_eq!((format!("{:?}", user.1), format!("{:?}", of_partner.1)), ("User".into(), "Partner".into()));
+    assert!(user.2.starts_with("nl_live_") && of_partner.2.starts_with("nl_live_"), "one family of prefixes");
+    assert_eq!(ids(&app, "kind=user").await, [user.0.clone()].into());
+    assert_eq!(ids(&app, "kind=partner").await, [of_partner.0.clone()].into());
+    // In the partner's panel there are its own, and nothing of a user's.
+    let theirs = app.get("/v1/keys").token(&agent).send().await.json();
+    let theirs: Vec<_> = theirs["items"].as_array().unwrap().iter().map(|key| key["id"].clone()).collect();
+    assert_eq!(theirs, [json!(of_partner.0)]);
+    app.get(&format!("/v1/keys/{}", user.0)).token(&agent).send().await.is_problem(404, "not_found");
+    app.stop().await;
+}
+
 on_both!(s4_01_s4_23_s0_11_filters_by_kind_age_and_use);
 async fn s4_01_s4_23_s0_11_filters_by_kind_age_and_use(app: TestApp) {
     let ana = join(&app, "ana", "admin").await;
