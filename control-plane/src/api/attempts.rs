@@ -23,6 +23,11 @@ impl AttemptLimit {
     pub(super) fn new() -> Self {
         Self(RateLimiter::keyed(Quota::per_minute(PER_MINUTE)))
     }
+
+    /// Whether another refusal of this caller, or at this member's account, is to be noted.
+    pub(super) fn allows(&self, who: &str) -> bool {
+        self.0.check_key(&who.to_owned()).is_ok()
+    }
 }
 
 /// What was called, as far as a note of it goes.
@@ -62,7 +67,7 @@ impl Called {
 
 /// Notes a refused attempt. What cannot be written is told to the server's log: the caller is refused either way.
 pub(super) async fn note(app: &App, context: Context, attempt: Attempt) {
-    if app.attempt_limit().0.check_key(&context.actor.id).is_err() {
+    if !app.attempt_limit().allows(&context.actor.id) {
         app.metrics().attempt_not_noted();
         return;
     }

@@ -7,6 +7,7 @@ mod invitations;
 mod lifetimes;
 mod own;
 mod provider;
+mod refused;
 mod second_factor;
 mod signing_in;
 
