@@ -39,7 +39,7 @@ on_both! {
 
 impl World {
     /// A member of that role, active, with scopes of its own.
-    async fn member(&self, subject: u32, role: &str, scopes: &str) {
+    pub(crate) async fn member(&self, subject: u32, role: &str, scopes: &str) {
         let workspace = &self.workspace;
         self.execute(&format!(
             "INSERT INTO principals (workspace_id, subject, kind, name, created_at) \
@@ -55,7 +55,7 @@ impl World {
     }
 
     /// Changes a member, and tells edges of it.
-    async fn set_member(&self, subject: u32, what: &str) {
+    pub(crate) async fn set_member(&self, subject: u32, what: &str) {
         let workspace = &self.workspace;
         self.execute(&format!("UPDATE members SET {what} WHERE workspace_id = '{workspace}' AND subject = {subject}"))
             .await;
@@ -112,7 +112,7 @@ impl World {
         Ok(issued.await?.key)
     }
 
-    async fn issue_to(&self, subject: u32) -> Key {
+    pub(crate) async fn issue_to(&self, subject: u32) -> Key {
         self.try_issue_to(subject, Environment::Live, &[], None).await.unwrap()
     }
 
@@ -134,7 +134,7 @@ impl World {
     }
 
     /// Notes of revocations what can be known, and publishes those that came with a member's removal.
-    async fn sweep(&self) -> u64 {
+    pub(crate) async fn sweep(&self) -> u64 {
         let unnoted = receipts::unnoted(&mut self.store.read().await.unwrap()).await.unwrap();
         self.store.write(move |tx| Box::pin(async move { receipts::note(tx, &unnoted).await })).await.unwrap();
         self.store.write(|tx| Box::pin(receipts::publish_revoked(tx))).await.unwrap()
