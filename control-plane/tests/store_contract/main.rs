@@ -6,6 +6,7 @@ mod edges;
 mod imports;
 mod keys;
 mod lists;
+mod oidc_flows;
 mod rotations;
 mod schema;
 mod speed;
