@@ -11,3 +11,4 @@ mod program;
 mod recovering;
 mod serving;
 mod set;
+mod signing_in;

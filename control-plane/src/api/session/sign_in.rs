@@ -81,10 +81,9 @@ pub(in crate::api) async fn sign_in(
         }
     };
     let chosen = match (&asked.workspace, memberships.as_slice()) {
-        (Some(id), _) => memberships
-            .iter()
-            .find(|one| one.workspace.as_str() == id)
-            .ok_or_else(|| refuse(Failed::Workspace))?,
+        (Some(id), _) => {
+            memberships.iter().find(|one| one.workspace.as_str() == id).ok_or_else(|| refuse(Failed::Workspace))?
+        }
         (None, [only]) => only,
         // Who cannot be told apart from a guesser until the recovery code is taken learns no names.
         (None, _) if matches!(proof, Proof::Recovery(_)) => {

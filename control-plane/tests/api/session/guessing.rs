@@ -166,7 +166,8 @@ async fn the_code_may_follow_the_password_at_once(app: TestApp) {
     later(&app, 15 * 60).await;
     let first = elsewhere(&app, 3).post("/v1/session", sign_in(serde_json::json!({}))).await;
     assert_eq!(first.json()["needs"], serde_json::json!(["totp"]), "{first:?}");
-    let second = elsewhere(&app, 3).post("/v1/session", sign_in(serde_json::json!({ "recovery_code": ada.recovery[0] }))).await;
+    let second =
+        elsewhere(&app, 3).post("/v1/session", sign_in(serde_json::json!({ "recovery_code": ada.recovery[0] }))).await;
     assert_eq!(second.json()["needs"], serde_json::json!([]), "{second:?}");
     app.stop().await;
 }

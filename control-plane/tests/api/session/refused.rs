@@ -49,8 +49,7 @@ async fn s3_14_refused_sign_ins_are_in_the_log(app: TestApp) {
     tell(&mut browser, json!({ "recovery_code": "no code" }), 401).await;
     let items =
         tell(&mut browser, json!({ "recovery_code": ada.recovery[0], "workspace": "ws_0000000000000000" }), 401).await;
-    let wanted =
-        ["password", "second_factor_missing", "second_factor", "second_factor", "second_factor", "workspace"];
+    let wanted = ["password", "second_factor_missing", "second_factor", "second_factor", "second_factor", "workspace"];
     assert_eq!(failed(&items), wanted);
     for item in &items {
         assert_eq!((&item["target"]["id"], &item["source"]), (&json!(member), &json!("127.0.0.9")), "{item}");
