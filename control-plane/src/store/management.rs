@@ -7,10 +7,10 @@ use serde_json::json;
 
 use super::tokens::{NewToken, Token, TokenKind, append, get, held, insert};
 use super::tx::sql;
-use super::{Context, Error, Random, Tx, keys, rotations};
+use super::{Context, Error, Random, Tx, dialect, keys, members, rotations};
 use crate::domain::rotation::{Order, Start};
 use crate::domain::{
-    Action, Issue, KeyId, KeyRef, Labels, MemberId, Name, Reason, Refusal, Scopes, TokenId, WorkspaceId,
+    Action, Issue, KeyId, KeyRef, Labels, MemberId, MemberState, Name, Reason, Refusal, Scopes, TokenId, WorkspaceId,
 };
 
 /// The scope of a management token that may do everything its holder may.
@@ -57,6 +57,7 @@ pub async fn create_management(
 ) -> Result<(Token, KeyText), Error> {
     context.authority.require_rights(new.rights.as_ref())?;
     context.authority.require_end(new.expires_at)?;
+    keep_member(tx, context, new.member.as_ref()).await?;
     let issue = Issue {
         name: new.name.clone(),
         environment: Environment::Live,
@@ -83,6 +84,17 @@ pub async fn create_management(
     };
     let token = enter(tx, context, &row, &issued.key.id, new.member.as_ref(), issued.now).await?;
     Ok((token, issued.secret))
+}
+
+/// Keeps the member that is to get a token from going meanwhile: its removal ends the tokens that are there then. Before any
+/// key, as a removal holds them.
+async fn keep_member(tx: &mut Tx, context: &Context, member: Option<&MemberId>) -> Result<(), Error> {
+    let Some(member) = member else { return Ok(()) };
+    dialect::lock_member(tx, member.as_str()).await?;
+    match members::get(tx, &context.workspace, member).await?.state {
+        MemberState::Removed => Err(Refusal::PrincipalRemoved.into()),
+        _ => Ok(()),
+    }
 }
 
 fn token_id(random: Random<'_>) -> TokenId {
@@ -132,6 +144,7 @@ pub async fn rotate(
     let token = held(tx, context, id).await?;
     context.authority.require_holder(token.member.as_ref())?;
     context.authority.require_rights(token.rights().as_ref())?;
+    keep_member(tx, context, token.member.as_ref()).await?;
     let key = match (&token.key, token.kind) {
         (Some(key), TokenKind::Management) => key.clone(),
         (None, TokenKind::Management) => adopt(tx, &token).await?,
