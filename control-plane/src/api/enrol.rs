@@ -46,9 +46,8 @@ pub(super) async fn enrol(
     body: Json<Enrol>,
 ) -> Result<Response, Refused> {
     let Enrol { token: offered, name, email } = body.value;
-    let code = mint_reserved(INVITE_BRAND, app.store().now().await?);
-    let owner = Founder {
-        join: Some(JoinCode { digest: code.digest(), lifetime_ms: INVITE_LIFETIME_MS }),
+    let mut owner = Founder {
+        join: None,
         name: name.map(Name::new).transpose()?,
         email: email.as_deref().map(super::members::email).transpose()?,
     };
@@ -61,6 +60,8 @@ pub(super) async fn enrol(
     if !enrolment::awaits(&mut app.store().read().await?, &digest).await? {
         return Err(Code::EnrolmentInvalid.into());
     }
+    let code = mint_reserved(INVITE_BRAND, app.store().now().await?);
+    owner.join = Some(JoinCode { digest: code.digest(), lifetime_ms: INVITE_LIFETIME_MS });
     let (request_id, source) = (request_id(&extensions), source(&extensions));
     let exchanged = app
         .store()
