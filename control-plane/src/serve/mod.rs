@@ -149,7 +149,7 @@ impl Server {
         format!("http://{}", self.address)
     }
 
-    /// The enrolment token, while nobody has enrolled.
+    /// The enrolment token, while no owner can get in.
     pub fn enrolment(&self) -> Option<&Enrolment> {
         self.enrolment.as_ref()
     }

@@ -64,6 +64,14 @@ impl TestApp {
         Server::start(&config).await.unwrap()
     }
 
+    /// Stops it, and starts it on the same data.
+    pub(crate) async fn restarted(self) -> Self {
+        self.server.stop(Duration::from_secs(5)).await;
+        let server = Server::start(&self.config).await.unwrap();
+        let client = Client::new(&server.url()).unwrap().with_token(self.token.clone());
+        Self { server, client, ..self }
+    }
+
     async fn start(environment: Vec<(String, String)>) -> Self {
         Self::listening(environment, "127.0.0.1:0").await
     }

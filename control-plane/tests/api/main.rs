@@ -27,6 +27,7 @@ mod operations;
 mod people;
 mod principals;
 mod problems;
+mod racing;
 mod receipts;
 mod rotations;
 mod routes;

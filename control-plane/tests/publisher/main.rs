@@ -17,6 +17,7 @@ mod losing;
 mod members;
 mod migrated;
 mod numbering;
+mod partner_staff;
 mod people;
 mod reader;
 mod rebuilding;

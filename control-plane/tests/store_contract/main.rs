@@ -9,6 +9,7 @@ mod endings;
 mod imports;
 mod keys;
 mod lists;
+mod oidc_flows;
 mod rotations;
 mod schema;
 mod speed;

@@ -156,7 +156,7 @@ registry! {
         "Change the present member, or remove it before inviting it anew.";
     /// The invitation was accepted already.
     InviteAccepted = "invite_accepted", 409, "The invitation was accepted already",
-        "Nothing is left to do: the member is active.";
+        "The member has an account and signs in with it. Where that is lost: `nightlatch admin` on the server's machine.";
     /// The predecessor was used within the last 120 seconds.
     PredecessorInUse = "predecessor_in_use", 409, "The predecessor is still in use",
         "Find who still uses it, wait, and try again; or send `force: true` with a `reason`.";

@@ -14,6 +14,7 @@ mod oidc_limit;
 mod origin;
 mod own;
 mod password;
+mod refused_sign_in;
 mod second_factor;
 mod sign_in;
 mod step_up;

@@ -218,3 +218,29 @@ async fn every_route_lets_those_roles_in_that_the_table_names(app: TestApp) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     app.stop().await;
 }
+
+/// What only reads, and takes so much away that it needs a proof all the same.
+const TAKES_AWAY: [&str; 3] = ["/v1/keys/export", "/v1/audit/export", "/v1/audit/checkpoint"];
+
+on_both!(what_changes_something_needs_a_proof_that_is_fresh);
+async fn what_changes_something_needs_a_proof_that_is_fresh(app: TestApp) {
+    crate::session::join(&app, "ada@example.com", "owner").await;
+    let mut ada = crate::session::Browser::new(&app).signed_in("ada@example.com").await;
+    app.sql("UPDATE sessions SET elevated_until = 1").await;
+    let mut wrong = Vec::new();
+    for words in lines(include_str!("routes.txt")).filter(|words| words[2] == "may") {
+        let (method, path) = (words[0], words[1]);
+        let url = path.replace("{role}", "owner").replace(['{', '}'], "");
+        let request = ada.request(Method::from_bytes(method.as_bytes()).unwrap(), &url);
+        let request = request.header("x-nightlatch-csrf", ada.csrf.clone().unwrap());
+        let answer = ada.send(if method == "GET" { request } else { request.json(&json!({})) }).await;
+        let needs = TAKES_AWAY.contains(&path) || method != "GET" && path != "/v1/verify";
+        // The log is read too, and tells of the refusals.
+        let refused = answer.status == 403 && answer.text.contains("step_up_required");
+        if refused != needs {
+            wrong.push(format!("{method} {path}: {answer:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    app.stop().await;
+}

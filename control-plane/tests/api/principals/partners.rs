@@ -207,6 +207,38 @@ async fn a_suspended_partner_stands_still_and_a_removed_one_is_over(app: TestApp
     app.stop().await;
 }
 
+on_both!(staff_stop_with_their_organisation);
+async fn staff_stop_with_their_organisation(app: TestApp) {
+    let partner = id(&app.done("/v1/partners", json!({ "name": "agency" })).await);
+    let invite = json!({ "email": "staff@example.com", "role": "partner_owner" });
+    let code = app.done(&format!("/v1/partners/{partner}/staff"), invite).await["code"].clone();
+    let accept = json!({ "code": code, "password": crate::session::PASSWORD });
+    assert_eq!(app.post("/v1/invites/accept", accept).without_token().send().await.status, 201);
+    let token = app.member_token("partner_admin", Some(&partner)).await;
+    let browser = async || crate::session::Browser::new(&app).signed_in("staff@example.com").await;
+    let mut staff = browser().await;
+    let path = format!("/v1/partners/{partner}");
+    assert_eq!(staff.get(&path).await.status, 200);
+    app.done(&format!("{path}/suspend"), json!({ "reason": "unpaid" })).await;
+    staff.get(&path).await.is_problem(401, "session_invalid");
+    staff
+        .post("/v1/session/step-up", json!({ "password": crate::session::PASSWORD }))
+        .await
+        .is_problem(401, "session_invalid");
+    app.get(&path).token(&token).send().await.is_problem(401, "token_invalid");
+    let refused = crate::session::Browser::new(&app).sign_in("staff@example.com", crate::session::PASSWORD).await;
+    refused.is_problem(401, "sign_in_failed");
+    // What they had works again with it.
+    app.done(&format!("{path}/resume"), json!({})).await;
+    assert_eq!(staff.get(&path).await.status, 200);
+    assert_eq!(app.get(&path).token(&token).send().await.status, 200);
+    drop(browser().await);
+    app.done(&format!("{path}/remove"), json!({ "reason": "over" })).await;
+    staff.get(&path).await.is_problem(401, "session_invalid");
+    app.get(&path).token(&token).send().await.is_problem(401, "token_invalid");
+    app.stop().await;
+}
+
 #[tokio::test]
 async fn a_partner_always_has_a_ceiling() {
     let app = TestApp::sqlite().await;

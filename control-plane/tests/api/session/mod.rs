@@ -2,11 +2,15 @@
 
 mod browser;
 mod crossing;
+mod founder;
 mod guessing;
 mod invitations;
 mod lifetimes;
 mod own;
 mod provider;
+mod proxies;
+mod refused;
+mod reset;
 mod second_factor;
 mod signing_in;
 

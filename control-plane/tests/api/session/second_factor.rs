@@ -9,10 +9,10 @@ use crate::app::{Answer, TestApp};
 use crate::on_both;
 
 /// Somebody with an authenticator.
-struct Person {
-    browser: Browser,
+pub(super) struct Person {
+    pub(super) browser: Browser,
     authenticator: TotpSecret,
-    recovery: Vec<String>,
+    pub(super) recovery: Vec<String>,
 }
 
 fn base32(text: &str) -> Vec<u8> {
@@ -42,7 +42,8 @@ async fn forget_steps(app: &TestApp) {
     app.sql("UPDATE accounts SET totp_last_step = 0").await;
 }
 
-async fn person(app: &TestApp) -> Person {
+/// Makes Ada an owner with an authenticator.
+pub(super) async fn person(app: &TestApp) -> Person {
     join(app, "ada@example.com", "owner").await;
     let mut browser = Browser::new(app).signed_in("ada@example.com").await;
     let offered = browser.post("/v1/session/totp", json!({})).await.json();
