@@ -14,6 +14,7 @@ mod log;
 mod losing;
 mod members;
 mod numbering;
+mod permits;
 mod reader;
 mod rebuilding;
 mod recovering;
