@@ -6,6 +6,7 @@ mod crash;
 mod cuts;
 mod denying;
 mod folding;
+mod formats;
 mod gate;
 mod heads;
 mod interleaving;
