@@ -19,6 +19,7 @@ mod permits;
 mod reader;
 mod rebuilding;
 mod recovering;
+mod recovering_members;
 mod retention;
 mod signers;
 mod world;
