@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::attempts::AttemptLimit;
 use super::cursor::Cursors;
 use super::head::Heads;
+use super::heard::Heard;
 use super::idempotency::Replays;
 use super::refused::Refused;
 use super::session::OidcLimit;
@@ -66,8 +67,7 @@ struct Inner {
     oidc_limit: OidcLimit,
     heads: Heads,
     hashing: Hashing,
-    /// Counts what edges said that may change a receipt.
-    heard: watch::Sender<u64>,
+    heard: Heard,
 }
 
 impl fmt::Debug for App {
@@ -81,7 +81,7 @@ impl App {
     pub fn new(parts: Parts) -> Self {
         let key = parts.secrets.server_key();
         let (cursors, replays) = (Cursors::new(key), Replays::new(Arc::clone(&parts.secrets)));
-        let (verify_limit, heads, heard) = (VerifyLimit::new(), Heads::default(), watch::Sender::new(0));
+        let (verify_limit, heads, heard) = (VerifyLimit::new(), Heads::default(), Heard::default());
         let (attempt_limit, oidc_limit, hashing) = (AttemptLimit::new(), OidcLimit::new(), Hashing::default());
         Self(Arc::new(Inner {
             parts,
@@ -175,14 +175,9 @@ impl App {
         &self.0.parts.stopping
     }
 
-    /// Wakes whoever waits for a receipt.
-    pub(super) fn heard_edges(&self) {
-        self.0.heard.send_modify(|count| *count += 1);
-    }
-
-    /// Changes whenever [`App::heard_edges`] is called in this process.
-    pub(super) fn edges_heard(&self) -> watch::Receiver<u64> {
-        self.0.heard.subscribe()
+    /// What edges say that may change a receipt.
+    pub(super) fn heard(&self) -> &Heard {
+        &self.0.heard
     }
 
     /// The peppers of a set.
