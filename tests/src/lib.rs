@@ -18,6 +18,7 @@ pub mod postgres;
 pub mod program;
 pub mod published;
 pub mod rotation;
+pub mod schema;
 pub mod seed;
 pub mod set_source;
 pub mod sidecar;

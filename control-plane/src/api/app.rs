@@ -8,7 +8,6 @@ use ipnet::IpNet;
 use nightlatch_api::Code;
 use nightlatch_keyset::Pepper;
 use nightlatch_keyset::note::Signer;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::attempts::AttemptLimit;
@@ -44,8 +43,6 @@ pub struct Parts {
     pub publishers: Publishers,
     /// The set of the founding workspace.
     pub founding: SetId,
-    /// Why this process should not use the database any more, while that is so.
-    pub outdated: watch::Receiver<Option<String>>,
     /// The identity provider that members may sign in through.
     pub oidc: Option<Provider>,
     /// The networks of the proxies before this server: what they say of where a call came from is believed.
@@ -145,11 +142,6 @@ impl App {
     /// The networks of the proxies before this server.
     pub(super) fn trusted_proxies(&self) -> &[IpNet] {
         &self.0.parts.trusted_proxies
-    }
-
-    /// Why this process should not use the database any more, while that is so.
-    pub(super) fn outdated(&self) -> Option<String> {
-        self.0.parts.outdated.borrow().clone()
     }
 
     pub(super) fn secrets(&self) -> &Secrets {

@@ -15,6 +15,7 @@ mod log;
 mod losing;
 mod members;
 mod numbering;
+mod outdated;
 mod permits;
 mod reader;
 mod rebuilding;
