@@ -45,6 +45,7 @@ pub mod profiles;
 pub(crate) mod publication;
 pub mod receipts;
 mod record;
+mod record_many;
 pub(crate) mod recovery;
 pub mod replicas;
 pub mod revoke_many;
