@@ -21,7 +21,7 @@ async fn s3_10_a_server_that_the_database_has_left_behind_changes_nothing(app: T
     refused.is_problem(503, "outdated");
     let path = format!("/v1/keys/{}/revoke", issued.key.id);
     app.post(&path, json!({ "reason": "leaked" })).send().await.is_problem(503, "outdated");
-    assert_eq!(app.number("SELECT COUNT(*) FROM keys WHERE state <> 'revoked'").await, 1);
+    assert_eq!(app.number("SELECT COUNT(*) FROM keys WHERE name IN ('kept', 'more') AND state <> 'revoked'").await, 1);
     // Reading goes on.
     let keys = app.get("/v1/keys").send().await;
     assert_eq!((keys.status.as_u16(), keys.json()["items"].as_array().unwrap().len()), (200, 1));

@@ -89,7 +89,7 @@ async fn as_before(world: &World) -> BTreeMap<FileName, Vec<u8>> {
     let read = |name: &FileName| fs::read(world.directory.file_path(name)).unwrap();
     let mut files = BTreeMap::new();
     let mut commitment = Commitment::START;
-    let mut base = |name: FileName, files: &mut BTreeMap<_, _>| {
+    let base = |name: FileName, files: &mut BTreeMap<_, _>| {
         let mut index = read(&name);
         index[6] = 2;
         // One segment, of one bucket.

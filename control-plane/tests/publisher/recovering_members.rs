@@ -49,6 +49,7 @@ async fn s0_14_members_that_were_published_as_refused_are_suspended(mut world: W
         keys.push(world.issue_to(subject).await);
         world.issue_to(subject).await;
     }
+    world.execute("UPDATE members SET joined_at = created_at").await;
     let backup = back_up(&mut world).await;
     world.set_member(7, "state = 'suspended'").await;
     // Its keys were revoked for good; edges were told of the member alone so far.
