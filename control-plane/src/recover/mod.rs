@@ -264,7 +264,7 @@ impl Recovery<'_> {
             match suspended.await {
                 Ok(()) => {}
                 Err(Error::Store(store::Error::Refused(Refusal::LastOwner))) => {
-                    keys.extend(member.active.iter().cloned())
+                    keys.extend(member.active.iter().cloned());
                 }
                 Err(error) => return Err(error),
             }
