@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use sqlx::FromRow;
 
 use super::audit::{self, Draft, Target};
+use super::rows::unsigned;
 use super::select::Select;
 use super::tx::sql;
 use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx};
@@ -39,13 +40,12 @@ macro_rules! usable {
 }
 
 /// Members that are here, and what their roles bring; the workspace's number is to follow.
-macro_rules! members_with_scope {
+macro_rules! members {
     () => {
         "FROM members m LEFT JOIN role_scopes r ON r.workspace_id = m.workspace_id AND r.role = m.role \
          WHERE m.state <> 'removed' AND m.workspace_id = "
     };
 }
-pub(super) use members_with_scope;
 
 /// What a member's keys may do, between blanks: its own scopes and its role's.
 macro_rules! scope_words {
@@ -53,7 +53,6 @@ macro_rules! scope_words {
         "' ' || m.scopes || ' ' || COALESCE(r.scopes, '') || ' '"
     };
 }
-pub(super) use scope_words;
 
 /// A name in the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
@@ -193,13 +192,41 @@ pub async fn remove(tx: &mut Tx, context: &Context, name: &EntryName) -> Result<
 }
 
 /// Whether any member has a scope, by itself or by its role.
-pub(super) async fn is_members(read: &mut Read, workspace: &WorkspaceId, scope: &str) -> Result<bool, Error> {
-    let mut select = Select::new(concat!("SELECT m.subject ", members_with_scope!()));
-    // Not LIKE: on SQLite it takes capital letters for small ones.
-    select.value(workspace.as_str()).push(" AND ").push(scope_words!()).push(" <> replace(").push(scope_words!());
-    select.push(", ").value(format!(" {scope} ").as_str()).push(", '') LIMIT 1");
+async fn is_members(read: &mut Read, workspace: &WorkspaceId, scope: &str) -> Result<bool, Error> {
+    Ok(!members_with(read, workspace, scope, 1).await?.is_empty())
+}
+
+/// The subjects of members that have a scope, by themselves or by their roles: some of them, at most `limit`.
+pub(super) async fn members_with(
+    read: &mut Read,
+    workspace: &WorkspaceId,
+    scope: &str,
+    limit: u32,
+) -> Result<Vec<u32>, Error> {
+    let sql = "SELECT role, scopes FROM role_scopes WHERE workspace_id = $1";
+    let mut roles = sql!(read, sql, workspace.as_str() => all (String, String))?;
+    roles.retain(|(_, scopes)| scopes.split_ascii_whitespace().any(|word| word == scope));
+    let mut select = Select::new("SELECT m.subject FROM members m WHERE m.workspace_id = ");
+    select.value(workspace.as_str()).push(" AND m.state <> 'removed' AND (");
+    // Most members have nothing like it: that is cheap to see, and all of them are looked at.
+    select.push("(m.scopes <> replace(m.scopes, ").value(scope).push(", '') AND ' ' || m.scopes || ' ' <> replace(");
+    select.push("' ' || m.scopes || ' ', ").value(format!(" {scope} ").as_str()).push(", ''))");
+    if !roles.is_empty() {
+        select.push(" OR m.role IN (").list(roles.iter().map(|(role, _)| role.as_str())).push(")");
+    }
+    select.push(")");
+    select.limit(limit);
     let rows: Vec<(i64,)> = select.fetch(read).await?;
-    Ok(!rows.is_empty())
+    rows.into_iter().map(|(subject,)| unsigned(subject)).collect()
+}
+
+/// The condition that the principal of a key `k` is a member that has a scope.
+pub(super) fn carried_by_member(select: &mut Select, workspace: &WorkspaceId, scope: &str) {
+    select.push(concat!("EXISTS (SELECT 1 ", members!())).value(workspace.as_str());
+    select.push(" AND m.subject = k.subject AND ");
+    // Not LIKE: on SQLite it takes capital letters for small ones.
+    select.push(scope_words!()).push(" <> replace(").push(scope_words!()).push(", ");
+    select.value(format!(" {scope} ").as_str()).push(", ''))");
 }
 
 /// Which scopes of the workspace are sensitive.

@@ -2,7 +2,7 @@
 
 use nightlatch_key::{Brand, Digest, KeyText, mint};
 
-pub use super::key_list::{KeyFilter, list, note_export};
+pub use super::key_list::{KeyFilter, list, note_export, within as list_within};
 use super::record::{self, Entry};
 use super::rows::{KeyRow, key_columns};
 use super::tokens::Token;

@@ -29,6 +29,7 @@ pub mod gateways;
 pub mod idempotency;
 pub mod import;
 mod key_list;
+mod key_way;
 pub mod keys;
 mod keys_of;
 pub(crate) mod lease;
@@ -65,6 +66,7 @@ pub mod touched;
 pub mod trust;
 pub(crate) mod tx;
 pub(crate) mod versions;
+pub mod walk;
 pub mod workspaces;
 mod writer;
 

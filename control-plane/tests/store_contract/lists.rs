@@ -5,8 +5,10 @@ use nightlatch::domain::rotation::Start;
 use nightlatch::domain::{
     Actor, ActorType, Authority, Issue, Key, KeyId, KeyRef, MemberId, Owner, PrincipalKind, Scope, Scopes, State,
 };
+use nightlatch::store::audit::{self, AuditFilter, Entry};
 use nightlatch::store::keys::KeyFilter;
 use nightlatch::store::touched::Person;
+use nightlatch::store::walk::LOOKED_AT;
 use nightlatch::store::{Cursor, PageRequest, keys, os_random};
 use nightlatch_key::Environment;
 use rand::rngs::StdRng;
@@ -18,6 +20,8 @@ on_both! {
     s4_01_s3_20_every_filter_finds_what_it_says,
     pages_neither_repeat_nor_skip,
     a_cursor_of_another_list_is_harmless,
+    s4_01_a_page_looks_at_few_keys_whatever_is_asked_for,
+    the_audit_trail_is_filtered_alike_however_few_entries_a_page_looks_at,
 }
 
 const OWNERS: [&str; 2] = ["ada", "grace"];
@@ -173,12 +177,17 @@ fn fits(key: &Key, filter: &KeyFilter, now: i64) -> bool {
 
 /// All pages of a list.
 async fn all(arena: &Arena, filter: &KeyFilter, limit: u32) -> Vec<Key> {
+    all_within(arena, filter, limit, LOOKED_AT).await
+}
+
+/// All pages of a list whose pages look at about so many keys.
+async fn all_within(arena: &Arena, filter: &KeyFilter, limit: u32, looks: u32) -> Vec<Key> {
     let mut read = arena.read().await;
     let mut keys = Vec::new();
     let mut after = None;
     loop {
         let page = PageRequest { limit, after };
-        let page = keys::list(&mut read, &arena.workspace, filter, &page).await.unwrap();
+        let page = keys::list_within(&mut read, &arena.workspace, filter, &page, looks).await.unwrap();
         assert!(page.items.len() <= limit as usize);
         keys.extend(page.items.into_iter().map(|view| view.key));
         match page.next {
@@ -204,7 +213,8 @@ async fn s4_01_s3_20_every_filter_finds_what_it_says(arena: Arena) {
             filter.touched_by = Some(Person::find(&mut arena.read().await, &arena.workspace, who).await.unwrap());
         }
         let limit = random.random_range(1..8);
-        let listed = all(&arena, &filter, limit).await;
+        let looks = [1, 3, 10, LOOKED_AT][random.random_range(0..4)];
+        let listed = all_within(&arena, &filter, limit, looks).await;
         let ids = |keys: &[Key]| keys.iter().map(|key| key.id.clone()).collect::<Vec<KeyId>>();
         let wanted: Vec<_> = everything.iter().filter(|key| fits(key, &filter, now)).cloned().collect();
         let (mut left, mut right) = (ids(&listed), ids(&wanted));
@@ -245,7 +255,6 @@ async fn pages_neither_repeat_nor_skip(arena: Arena) {
 }
 
 async fn a_cursor_of_another_list_is_harmless(arena: Arena) {
-    use nightlatch::store::audit::{self, AuditFilter};
     arena.issue(request("k")).await.unwrap();
     let after = Some(Cursor { at: i64::MAX, id: "key_zzz".to_owned() });
     let page = PageRequest { limit: 5, after };
@@ -253,4 +262,83 @@ async fn a_cursor_of_another_list_is_harmless(arena: Arena) {
     keys::list(&mut read, &arena.workspace, &KeyFilter::default(), &page).await.unwrap();
     audit::list(&mut read, &arena.workspace, &AuditFilter::default(), &page).await.unwrap();
     assert!(Cursor::parse("not a cursor").is_none());
+}
+
+async fn s4_01_a_page_looks_at_few_keys_whatever_is_asked_for(arena: Arena) {
+    for number in 0..20 {
+        let owner = Owner::new(if number == 0 { "ada" } else { "grace" }).unwrap();
+        arena.issue(nightlatch::domain::Issue { owner: Some(owner), ..request(&format!("k{number}")) }).await.unwrap();
+    }
+    let part = |part: &str| KeyFilter { q: Some(part.to_owned()), ..KeyFilter::default() };
+    let page = |after| PageRequest { limit: 5, after };
+    let mut read = arena.read().await;
+    let first = keys::list_within(&mut read, &arena.workspace, &part("k0"), &page(None), 8).await.unwrap();
+    assert!(first.items.is_empty(), "it is the oldest");
+    let next = first.next.expect("the list goes on");
+    let second = keys::list_within(&mut read, &arena.workspace, &part("k0"), &page(Some(next)), 20).await.unwrap();
+    assert_eq!(second.items.len(), 1);
+    assert_eq!(second.next, None);
+    // Of two conditions, the one that leaves few keys is the way in, and the page is whole.
+    let both =
+        KeyFilter { owner: Some("ada".to_owned()), environment: Some(Environment::Live), ..KeyFilter::default() };
+    let found = keys::list_within(&mut read, &arena.workspace, &both, &page(None), 8).await.unwrap();
+    assert_eq!((found.items.len(), found.next), (1, None));
+}
+
+async fn the_audit_trail_is_filtered_alike_however_few_entries_a_page_looks_at(arena: Arena) {
+    let mut random = StdRng::seed_from_u64(2);
+    populate(&arena, &mut random).await;
+    let everything = entries(&arena, &AuditFilter::default(), 100, LOOKED_AT).await;
+    let owned = all(&arena, &KeyFilter { subject: Some(11), ..KeyFilter::default() }, 100).await;
+    assert!(!owned.is_empty());
+    let mut found = 0;
+    for _ in 0..200 {
+        let example = everything[random.random_range(0..everything.len())].clone();
+        let mut sometimes = || random.random_bool(0.3);
+        let chosen: [bool; 8] = std::array::from_fn(|_| sometimes());
+        let filter = AuditFilter {
+            action: chosen[0].then(|| example.action.clone()),
+            category: chosen[1].then(|| example.category.clone()),
+            actor: chosen[2].then(|| example.actor.id.clone()),
+            actor_type: chosen[3].then(|| example.actor.kind.clone()),
+            target: chosen[4].then(|| example.target_id.clone()),
+            principal: chosen[5].then(|| "prn_11".to_owned()),
+            from: chosen[6].then_some(example.at),
+            to: chosen[7].then_some(example.at + 1),
+            key: None,
+        };
+        let is = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
+        let of_principal = |id: &str| id == "prn_11" || owned.iter().any(|key| key.id.as_str() == id);
+        let wanted = everything.iter().filter(|entry| {
+            is(&filter.action, &entry.action)
+                && is(&filter.category, &entry.category)
+                && is(&filter.actor, &entry.actor.id)
+                && is(&filter.actor_type, &entry.actor.kind)
+                && is(&filter.target, &entry.target_id)
+                && (filter.principal.is_none() || of_principal(&entry.target_id))
+                && filter.from.is_none_or(|from| entry.at >= from)
+                && filter.to.is_none_or(|to| entry.at < to)
+        });
+        let wanted: Vec<_> = wanted.map(|entry| entry.id).collect();
+        let looks = [1, 3, 10, LOOKED_AT][random.random_range(0..4)];
+        let listed = entries(&arena, &filter, random.random_range(1..8), looks).await;
+        assert_eq!(listed.iter().map(|entry| entry.id).collect::<Vec<_>>(), wanted, "{filter:?}");
+        found += wanted.len();
+    }
+    assert!(found > 500, "the filters find something: {found}");
+}
+
+/// All pages of the audit trail.
+async fn entries(arena: &Arena, filter: &AuditFilter, limit: u32, looks: u32) -> Vec<Entry> {
+    let (mut read, mut entries, mut after) = (arena.read().await, Vec::new(), None);
+    loop {
+        let page = PageRequest { limit, after };
+        let page = audit::list_within(&mut read, &arena.workspace, filter, &page, looks).await.unwrap();
+        assert!(page.items.len() <= limit as usize);
+        entries.extend(page.items);
+        match page.next {
+            Some(cursor) => after = Some(Cursor::parse(&cursor.encode()).unwrap()),
+            None => return entries,
+        }
+    }
 }

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Postgres, Sqlite};
 use crate::domain::{Key, Rotation, Scope};
 use crate::store::select::RowArguments;
 use crate::store::tx::{Conn, sql};
-use crate::store::{Context, Error, Tx, os_random, rows};
+use crate::store::{Context, Error, Tx, members, os_random, rows};
 
 /// The personal field that an entry's row holds itself.
 pub const SOURCE: &str = "source";
@@ -39,8 +39,23 @@ pub(in crate::store) enum Target<'a> {
     Other(&'static str, &'a str),
 }
 
-/// Appends an entry. The address that the request came from is always taken as personal.
+/// Appends an entry to the log of what was done, where whoever did it may still do anything. The address that the request
+/// came from is always taken as personal.
+///
+/// # Errors
+/// [`Refusal::AuthorityChanged`](crate::domain::Refusal::AuthorityChanged); [`Error::Database`].
 pub(in crate::store) async fn append(tx: &mut Tx, context: &Context, draft: &Draft<'_>, now: i64) -> Result<(), Error> {
+    members::confirm(tx, context).await?;
+    append_refused(tx, context, draft, now).await
+}
+
+/// Appends an entry of what was refused to whoever it was.
+pub(in crate::store) async fn append_refused(
+    tx: &mut Tx,
+    context: &Context,
+    draft: &Draft<'_>,
+    now: i64,
+) -> Result<(), Error> {
     let (target_type, target_id, key) = draft.target();
     let source = context.source.as_deref().map(|source| (salt(), source));
     let salts: Vec<Salt> = draft.personal.iter().map(|_| salt()).collect();
@@ -100,7 +115,7 @@ impl Draft<'_> {
     }
 }
 
-/// Appends entries that say nothing personal but where the request came from, a few hundred at most, in this order.
+/// As [`append`], for entries that say nothing personal but where the request came from, a few hundred at most, in this order.
 pub(in crate::store) async fn append_many(
     tx: &mut Tx,
     context: &Context,
@@ -110,6 +125,7 @@ pub(in crate::store) async fn append_many(
     if drafts.is_empty() {
         return Ok(());
     }
+    members::confirm(tx, context).await?;
     let arguments = RowArguments::new(tx, drafts.len(), 13);
     let text = AssertSqlSafe(format!(
         "INSERT INTO audit (workspace_id, at, actor_type, actor_id, action, category, target_type, target_id, prefix, \

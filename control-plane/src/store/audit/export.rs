@@ -11,7 +11,8 @@ use serde_json::json;
 
 use super::append::{Draft, SOURCE, Target, append};
 use super::chain::{behind, nodes, standing, tree_at};
-use super::{AuditFilter, Entry, Row, entry_columns, gap_notes, narrow, with_personal};
+use super::way::Named;
+use super::{AuditFilter, Entry, Row, entry_columns, gap_notes, with_personal};
 use crate::domain::{Action, WorkspaceId, authority};
 use crate::store::publication::{hash, signed, unsigned};
 use crate::store::select::Select;
@@ -138,11 +139,12 @@ impl Exporter {
         let mut read = self.store.read().await?;
         let mut select = Select::new(concat!("SELECT ", entry_columns!(), " FROM audit WHERE workspace_id = "));
         select.value(self.workspace.as_str());
-        if let Some(filter) = &self.filter
-            && !narrow(&mut select, &mut read, &self.workspace, filter).await?
-        {
-            self.done = true;
-            return Ok(None);
+        if let Some(filter) = &self.filter {
+            let Some(named) = Named::find(&mut read, &self.workspace, filter).await? else {
+                self.done = true;
+                return Ok(None);
+            };
+            named.narrow(&mut select);
         }
         select.push(" AND seq > ").value(signed(self.last)?).push(" AND seq <= ").value(signed(self.count)?);
         select.push(" ORDER BY seq LIMIT ").value(PAGE as i64);

@@ -6,23 +6,28 @@ mod chain;
 mod erase;
 mod export;
 mod gaps;
+mod way;
 
 use std::collections::HashMap;
 
 use sqlx::FromRow;
 
-use super::select::{Direction, Select};
-use super::{Cursor, Error, Page, PageRequest, Read, keys};
-use crate::domain::ids::principal_subject;
+use super::select::Select;
+use super::walk::{LOOKED_AT, Way as _, stretch};
+use super::{Error, Page, PageRequest, Read};
 use crate::domain::{Actor, KeyRef, WorkspaceId};
 
 pub use append::SOURCE;
-pub(super) use append::{Draft, Target, acknowledged, append, append_many, difference, rotation_view, view};
+pub(super) use append::{
+    Draft, Target, acknowledged, append, append_many, append_refused, difference, rotation_view, view,
+};
 pub(crate) use chain::{Chained, chain};
 pub use chain::{SignedHead, Standing, standing};
 pub use erase::erase;
 pub use export::{Exporter, Span, exported};
 pub(crate) use gaps::{Gap, kept_since, lacks, notes as gap_notes, own_up};
+
+use way::{AuditWay, Named};
 
 /// An entry of the audit log.
 #[derive(Clone, Debug)]
@@ -118,7 +123,8 @@ macro_rules! entry_columns {
 }
 use entry_columns;
 
-/// Entries of the workspace, newest first.
+/// Entries of the workspace, newest first. Where what passes is rare, a page is short, or empty, and others follow: it has
+/// looked at enough entries.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -128,52 +134,26 @@ pub async fn list(
     filter: &AuditFilter,
     page: &PageRequest,
 ) -> Result<Page<Entry>, Error> {
-    let mut select = Select::new(concat!("SELECT ", entry_columns!(), " FROM audit WHERE workspace_id = "));
-    select.value(workspace.as_str());
-    if !narrow(&mut select, read, workspace, filter).await? {
-        return Ok(Page { items: Vec::new(), next: None });
-    }
-    select.page_by_number("at", "id", Direction::Descending, page);
-    let rows: Vec<Row> = select.fetch(read).await?;
-    let entries = with_personal(read, workspace, rows).await?;
-    Ok(Page::from_rows(entries, page.limit, |entry: &Entry| Cursor { at: entry.at, id: entry.id.to_string() }))
+    list_within(read, workspace, filter, page, LOOKED_AT).await
 }
 
-/// Appends the filter's conditions. `false` where nothing can fulfil them.
-async fn narrow(
-    select: &mut Select,
+/// As [`list`], where a page looks at about so many entries.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn list_within(
     read: &mut Read,
     workspace: &WorkspaceId,
     filter: &AuditFilter,
-) -> Result<bool, Error> {
-    if let Some(key) = &filter.key {
-        let Some(id) = keys::id_of(read, workspace, key).await? else { return Ok(false) };
-        select.push(" AND target_id = ").value(id.as_str());
-    }
-    if let Some(principal) = &filter.principal {
-        let Some(subject) = principal_subject(principal) else { return Ok(false) };
-        select.push(" AND (target_id = ").value(principal.as_str());
-        select.push(" OR target_id IN (SELECT k.id FROM keys k WHERE k.workspace_id = ").value(workspace.as_str());
-        select.push(" AND k.subject = ").value(i64::from(subject)).push("))");
-    }
-    let texts = [
-        (" AND action = ", &filter.action),
-        (" AND category = ", &filter.category),
-        (" AND actor_id = ", &filter.actor),
-        (" AND actor_type = ", &filter.actor_type),
-        (" AND target_id = ", &filter.target),
-    ];
-    for (condition, text) in texts {
-        if let Some(text) = text {
-            select.push(condition).value(text.as_str());
-        }
-    }
-    for (condition, time) in [(" AND at >= ", filter.from), (" AND at < ", filter.to)] {
-        if let Some(time) = time {
-            select.push(condition).value(time);
-        }
-    }
-    Ok(true)
+    page: &PageRequest,
+    looks: u32,
+) -> Result<Page<Entry>, Error> {
+    let Some(named) = Named::find(read, workspace, filter).await? else {
+        return Ok(Page { items: Vec::new(), next: None });
+    };
+    let way = AuditWay::find(read, &named, looks).await?;
+    let found = stretch(read, &way, page, looks).await?.into_page(page.limit, |row| way.of(row));
+    Ok(Page { items: with_personal(read, workspace, found.items).await?, next: found.next })
 }
 
 /// Entries with the personal values that lie beside their rows.
