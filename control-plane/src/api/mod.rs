@@ -36,6 +36,7 @@ mod routes;
 mod session;
 mod sets;
 mod source;
+mod strays;
 mod time;
 mod tokens;
 mod verify;

@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 use sqlx::FromRow;
 
 use super::audit::{self, Draft, Target};
+pub use super::live_scopes::COUNTED_KEYS as LIVE_COUNTED_KEYS;
+use super::live_scopes::LiveScopes;
 use super::rows::unsigned;
 use super::select::Select;
 use super::tx::sql;
@@ -80,7 +82,8 @@ pub struct ScopeView {
     pub first_used_at: Option<i64>,
     /// Unix milliseconds; `None` where nobody has said anything of it.
     pub updated_at: Option<i64>,
-    /// Usable keys that carry it, of the newest [`COUNTED_KEYS`]; and whether there are more keys.
+    /// Usable keys that carry it, of the newest [`COUNTED_KEYS`] and of members' newest [`LIVE_COUNTED_KEYS`]; and whether
+    /// there may be more.
     pub usable: (u64, bool),
 }
 
@@ -106,10 +109,10 @@ pub async fn scopes(read: &mut Read, workspace: &WorkspaceId, page: &PageRequest
     select.push(" ORDER BY name LIMIT ").value(i64::from(page.limit) + 1);
     let rows: Vec<ScopeRow> = select.fetch(read).await?;
     let page = Page::from_rows(rows, page.limit, |row: &ScopeRow| Cursor { at: 0, id: row.name.clone() });
-    let (sensitivity, groups) = (sensitivity(read, workspace).await?, groups(read, workspace).await?);
+    let known = Known::read(read, workspace).await?;
     let mut items = Vec::with_capacity(page.items.len());
     for row in page.items {
-        items.push(view(read, workspace, row, &sensitivity, &groups).await?);
+        items.push(view(read, workspace, row, &known).await?);
     }
     Ok(Page { items, next: page.next })
 }
@@ -157,8 +160,8 @@ pub async fn say(tx: &mut Tx, context: &Context, name: &EntryName, said: Said) -
             .await?;
     }
     let row = find(tx, &context.workspace, name).await?.ok_or(Error::Corrupt("scope"))?;
-    let (sensitivity, groups) = (sensitivity(tx, &context.workspace).await?, groups(tx, &context.workspace).await?);
-    view(tx, &context.workspace, row, &sensitivity, &groups).await
+    let known = Known::read(tx, &context.workspace).await?;
+    view(tx, &context.workspace, row, &known).await
 }
 
 /// Takes an entry out of the catalogue: a group, or a name that no usable key, no member and no role has.
@@ -327,26 +330,38 @@ async fn groups(read: &mut Read, workspace: &WorkspaceId) -> Result<Vec<String>,
     Ok(sql!(read, sql, workspace.as_str() => all (String,))?.into_iter().map(|(name,)| name).collect())
 }
 
-async fn view(
-    read: &mut Read,
-    workspace: &WorkspaceId,
-    row: ScopeRow,
-    sensitivity: &Sensitivity,
-    groups: &[String],
-) -> Result<ScopeView, Error> {
-    let usable = match row.first_used_at {
+/// What is known of all scopes at once.
+struct Known {
+    sensitivity: Sensitivity,
+    groups: Vec<String>,
+    live: LiveScopes,
+}
+
+impl Known {
+    async fn read(read: &mut Read, workspace: &WorkspaceId) -> Result<Self, Error> {
+        Ok(Self {
+            sensitivity: sensitivity(read, workspace).await?,
+            groups: groups(read, workspace).await?,
+            live: LiveScopes::read(read, workspace).await?,
+        })
+    }
+}
+
+async fn view(read: &mut Read, workspace: &WorkspaceId, row: ScopeRow, known: &Known) -> Result<ScopeView, Error> {
+    let (own, more_own) = match row.first_used_at {
         0 => (0, false),
         _ => usable(read, workspace, &row.name).await?,
     };
+    let (live, more_live) = known.live.of(&row.name);
     let said = row.said();
     Ok(ScopeView {
         description: said.description,
         marked: said.sensitive,
-        sensitive: sensitivity.of(&row.name),
-        groups: groups_of(groups.iter().map(String::as_str), &row.name),
+        sensitive: known.sensitivity.of(&row.name),
+        groups: groups_of(known.groups.iter().map(String::as_str), &row.name),
         first_used_at: (row.first_used_at != 0).then_some(row.first_used_at),
         updated_at: row.updated_at,
-        usable,
+        usable: (own + live, more_own || more_live),
         name: row.name,
     })
 }

@@ -11,7 +11,7 @@ use super::touched::Person;
 use super::walk::LOOKED_AT;
 use super::{Context, Error, Page, PageRequest, Read, Tx, profiles, rotations};
 use crate::domain::authority;
-use crate::domain::{Action, Key, MemberId, PrincipalKind, Scope, State, WorkspaceId};
+use crate::domain::{Action, Key, LabelMatch, MemberId, PrincipalKind, Scope, State, WorkspaceId};
 
 /// What a list of keys is narrowed to. All conditions hold at once.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +36,8 @@ pub struct KeyFilter {
     pub kind: Option<PrincipalKind>,
     /// Carrying this scope.
     pub scope: Option<Scope>,
+    /// With this label.
+    pub label: Option<LabelMatch>,
     /// Live or test.
     pub environment: Option<Environment>,
     /// Not issued before, unix milliseconds.

@@ -14,9 +14,9 @@ use super::catalogue::{carried_by_member, members_with};
 use super::key_list::{KeyFilter, Order, narrow};
 use super::select::Select;
 use super::touched::{Person, Source};
-use super::walk::{LOOKED_AT, Way, merged, stretch};
+use super::walk::{LOOKED_AT, Way, compare, merged, stretch};
 use super::{Cursor, Error, Page, PageRequest, Read};
-use crate::domain::{MemberId, PrincipalKind, Scope, State, WorkspaceId};
+use crate::domain::{LabelMatch, MemberId, PrincipalKind, Scope, State, WorkspaceId};
 
 /// Members with a scope whose keys are looked for one member after the other; more of them, and all members' keys are.
 const FEW_MEMBERS: usize = 20;
@@ -57,7 +57,7 @@ pub(super) async fn page<R: Placed>(
             parts.push(stretch(read, &way, page, looks).await?);
         }
     }
-    Ok(merged(parts, page.limit, order.direction(), |row: &R| row.place(order)))
+    Ok(merged(parts, page.limit, |one, other| compare(order.direction(), one, other), |row: &R| row.place(order)))
 }
 
 /// Who carries the scope that a list is narrowed to.
@@ -84,6 +84,7 @@ enum Entry<'f> {
     Test,
     NeverUsed,
     Scope(&'f Scope),
+    Label(&'f LabelMatch),
     Kind(PrincipalKind),
     /// All keys, as the list orders them.
     Order,
@@ -160,6 +161,7 @@ impl<'f> Part<'f> {
             state(State::Revoked).then_some(Entry::Leaving),
             (filter.environment == Some(Environment::Test)).then_some(Entry::Test),
             filter.never_used.then_some(Entry::NeverUsed),
+            filter.label.as_ref().map(Entry::Label),
             scope.map(Entry::Scope),
             kind.map(Entry::Kind),
         ];
@@ -179,6 +181,7 @@ impl<'f> Part<'f> {
             filter.subject.is_some(),
             filter.kind.is_some(),
             filter.scope.is_some(),
+            filter.label.is_some(),
             filter.environment.is_some(),
             filter.never_used,
             filter.last_used_before.is_some(),
@@ -205,11 +208,18 @@ impl<'f> Part<'f> {
     /// Appends the table and the conditions of an index's places.
     fn places(&self, select: &mut Select, entry: Entry<'_>) {
         let workspace = self.workspace.as_str();
-        if let Entry::Scope(scope) = entry {
-            select.push(" FROM key_scopes s WHERE s.workspace_id = ").value(workspace);
-            select.push(" AND s.scope = ").value(scope.as_str());
-        } else {
-            select.push(" FROM keys k WHERE k.workspace_id = ").value(workspace);
+        match entry {
+            Entry::Scope(scope) => {
+                select.push(" FROM key_scopes s WHERE s.workspace_id = ").value(workspace);
+                select.push(" AND s.scope = ").value(scope.as_str());
+            }
+            Entry::Label(label) => {
+                select.push(" FROM key_labels l WHERE 1 = 1");
+                label_is(select, self.workspace, label);
+            }
+            _ => {
+                select.push(" FROM keys k WHERE k.workspace_id = ").value(workspace);
+            }
         }
         // Literals where the index is partial, so that it is seen to fit.
         match entry {
@@ -250,7 +260,7 @@ impl<'f> Part<'f> {
             Entry::Kind(kind) => {
                 select.push(" AND k.kind = ").value(kind.as_str());
             }
-            Entry::Scope(_) => {}
+            Entry::Scope(_) | Entry::Label(_) => {}
             Entry::Order => self.order.narrow(select, self.filter, self.now),
         }
         let by_creation = !matches!(entry, Entry::Order) || matches!(self.order, Order::Creation);
@@ -271,6 +281,7 @@ impl<'f> Part<'f> {
     const fn columns(entry: Entry<'_>, order: Order) -> (&'static str, &'static str) {
         match entry {
             Entry::Scope(_) => ("s.created_at", "s.key_id"),
+            Entry::Label(_) => ("l.created_at", "l.key_id"),
             Entry::Order => order.columns(),
             _ => Order::Creation.columns(),
         }
@@ -292,8 +303,22 @@ impl<'f> Part<'f> {
                 carried_by_member(select, self.workspace, scope.as_str());
             }
         }
+        if let Some(label) = &self.filter.label {
+            select
+                .push(" AND EXISTS (SELECT 1 FROM key_labels l WHERE l.created_at = k.created_at AND l.key_id = k.id");
+            label_is(select, self.workspace, label);
+            select.push(")");
+        }
         created(select, Order::Creation.columns().0, self.filter);
         narrow(select, self.filter, self.now);
+    }
+}
+
+/// Appends that the label `l` is the one asked for.
+fn label_is(select: &mut Select, workspace: &WorkspaceId, label: &LabelMatch) {
+    select.push(" AND l.workspace_id = ").value(workspace.as_str()).push(" AND l.name = ").value(label.name());
+    if let Some(value) = label.value() {
+        select.push(" AND l.value = ").value(value);
     }
 }
 

@@ -34,6 +34,7 @@ pub mod keys;
 mod keys_of;
 pub(crate) mod lease;
 pub mod links;
+mod live_scopes;
 mod management;
 mod member_list;
 pub mod members;

@@ -3,7 +3,7 @@
 //! It writes the row, the change rows that edges must learn of (and what a member's key may do, where edges do not know
 //! it yet), the receipt of a revocation, and the audit entries: whoever changes a key cannot
 //! forget one of them, because nothing else writes `keys` but imports (which do all three in bulk), `record_many` (which does
-//! the same for many keys) and sightings.
+//! the same for many keys), sightings, and pairings, which say who answers for the key they made.
 
 use super::audit::{self, Draft, Target};
 use super::rows::{labels_text, stage_name};

@@ -102,18 +102,18 @@ pub(super) fn compare(direction: Direction, one: &Cursor, other: &Cursor) -> Ord
 pub(super) fn merged<R>(
     parts: Vec<Stretch<R>>,
     limit: u32,
-    direction: Direction,
+    compare: impl Fn(&Cursor, &Cursor) -> Ordering,
     place: impl Fn(&R) -> Cursor,
 ) -> Page<R> {
     // Behind the first place that some part has not looked beyond, rows may be missing.
     let reached = parts.iter().filter_map(|part| part.reached.clone());
-    let reached = reached.min_by(|one, other| compare(direction, one, other));
+    let reached = reached.min_by(|one, other| compare(one, other));
     let mut rows: Vec<(Cursor, R)> =
         parts.into_iter().flat_map(|part| part.rows).map(|row| (place(&row), row)).collect();
-    rows.sort_by(|(one, _), (other, _)| compare(direction, one, other));
+    rows.sort_by(|(one, _), (other, _)| compare(one, other));
     rows.dedup_by(|(one, _), (other, _)| one == other);
     if let Some(reached) = &reached {
-        rows.retain(|(place, _)| compare(direction, place, reached) != Ordering::Greater);
+        rows.retain(|(place, _)| compare(place, reached) != Ordering::Greater);
     }
     let rows = rows.into_iter().map(|(_, row)| row).collect();
     Stretch { rows, reached }.into_page(limit, place)

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nightlatch::domain::Role;
 use nightlatch::publisher::{CutReason, Publisher, Step, rebuild};
 use nightlatch_keyset::{Commitment, FileName, Hash, Head};
 
 use crate::gate::Gate;
 use crate::on_both;
+use crate::people::Fate;
 use crate::reader::{assert_equals, load};
 use crate::rebuilding::published;
 use crate::signers::{another, establish, rotate};
@@ -64,9 +66,9 @@ async fn s0_25_a_base_of_the_format_before_is_made_anew(world: World) {
         .await;
     world.execute(&format!("UPDATE sets SET head = '{note}', commitment = {}", world.blob(&commitment))).await;
 
-    world.member(2, "admin", "a:read").await;
+    world.member(2, Role::Admin, "a:read").await;
     world.issue_to(2).await;
-    world.set_member(2, "state = 'suspended'").await;
+    world.becomes(2, Fate::Suspended).await;
     let publisher = world.publisher();
     let status = publisher.wait(|status| status.epoch == 2).await.unwrap();
     assert_eq!(status.last_cut_reason, Some(CutReason::Format));

@@ -2,6 +2,7 @@
 
 mod audit;
 mod background;
+mod before;
 mod crash;
 mod cuts;
 mod denying;
@@ -10,12 +11,15 @@ mod formats;
 mod gate;
 mod heads;
 mod interleaving;
+mod killed;
 mod leadership;
 mod log;
 mod losing;
 mod members;
+mod migrated;
 mod numbering;
 mod outdated;
+mod people;
 mod permits;
 mod reader;
 mod rebuilding;
@@ -23,6 +27,7 @@ mod recovering;
 mod recovering_members;
 mod retention;
 mod signers;
+mod tampering;
 mod world;
 
 /// Runs an `async fn(World)` on SQLite and on PostgreSQL, as two tests.

@@ -1,12 +1,12 @@
 //! A backup does not know who was suspended or removed since. What edges were told counts.
 
-use nightlatch::domain::MemberId;
+use nightlatch::domain::Role;
 use nightlatch::recover::{Recovery, Report};
-use nightlatch::store::{Error, members};
 use nightlatch::sync_job::Source;
 use nightlatch_keyset::Status;
 
 use crate::on_both;
+use crate::people::{Fate, member_id};
 use crate::reader::load;
 use crate::world::World;
 
@@ -26,10 +26,6 @@ async fn recover(world: &World) -> Report {
     recovery.run(Source::open(&place, None).unwrap(), false).await.unwrap()
 }
 
-fn id(subject: u32) -> MemberId {
-    MemberId::parse(&format!("mem_{subject:010}")).unwrap()
-}
-
 /// Publishes what there is and copies the database.
 async fn back_up(world: &mut World) -> String {
     publish(world).await;
@@ -44,25 +40,23 @@ async fn publish(world: &World) {
 
 async fn s0_14_members_that_were_published_as_refused_are_suspended(mut world: World) {
     let mut keys = Vec::new();
-    for subject in [7, 8, 9] {
-        world.member(subject, "viewer", "a:read").await;
+    for subject in [2, 3, 4] {
+        world.member(subject, Role::Viewer, "a:read").await;
         keys.push(world.issue_to(subject).await);
         world.issue_to(subject).await;
     }
-    world.execute("UPDATE members SET joined_at = created_at").await;
     let backup = back_up(&mut world).await;
-    world.set_member(7, "state = 'suspended'").await;
+    world.becomes(2, Fate::Suspended).await;
     // Its keys were revoked for good; edges were told of the member alone so far.
-    world.remove_member(8).await;
+    world.becomes(3, Fate::Removed).await;
     publish(&world).await;
     world.restore(backup).await;
 
     let done = recover(&world).await;
-    let mut found: Vec<_> = done.findings.members_refused.iter().map(|member| member.id.clone()).collect();
-    found.sort_by_key(|id| id.as_str().to_owned());
-    assert_eq!(found, [id(7), id(8)]);
+    let found: Vec<_> = done.findings.members_refused.iter().map(|member| member.id.clone()).collect();
+    assert_eq!(found, [member_id(2), member_id(3)]);
     assert!(done.findings.disabled.is_empty() && done.findings.profiles_wider.is_empty());
-    let suspended = "SELECT COUNT(*) FROM members WHERE state = 'suspended' AND subject IN (7, 8)";
+    let suspended = "SELECT COUNT(*) FROM members WHERE state = 'suspended' AND subject IN (2, 3)";
     assert_eq!(world.count(suspended).await, 2);
     let replica = load(&world.directory).replica;
     world.assert_same_verdicts(&replica).await;
@@ -73,11 +67,7 @@ async fn s0_14_members_that_were_published_as_refused_are_suspended(mut world: W
     assert_eq!([0, 1, 2].map(refused), [true, true, false]);
 
     // A member that was only suspended has all its keys back when it is resumed.
-    let context = world.context();
-    let resumed = world.store.write::<_, Error, _>(move |tx| {
-        Box::pin(async move { members::resume(tx, &context, &id(7), None).await.map(drop) })
-    });
-    resumed.await.unwrap();
+    world.becomes(2, Fate::Resumed).await;
     publish(&world).await;
     let replica = load(&world.directory).replica;
     let record = replica.lookup(&world.pepper("p1").tag(&keys[0].digest)).unwrap().unwrap();
@@ -87,32 +77,32 @@ async fn s0_14_members_that_were_published_as_refused_are_suspended(mut world: W
 }
 
 async fn s0_14_members_that_get_something_back_are_named(mut world: World) {
-    world.member(7, "viewer", "a:read b:write").await;
-    world.issue_to(7).await;
+    world.member(2, Role::Viewer, "a:read b:write").await;
+    world.issue_to(2).await;
     let backup = back_up(&mut world).await;
-    world.set_member(7, "scopes = 'a:read'").await;
+    world.becomes(2, Fate::Scopes("a:read")).await;
     publish(&world).await;
     world.restore(backup).await;
     let done = recover(&world).await;
     let found: Vec<_> = done.findings.profiles_wider.iter().map(|one| (one.principal.as_str(), &one.scopes)).collect();
-    assert_eq!(found, [("prn_7", &vec!["b:write".to_owned()])]);
+    assert_eq!(found, [("prn_2", &vec!["b:write".to_owned()])]);
     assert_eq!(done.findings.profiles_wider[0].environment, "live");
     assert!(done.findings.members_refused.is_empty());
 }
 
 async fn s0_14_the_last_owners_keys_are_disabled(mut world: World) {
-    world.member(7, "owner", "a:read").await;
-    let key = world.issue_to(7).await;
+    world.member(2, Role::Owner, "a:read").await;
+    let key = world.issue_to(2).await;
     let backup = back_up(&mut world).await;
     // Another owner came after the backup.
-    world.member(8, "owner", "").await;
-    world.set_member(7, "state = 'suspended'").await;
+    world.member(3, Role::Owner, "").await;
+    world.becomes(2, Fate::Suspended).await;
     publish(&world).await;
     world.restore(backup).await;
     let done = recover(&world).await;
-    assert_eq!(done.findings.members_refused[0].id, id(7));
+    assert_eq!(done.findings.members_refused[0].id, member_id(2));
     assert_eq!(done.findings.disabled, [key.id.to_string()]);
-    assert_eq!(world.count("SELECT COUNT(*) FROM members WHERE subject = 7 AND state = 'active'").await, 1);
+    assert_eq!(world.count("SELECT COUNT(*) FROM members WHERE subject = 2 AND state = 'active'").await, 1);
     let replica = load(&world.directory).replica;
     let record = replica.lookup(&world.pepper("p1").tag(&key.digest)).unwrap().unwrap();
     assert_eq!(record.status, Status::Disabled);

@@ -3,7 +3,8 @@
 use nightlatch::domain::authority::Standing;
 use nightlatch::domain::rotation::Start;
 use nightlatch::domain::{
-    Actor, ActorType, Authority, Issue, Key, KeyId, KeyRef, MemberId, Owner, PrincipalKind, Scope, Scopes, State,
+    Actor, ActorType, Authority, Issue, Key, KeyId, KeyPatch, KeyRef, LabelMatch, Labels, MemberId, Owner,
+    PrincipalKind, Scope, Scopes, State,
 };
 use nightlatch::store::audit::{self, AuditFilter, Entry};
 use nightlatch::store::keys::KeyFilter;
@@ -22,11 +23,15 @@ on_both! {
     a_cursor_of_another_list_is_harmless,
     s4_01_a_page_looks_at_few_keys_whatever_is_asked_for,
     the_audit_trail_is_filtered_alike_however_few_entries_a_page_looks_at,
+    s4_01_labels_are_followed_as_they_change,
 }
 
 const OWNERS: [&str; 2] = ["ada", "grace"];
 const SCOPES: [&str; 3] = ["invoices:read", "invoices:write", "READ_SENSITIVE"];
 const NAMES: [&str; 4] = ["Billing EAST", "billing 100%", "reports_daily", "Überweisung"];
+
+const LABELS: [&str; 2] = ["team", "cost:center"];
+const VALUES: [&str; 2] = ["", "a=b \"ü\""];
 
 /// The members of the arena, and the subjects of their own keys.
 const MEMBERS: [(&str, u32); 3] = [("mem_ana", 11), ("mem_bo", 12), ("mem_cy", 13)];
@@ -54,6 +59,14 @@ async fn enter_members(arena: &Arena) {
     }
 }
 
+fn labels(random: &mut StdRng) -> Labels {
+    let pick = |name: &str| {
+        let value = VALUES[random.random_range(0..2)];
+        random.random_bool(0.4).then(|| (name.to_owned(), value.to_owned()))
+    };
+    Labels::new(LABELS.into_iter().filter_map(pick).collect()).unwrap()
+}
+
 /// Sixty keys of every kind.
 async fn populate(arena: &Arena, random: &mut StdRng) {
     enter_members(arena).await;
@@ -67,6 +80,7 @@ async fn populate(arena: &Arena, random: &mut StdRng) {
             expires_at: random.random_bool(0.4).then(|| now + 1000 + random.random_range(0..5)),
             rotate_by: random.random_bool(0.4).then(|| now + random.random_range(-5..5)),
             owner_member: random.random_bool(0.3).then(|| member(random)),
+            labels: labels(random),
             ..request(NAMES[random.random_range(0..NAMES.len())])
         };
         let mut context = arena.context.clone();
@@ -119,7 +133,9 @@ async fn populate(arena: &Arena, random: &mut StdRng) {
             // Several keys of one moment: the id decides their order.
             let created = now * 1000 - random.random_range(0..20);
             arena.execute(format!("UPDATE keys SET created_at = {created} WHERE id = '{id}'")).await;
-            arena.execute(format!("UPDATE key_scopes SET created_at = {created} WHERE key_id = '{id}'")).await;
+            for table in ["key_scopes", "key_labels"] {
+                arena.execute(format!("UPDATE {table} SET created_at = {created} WHERE key_id = '{id}'")).await;
+            }
         }
     }
 }
@@ -128,7 +144,7 @@ fn filter(random: &mut StdRng, now: i64) -> KeyFilter {
     let mut filter = KeyFilter::default();
     let states = [State::Active, State::Retiring, State::Disabled, State::Revoked, State::Expired];
     let mut sometimes = || random.random_bool(0.2);
-    let chosen: [bool; 17] = std::array::from_fn(|_| sometimes());
+    let chosen: [bool; 18] = std::array::from_fn(|_| sometimes());
     if chosen[0] {
         filter.state = Some(states[random.random_range(0..5)]);
     }
@@ -143,6 +159,12 @@ fn filter(random: &mut StdRng, now: i64) -> KeyFilter {
     filter.never_used = chosen[15];
     filter.not_final = chosen[16];
     filter.scope = chosen[4].then(|| Scope::new(SCOPES[random.random_range(0..3)]).unwrap());
+    if chosen[17] {
+        let name = LABELS[random.random_range(0..2)];
+        let texts = [name.to_owned(), format!("{name}="), format!("{name}={}", VALUES[1]), format!("{name}=x")];
+        filter.label = LabelMatch::parse(&texts[random.random_range(0..4)]);
+        assert!(filter.label.is_some());
+    }
     filter.environment = chosen[5].then(|| [Environment::Live, Environment::Test][random.random_range(0..2)]);
     filter.last_used_before = chosen[6].then(|| now * 1000 - random.random_range(0..10_000));
     filter.expires_before = chosen[7].then(|| now + random.random_range(-20..1010));
@@ -160,6 +182,10 @@ fn fits(key: &Key, filter: &KeyFilter, now: i64) -> bool {
         && filter.issued_by.as_ref().is_none_or(|id| key.issued_by.id == *id)
         && filter.subject.is_none_or(|subject| key.subject == subject)
         && filter.scope.as_ref().is_none_or(|scope| key.scopes.iter().any(|has| has == scope))
+        && filter.label.as_ref().is_none_or(|label| {
+            let value = key.labels.as_map().get(label.name());
+            value.is_some_and(|value| label.value().is_none_or(|wanted| wanted == value))
+        })
         && filter.environment.is_none_or(|environment| key.environment == environment)
         && filter.owner_member.as_ref().is_none_or(|id| key.owner_member.as_ref() == Some(id))
         && filter.issuer_member.as_ref().is_none_or(|id| key.issuer_member.as_ref() == Some(id))
@@ -340,5 +366,41 @@ async fn entries(arena: &Arena, filter: &AuditFilter, limit: u32, looks: u32) ->
             Some(cursor) => after = Some(Cursor::parse(&cursor.encode()).unwrap()),
             None => return entries,
         }
+    }
+}
+
+async fn s4_01_labels_are_followed_as_they_change(arena: Arena) {
+    let labels = |pairs: &[(&str, &str)]| {
+        Labels::new(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()).unwrap()
+    };
+    let one = Issue { labels: labels(&[("team", "a"), ("tier", "x")]), ..request("one") };
+    let one = arena.issue(one).await.unwrap().key.id;
+    arena.issue(Issue { labels: labels(&[("team", "b")]), ..request("two") }).await.unwrap();
+    arena.issue(request("three")).await.unwrap();
+    let found = async |text: &str| {
+        let filter = KeyFilter { label: LabelMatch::parse(text), ..KeyFilter::default() };
+        all(&arena, &filter, 10).await.len()
+    };
+    assert_eq!((found("team").await, found("team=a").await, found("tier=x").await, found("x").await), (2, 1, 1, 0));
+    let patch = KeyPatch { labels: Some(labels(&[("team", "b"), ("new", "")])), ..KeyPatch::default() };
+    let key = KeyRef::Id(one.clone());
+    arena
+        .write(move |tx, context| Box::pin(async move { keys::patch(tx, &context, &key, None, patch).await }))
+        .await
+        .unwrap();
+    assert_eq!((found("team=a").await, found("team=b").await, found("tier").await, found("new=").await), (0, 2, 0, 1));
+    // Its successor has the same labels; one that loses all is found by none.
+    arena.rotate(&one, overlap(300)).await.unwrap();
+    assert_eq!((found("team=b").await, found("new").await), (3, 2));
+    let (key, patch) = (KeyRef::Id(one), KeyPatch { labels: Some(labels(&[])), ..KeyPatch::default() });
+    arena
+        .write(move |tx, context| Box::pin(async move { keys::patch(tx, &context, &key, None, patch).await }))
+        .await
+        .unwrap();
+    assert_eq!((found("team").await, found("new").await), (2, 1));
+    let rows = arena.number("SELECT COUNT(*) FROM key_labels").await;
+    assert_eq!(rows, 3, "no label stays behind");
+    for nothing in ["", "=", "=a", "1team", "team=\u{7}", "team= a"] {
+        assert!(LabelMatch::parse(nothing).is_none(), "{nothing:?}");
     }
 }

@@ -5,6 +5,7 @@ mod append;
 mod chain;
 mod erase;
 mod export;
+mod find;
 mod gaps;
 mod way;
 
@@ -13,9 +14,8 @@ use std::collections::HashMap;
 use sqlx::FromRow;
 
 use super::select::Select;
-use super::walk::{LOOKED_AT, Way as _, stretch};
-use super::{Error, Page, PageRequest, Read};
-use crate::domain::{Actor, KeyRef, WorkspaceId};
+use super::{Error, Read};
+use crate::domain::{Actor, WorkspaceId};
 
 pub use append::SOURCE;
 pub(super) use append::{
@@ -25,9 +25,8 @@ pub(crate) use chain::{Chained, chain};
 pub use chain::{SignedHead, Standing, standing};
 pub use erase::erase;
 pub use export::{Exporter, Span, exported};
+pub use find::{AuditFilter, list, list_within, oldest_unchained};
 pub(crate) use gaps::{Gap, kept_since, lacks, notes as gap_notes, own_up};
-
-use way::{AuditWay, Named};
 
 /// An entry of the audit log.
 #[derive(Clone, Debug)]
@@ -91,29 +90,6 @@ pub struct PersonalValue {
     pub value: String,
 }
 
-/// What a list of entries is narrowed to.
-#[derive(Clone, Debug, Default)]
-pub struct AuditFilter {
-    /// Exactly this action.
-    pub action: Option<String>,
-    /// Exactly this category.
-    pub category: Option<String>,
-    /// The actor's id.
-    pub actor: Option<String>,
-    /// The actor's type.
-    pub actor_type: Option<String>,
-    /// A key, by id or number.
-    pub key: Option<KeyRef>,
-    /// A principal, `prn_…`: what was done to it and to its keys.
-    pub principal: Option<String>,
-    /// The id of whatever it was done to.
-    pub target: Option<String>,
-    /// Not before, unix milliseconds.
-    pub from: Option<i64>,
-    /// Before, unix milliseconds.
-    pub to: Option<i64>,
-}
-
 /// The columns of [`Row`].
 macro_rules! entry_columns {
     () => {
@@ -122,39 +98,6 @@ macro_rules! entry_columns {
     };
 }
 use entry_columns;
-
-/// Entries of the workspace, newest first. Where what passes is rare, a page is short, or empty, and others follow: it has
-/// looked at enough entries.
-///
-/// # Errors
-/// [`Error::Database`].
-pub async fn list(
-    read: &mut Read,
-    workspace: &WorkspaceId,
-    filter: &AuditFilter,
-    page: &PageRequest,
-) -> Result<Page<Entry>, Error> {
-    list_within(read, workspace, filter, page, LOOKED_AT).await
-}
-
-/// As [`list`], where a page looks at about so many entries.
-///
-/// # Errors
-/// [`Error::Database`].
-pub async fn list_within(
-    read: &mut Read,
-    workspace: &WorkspaceId,
-    filter: &AuditFilter,
-    page: &PageRequest,
-    looks: u32,
-) -> Result<Page<Entry>, Error> {
-    let Some(named) = Named::find(read, workspace, filter).await? else {
-        return Ok(Page { items: Vec::new(), next: None });
-    };
-    let way = AuditWay::find(read, &named, looks).await?;
-    let found = stretch(read, &way, page, looks).await?.into_page(page.limit, |row| way.of(row));
-    Ok(Page { items: with_personal(read, workspace, found.items).await?, next: found.next })
-}
 
 /// Entries with the personal values that lie beside their rows.
 async fn with_personal(read: &mut Read, workspace: &WorkspaceId, rows: Vec<Row>) -> Result<Vec<Entry>, Error> {

@@ -1,8 +1,8 @@
 //! Ways into the log: from which index the places of a page come, so that it looks at few entries whatever the filter.
 
 use super::{AuditFilter, Row, entry_columns};
-use crate::domain::WorkspaceId;
 use crate::domain::ids::principal_subject;
+use crate::domain::{MemberId, WorkspaceId};
 use crate::store::select::{Direction, Select};
 use crate::store::walk::{LOOKED_AT, Way};
 use crate::store::{Cursor, Error, PageRequest, Read, keys};
@@ -11,6 +11,17 @@ use crate::store::{Cursor, Error, PageRequest, Read, keys};
 const KEYS: u32 = 1_000;
 /// And most entries of theirs, for each that a page may look at: they are put in order without being read.
 const OF_EACH: u32 = 5;
+
+/// How an actor is in an entry.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Part {
+    /// It acted.
+    Actor,
+    /// Somebody acted on its behalf.
+    Beneficiary,
+    /// Either.
+    Any,
+}
 
 /// A filter, and what it names.
 #[derive(Clone, Debug)]
@@ -45,8 +56,24 @@ impl<'f> Named<'f> {
         Ok(Some(Self { workspace, filter, key, principal }))
     }
 
+    /// Whether entries are asked for that a member answers for.
+    fn is_of_member(&self) -> bool {
+        self.filter.actor.as_deref().is_some_and(|actor| actor.starts_with(MemberId::PREFIX))
+    }
+
+    /// The lists that hold what is asked for, each with an index. No entry is in both: who acts for itself does so on
+    /// nobody's behalf.
+    pub(super) fn parts(&self) -> &'static [Part] {
+        if self.is_of_member() { &[Part::Actor, Part::Beneficiary] } else { &[Part::Actor] }
+    }
+
+    /// Whether the entries are about one thing, and so are few in any log.
+    pub(super) fn is_about_one(&self) -> bool {
+        self.key.is_some() || self.principal.is_some() || self.filter.target.is_some()
+    }
+
     /// Appends the filter's conditions.
-    pub(super) fn narrow(&self, select: &mut Select) {
+    pub(super) fn narrow(&self, select: &mut Select, part: Part) {
         if let Some(id) = &self.key {
             select.push(" AND target_id = ").value(id.as_str());
         }
@@ -55,10 +82,23 @@ impl<'f> Named<'f> {
             select.push(" OR EXISTS (SELECT 1 FROM keys k WHERE k.id = target_id AND k.workspace_id = ");
             select.value(self.workspace.as_str()).push(" AND k.subject = ").value(i64::from(subject)).push("))");
         }
+        if let Some(actor) = &self.filter.actor {
+            match part {
+                Part::Any if self.is_of_member() => {
+                    select.push(" AND (actor_id = ").value(actor.as_str());
+                    select.push(" OR on_behalf_of = ").value(actor.as_str()).push(")");
+                }
+                Part::Actor | Part::Any => {
+                    select.push(" AND actor_id = ").value(actor.as_str());
+                }
+                Part::Beneficiary => {
+                    select.push(" AND on_behalf_of = ").value(actor.as_str());
+                }
+            }
+        }
         let texts = [
             (" AND action = ", &self.filter.action),
             (" AND category = ", &self.filter.category),
-            (" AND actor_id = ", &self.filter.actor),
             (" AND actor_type = ", &self.filter.actor_type),
             (" AND target_id = ", &self.filter.target),
         ];
@@ -87,6 +127,7 @@ enum Entry<'n> {
     /// Of the principal and of its keys, which have to be put in order.
     Principal(&'n str, u32),
     Actor(&'n str),
+    Beneficiary(&'n str),
     Action(&'n str),
     All,
 }
@@ -94,23 +135,27 @@ enum Entry<'n> {
 /// A list of entries, read by way of an index.
 pub(super) struct AuditWay<'n> {
     named: &'n Named<'n>,
+    part: Part,
     entry: Entry<'n>,
 }
 
 impl<'n> AuditWay<'n> {
     /// By the index that leaves the fewest entries.
-    pub(super) async fn find(read: &mut Read, named: &'n Named<'n>, looks: u32) -> Result<Self, Error> {
+    pub(super) async fn find(read: &mut Read, named: &'n Named<'n>, part: Part, looks: u32) -> Result<Self, Error> {
         let (filter, few) = (named.filter, looks.min(LOOKED_AT));
         let entries = [
             named.key.as_deref().map(Entry::Target),
             filter.target.as_deref().map(Entry::Target),
-            filter.actor.as_deref().map(Entry::Actor),
+            filter.actor.as_deref().map(match part {
+                Part::Beneficiary => Entry::Beneficiary,
+                Part::Actor | Part::Any => Entry::Actor,
+            }),
             filter.action.as_deref().map(Entry::Action),
         ];
-        let mut way = Self { named, entry: Entry::All };
+        let mut way = Self { named, part, entry: Entry::All };
         let mut least = i64::from(few) + 1;
         for entry in entries.into_iter().flatten() {
-            let candidate = Self { named, entry };
+            let candidate = Self { named, part, entry };
             if candidate.is_exact() {
                 return Ok(candidate);
             }
@@ -123,7 +168,7 @@ impl<'n> AuditWay<'n> {
             && least > i64::from(few)
             && few_keys(read, named.workspace, subject).await?
         {
-            let candidate = Self { named, entry: Entry::Principal(principal, subject) };
+            let candidate = Self { named, part, entry: Entry::Principal(principal, subject) };
             let most = few * OF_EACH;
             if candidate.count(read, most).await? <= i64::from(most) {
                 way = candidate;
@@ -162,6 +207,9 @@ impl<'n> AuditWay<'n> {
             Entry::Actor(id) => {
                 select.push(" AND a.actor_id = ").value(id);
             }
+            Entry::Beneficiary(id) => {
+                select.push(" AND a.on_behalf_of = ").value(id);
+            }
             Entry::Action(action) => {
                 select.push(" AND a.action = ").value(action);
             }
@@ -199,7 +247,7 @@ impl Way for AuditWay<'_> {
         self.places(&mut select);
         select.behind_number("a.at", "a.id", Direction::Descending, places.after.as_ref()).limit(places.limit);
         select.push(") AS e CROSS JOIN audit WHERE id = e.place");
-        self.named.narrow(&mut select);
+        self.named.narrow(&mut select, self.part);
         select.behind_number("at", "id", Direction::Descending, None).limit(limit);
         select
     }
@@ -212,6 +260,11 @@ impl Way for AuditWay<'_> {
     }
 
     fn of(&self, row: &Row) -> Cursor {
-        Cursor { at: row.at, id: row.id.to_string() }
+        place(row)
     }
+}
+
+/// The place of an entry in a list.
+pub(super) fn place(row: &Row) -> Cursor {
+    Cursor { at: row.at, id: row.id.to_string() }
 }
