@@ -103,6 +103,16 @@ pub async fn subject_of(read: &mut Read, workspace: &WorkspaceId, id: &MemberId)
     row.map(|(subject,)| unsigned(subject)).transpose()
 }
 
+/// The member of a subject, if it is one's.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn of_subject(read: &mut Read, workspace: &WorkspaceId, subject: u32) -> Result<Option<MemberId>, Error> {
+    let sql = "SELECT id FROM members WHERE workspace_id = $1 AND subject = $2";
+    let row = sql!(read, sql, workspace.as_str(), i64::from(subject) => optional (String,))?;
+    row.map(|(id,)| MemberId::parse(&id).ok_or(Error::Corrupt("member"))).transpose()
+}
+
 /// The authority that a member has now; `None` where it has none: it is not here yet, suspended or gone, or its partner
 /// organisation is.
 ///

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::audit::{self, Draft, Target};
 pub(super) use super::member_list::confirm;
-pub use super::member_list::{MemberFilter, by_code, get, list, standing, subject_of};
+pub use super::member_list::{MemberFilter, by_code, get, list, of_subject, standing, subject_of};
 use super::sessions::Which;
 use super::tx::sql;
 use super::{

@@ -24,6 +24,7 @@ mod matrix;
 mod members;
 mod openapi;
 mod operations;
+mod outdated;
 mod people;
 mod principals;
 mod problems;

@@ -14,5 +14,6 @@ mod rotations;
 mod schema;
 mod speed;
 mod store;
+mod tenancy;
 mod tokens;
 mod upgrade;

@@ -238,6 +238,9 @@ registry! {
     /// The server cannot answer now.
     Unavailable = "unavailable", 503, "The server cannot answer now",
         "Try again after `Retry-After` seconds; /readyz says what is missing.";
+    /// A newer version has taken away what this server's version needs of the database.
+    Outdated = "outdated", 503, "This server's version is outdated",
+        "Send it to another control plane of this database, or start the version that the others run; this one changes nothing any more.";
     /// Nothing was published yet.
     NotPublished = "not_published", 503, "The set has no head yet",
         "Try again in a few seconds; /readyz says what is missing.";
