@@ -9,6 +9,7 @@ mod catalogue;
 mod durable;
 mod edges;
 mod enrolled;
+mod held_back;
 mod idempotency;
 mod import;
 mod inventory;

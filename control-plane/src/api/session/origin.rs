@@ -28,7 +28,7 @@ pub(super) fn require_own(headers: &HeaderMap) -> Result<(), Refused> {
 }
 
 /// Whether calls of this method change nothing.
-pub(super) fn is_safe(method: &Method) -> bool {
+pub(in crate::api) fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
