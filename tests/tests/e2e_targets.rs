@@ -129,10 +129,11 @@ async fn kv_fed_through_its_api_serves_the_worker() -> Result<()> {
 async fn the_sync_job_follows_what_the_control_plane_holds_back() -> Result<()> {
     let control_plane = start().await?;
     let directory = TempDir::new()?;
-    let mut job = Command::from(command(&control_plane)?);
-    // The first head, and with it the first answer that can be held back, is there before the job begins.
+    // The first head, and with it the first answer that can be held back, is there before the job begins, and so is the trust
+    // note that names its root.
     issue(control_plane.client(), "first").await?;
     published(&control_plane, 1).await?;
+    let mut job = Command::from(command(&control_plane)?);
     job.args(["--poll-seconds", "3600", "--json", "--target"]).arg(directory.path());
     let mut job = job.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
     let mut reports = BufReader::new(job.stdout.take().context("standard output")?).lines();

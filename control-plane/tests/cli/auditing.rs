@@ -72,6 +72,19 @@ fn s1_14_an_export_is_proven_offline_or_its_first_break_is_named() {
     verify(&[&file, "--verifier", stranger]).failed(2);
     verify(&[&file]).failed(2);
 
+    // A head that was kept of another workspace accuses nobody.
+    let other = Server::start();
+    settled(&other);
+    let strange = other.path("head-of-another");
+    other.run(&["audit", "checkpoint", "--out", &strange]).fine();
+    let both =
+        [&verifier, other.run(&["sets", "show", "--json"]).fine().json()["verifier"].as_str().unwrap()].join(",");
+    let told = verify(&[&file, "--verifier", &both, "--checkpoint", &strange]).failed(1).err;
+    assert!(told.contains("is of workspace"), "{told}");
+    // One of a signer that is no longer listed says how it is believed all the same.
+    let told = verify(&[&file, "--verifier", &verifier, "--checkpoint", &strange]).failed(1).err;
+    assert!(told.contains("--verifier"), "{told}");
+
     // What is shown, and what is erased.
     let listed = server.run(&["audit", "list", "--key", &id]).fine();
     assert!(listed.out.contains("key.revoked") && listed.out.contains("leaked"), "{listed:?}");

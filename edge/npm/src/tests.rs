@@ -95,8 +95,13 @@ impl Publisher {
     }
 
     fn publish(&mut self, number: u32, status: Status) {
-        let changed = change(&self.pepper, &self.profile, number, status);
-        let authored = self.author.next(&[changed], &[], &self.signer).unwrap();
+        let profile = self.profile.clone();
+        self.publish_with(&[change(&self.pepper.clone(), &profile, number, status)], &[]);
+    }
+
+    /// Publishes changed keys, and live profiles that are other than they were.
+    fn publish_with(&mut self, keys: &[Change<'_>], profiles: &[Profile]) {
+        let authored = self.author.next(keys, profiles, &self.signer).unwrap();
         self.files.insert(authored.name.to_text(), authored.bytes);
         let levels = self.author.levels(&self.signer).unwrap();
         self.files.extend(levels.into_iter().map(|(name, bytes)| (name.to_text(), bytes)));
@@ -202,6 +207,36 @@ fn a_copy_follows_by_base_deltas_and_rebase() {
         }
         assert_eq!(code(copy, 102), Code::Invalid as u32);
     }
+}
+
+/// S0-14: a member's keys are refused by one change of their profile, whatever their own status, and no others with them.
+#[test]
+fn keys_of_a_suspended_member_are_disabled() {
+    let mut publisher = Publisher::new(10);
+    let mut copy = publisher.copy();
+    publisher.follow(&mut copy);
+    let live = |refused| Profile { live: Some(7), refused, ..publisher.profile.clone() };
+    let (welcome, suspended) = (live(false), live(true));
+    let pepper = publisher.pepper.clone();
+    let of_member = [(50, Status::Active), (51, Status::Retiring), (52, Status::Revoked)];
+    let keys = of_member.map(|(number, status)| change(&pepper, &welcome, number, status));
+    publisher.publish_with(&keys, &[]);
+    publisher.follow(&mut copy);
+    let codes = |copy: &Copy| [50, 51, 52, 1].map(|number| code(copy, number));
+    let before = [Code::Allowed, Code::Retiring, Code::Revoked, Code::Allowed].map(|code| code as u32);
+    assert_eq!(codes(&copy), before);
+    publisher.publish_with(&[], core::slice::from_ref(&suspended));
+    publisher.follow(&mut copy);
+    let after = [Code::Disabled, Code::Disabled, Code::Revoked, Code::Allowed].map(|code| code as u32);
+    assert_eq!(codes(&copy), after);
+    // A copy that begins with the base of the next epoch says the same.
+    publisher.rebase();
+    let mut fresh = publisher.copy();
+    publisher.follow(&mut fresh);
+    assert_eq!(codes(&fresh), after);
+    publisher.publish_with(&[], &[welcome]);
+    publisher.follow(&mut fresh);
+    assert_eq!(codes(&fresh), before);
 }
 
 #[test]

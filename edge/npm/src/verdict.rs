@@ -21,7 +21,7 @@ pub enum Code {
     Invalid = 2,
     /// It was revoked.
     Revoked = 3,
-    /// It is switched off for now.
+    /// It is switched off for now, or the member it belongs to is suspended or removed.
     Disabled = 4,
     /// Its deadline is over.
     Expired = 5,
@@ -69,10 +69,15 @@ pub(crate) fn find(copy: &Copy, digest: &Digest, now: u64) -> (u32, Option<Recor
         Ok(None) => return (pack(Code::Invalid, None), None),
         Err(_) => return (pack(Code::Corrupt, None), None),
     };
+    let Some(profile) = serving.replica.profile(record.profile) else {
+        return (pack(Code::Corrupt, None), None);
+    };
     let over = record.deadline.is_some_and(|deadline| now >= deadline.saturating_mul(1_000));
     let code = match record.status {
         Status::Revoked => Code::Revoked,
         Status::Disabled => Code::Disabled,
+        // A member's keys are refused all at once by their profile, and keep their own status.
+        Status::Active | Status::Retiring if profile.refused => Code::Disabled,
         Status::Active | Status::Retiring if over => Code::Expired,
         Status::Active => Code::Allowed,
         Status::Retiring => Code::Retiring,

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
 use nightlatch_audit::{Break, Check, Earlier, Fault, Header, MAX_LINE_LEN, Proven};
-use nightlatch_keyset::note::Verifier;
-use nightlatch_keyset::{AuditGap, Head, Trust};
+use nightlatch_keyset::note::{NoteError, Verifier};
+use nightlatch_keyset::{AuditGap, Head, StatementError, Trust};
 
 use crate::cli::exit::Failure;
 use crate::cli::output;
@@ -54,16 +54,14 @@ pub(super) struct Verify {
 impl Verify {
     pub(super) fn run(self) -> Result<(), Failure> {
         let (signers, set) = self.believed()?;
-        let mut earlier = Vec::new();
-        for path in &self.checkpoint {
-            earlier.push(self.earlier(path, &signers, set.as_deref())?);
-        }
+        let kept = self.checkpoint.iter().map(|path| Kept::read(path, &signers, set.as_deref()));
+        let kept = kept.collect::<Result<Vec<_>, _>>()?;
         let input: Box<dyn BufRead> = if self.file.as_os_str() == "-" {
             Box::new(io::stdin().lock())
         } else {
             Box::new(BufReader::new(File::open(&self.file).map_err(|error| about(&self.file, &error))?))
         };
-        match self.check(input, &signers, set.as_deref(), earlier)? {
+        match self.check(input, &signers, set.as_deref(), kept)? {
             Ok(proven) => self.tell(&proven),
             Err(found) => {
                 if self.json {
@@ -88,19 +86,12 @@ impl Verify {
         Ok((signers, Some(trust.set)))
     }
 
-    fn earlier(&self, path: &Path, signers: &[Verifier], set: Option<&str>) -> Result<Earlier, Failure> {
-        let head = Head::open(&read(path)?, signers).map_err(|error| about(path, &error))?;
-        of_set(&head, set).map_err(|why| about(path, &why))?;
-        let checkpoint = head.audit.ok_or_else(|| about(path, &"the head carries no checkpoint of the audit log"))?;
-        Ok(Earlier { checkpoint, incarnation: head.incarnation })
-    }
-
     fn check(
         &self,
         mut input: Box<dyn BufRead>,
         signers: &[Verifier],
         set: Option<&str>,
-        earlier: Vec<Earlier>,
+        kept: Vec<Kept<'_>>,
     ) -> Result<Result<Proven, Break>, Failure> {
         let mut line = String::new();
         if !self.next_line(&mut input, &mut line)? {
@@ -113,15 +104,25 @@ impl Verify {
         let head = match &header.head {
             None => None,
             Some(note) => {
-                let head = Head::open(note, signers)
-                    .map_err(|error| about(&self.file, &format!("the head in its first line: {error}")))?;
+                let head = open(note, signers)
+                    .map_err(|why| about(&self.file, &format!("the head in its first line: {why}")))?;
                 of_set(&head, set).map_err(|why| about(&self.file, &why))?;
                 Some(head)
             }
         };
+        for one in &kept {
+            one.require_workspace(&header.workspace)?;
+        }
+        let earlier = kept.into_iter().map(|one| one.earlier).collect();
         // Notes of signers that are not believed explain nothing.
-        let gaps = header.gaps.iter().filter_map(|note| AuditGap::open(note, signers).ok());
-        let gaps = gaps.filter(|gap| head.as_ref().is_some_and(|head| head.set == gap.set)).collect();
+        let gaps: Vec<_> = header.gaps.iter().filter_map(|note| AuditGap::open(note, signers).ok()).collect();
+        let unbelieved = header.gaps.len() - gaps.len();
+        if unbelieved > 0 {
+            eprintln!(
+                "warning: {unbelieved} notes of a recovery in the export are of signers that are not believed; {RETIRED}"
+            );
+        }
+        let gaps = gaps.into_iter().filter(|gap| head.as_ref().is_some_and(|head| head.set == gap.set)).collect();
         let mut check = match Check::new(header, head.as_ref(), gaps, earlier) {
             Ok(check) => check,
             Err(found) => return Ok(Err(found)),
@@ -185,6 +186,41 @@ impl Verify {
             ("waiting", (proven.unchained > 0).then(|| format!("{} behind the checkpoint", proven.unchained))),
         ])
     }
+}
+
+/// What to do about a signature of a key that the trust note lists no longer.
+const RETIRED: &str = "where their key was retired since, give its public half with --verifier";
+
+/// A head that was kept, and where.
+struct Kept<'p> {
+    path: &'p Path,
+    workspace: String,
+    earlier: Earlier,
+}
+
+impl<'p> Kept<'p> {
+    fn read(path: &'p Path, signers: &[Verifier], set: Option<&str>) -> Result<Self, Failure> {
+        let head = open(&read(path)?, signers).map_err(|why| about(path, &why))?;
+        of_set(&head, set).map_err(|why| about(path, &why))?;
+        let checkpoint = head.audit.ok_or_else(|| about(path, &"the head carries no checkpoint of the audit log"))?;
+        Ok(Self { path, workspace: head.workspace, earlier: Earlier { checkpoint, incarnation: head.incarnation } })
+    }
+
+    /// Another workspace's head says nothing of this log, and would accuse whoever keeps it.
+    fn require_workspace(&self, workspace: &str) -> Result<(), Failure> {
+        if self.workspace == workspace {
+            return Ok(());
+        }
+        let what = format!("the head is of workspace {}, the export of {workspace}", self.workspace);
+        Err(about(self.path, &what))
+    }
+}
+
+fn open(note: &str, signers: &[Verifier]) -> Result<Head, String> {
+    Head::open(note, signers).map_err(|error| match error {
+        StatementError::Note(NoteError::UnknownSigner) => format!("{error}; {RETIRED}"),
+        _ => error.to_string(),
+    })
 }
 
 /// That fewer erasures are among the entries than it takes, and what to do about it.
