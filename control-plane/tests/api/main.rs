@@ -6,6 +6,7 @@ mod audit;
 mod bad_input;
 mod border;
 mod catalogue;
+mod dump;
 mod durable;
 mod edges;
 mod enrolled;
@@ -21,6 +22,7 @@ mod lists;
 mod matrix;
 mod members;
 mod openapi;
+mod operation;
 mod operations;
 mod people;
 mod principals;
@@ -34,6 +36,7 @@ mod tenants;
 mod token_rights;
 mod tokens;
 mod waiting;
+mod walks;
 mod workspaces;
 
 /// Runs a test on SQLite and on PostgreSQL.

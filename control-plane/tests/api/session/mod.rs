@@ -8,8 +8,10 @@ mod lifetimes;
 mod own;
 mod provider;
 mod second_factor;
+mod side_doors;
 mod signing_in;
 
 use guessing::at_once;
 
 pub(crate) use browser::{Browser, PASSWORD, invite, join};
+pub(crate) use second_factor::base32;
