@@ -75,16 +75,24 @@ impl Caller {
         if let Some(key) = key {
             request = request.bearer_auth(key);
         }
+        Ok(Answer::to(request).await?)
+    }
+}
+
+impl Answer {
+    /// Sends a request and reads what comes back.
+    ///
+    /// # Errors
+    /// When no answer comes back.
+    pub async fn to(request: reqwest::RequestBuilder) -> reqwest::Result<Self> {
         let sent = now();
         let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = response.text().await?;
         let code = serde_json::from_str::<Value>(&body).ok().and_then(|b| b["code"].as_str().map(str::to_owned));
-        Ok(Answer { status, code, headers, body, sent, received: now() })
+        Ok(Self { status, code, headers, body, sent, received: now() })
     }
-}
 
-impl Answer {
     /// Checks the status, and the code of a refusal.
     ///
     /// # Errors

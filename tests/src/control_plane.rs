@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use nightlatch_api::client::Client;
 use nightlatch_api::{Secret, Set};
 use nightlatch_keyset::Trust;
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
@@ -339,6 +340,14 @@ impl ControlPlane {
     /// When it is not running.
     pub fn kill(&mut self) -> Result<()> {
         self.process.take().context("the control plane is not running")?.kill()
+    }
+
+    /// The same while others still call it; [`Self::kill`] waits until it is gone.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn cut_power(&self) -> Result<()> {
+        self.process.as_ref().context("the control plane is not running")?.signal(Signal::KILL)
     }
 
     /// Asks it to stop, and waits for it to do so.

@@ -1,77 +1,30 @@
 //! Several control planes on one PostgreSQL database: one leads, another takes over, and none that was deposed publishes.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use futures::future::join_all;
 use nightlatch_key::Digest;
 use nightlatch_keyset::note::Verifier;
-use nightlatch_keyset::{Head, Pepper, Status, Trust};
+use nightlatch_keyset::{Head, Status};
 use nightlatch_tests::clock::{between, now};
-use nightlatch_tests::control_plane::{ControlPlane, ControlPlaneConfig, Database, Timing};
+use nightlatch_tests::control_plane::{ControlPlane, ControlPlaneConfig, Database};
 use nightlatch_tests::follower::Follower;
+use nightlatch_tests::replicas::{MASTER_KEY, TIMING, await_role, pair};
 use nightlatch_tests::wait::eventually;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const MASTER_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+/// A master key that nobody has sealed anything under.
 const OTHER_KEY: &str = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
-const TIMING: Timing = Timing { heartbeat: 1, validity: 60, skew: 5 };
 /// Far longer than a takeover takes.
 const SOON: Duration = Duration::from_secs(60);
-
-fn config(sets: &Path) -> ControlPlaneConfig {
-    let config = ControlPlaneConfig::new(Database::Postgres).timing(TIMING);
-    config.environment("NIGHTLATCH_MASTER_KEY", MASTER_KEY).argument("--sets-dir").argument(sets.display().to_string())
-}
-
-/// Two control planes that share everything; the first leads.
-async fn pair() -> Result<(ControlPlane, ControlPlane, TempDir)> {
-    let sets = TempDir::with_prefix("nightlatch-sets-")?;
-    let first = ControlPlane::start(config(sets.path())).await?;
-    let second = ControlPlane::join(&first, config(sets.path())).await?;
-    await_role(&first, "leading").await?;
-    await_role(&second, "standby").await?;
-    Ok((first, second, sets))
-}
-
-/// Its role and the lease's term.
-async fn role(control_plane: &ControlPlane) -> Result<(String, u64)> {
-    let answer = reqwest::get(format!("{}/readyz", control_plane.url())).await?;
-    let ready: Value = serde_json::from_slice(&answer.bytes().await?)?;
-    let term = ready["lease_term"].as_u64().context("a term")?;
-    Ok((ready["role"].as_str().context("a role")?.to_owned(), term))
-}
-
-async fn await_role(control_plane: &ControlPlane, wanted: &str) -> Result<u64> {
-    eventually("its role", SOON, async || {
-        let (role, term) = role(control_plane).await?;
-        ensure!(role == wanted, "it is {role}");
-        Ok(term)
-    })
-    .await
-}
 
 /// An edge that pins the root, and reads what the two share.
 fn follower(control_plane: &ControlPlane, sets: &TempDir) -> Result<(Follower, PathBuf)> {
     let directory = sets.path().join(&control_plane.set().id);
-    let mut command = control_plane.command()?;
-    command.args(["edge", "config", "--json", "--runtime", "cloudflare", "--data-dir"]).arg(control_plane.data_dir());
-    command.env("NIGHTLATCH_MASTER_KEY", MASTER_KEY);
-    command.env("DATABASE_URL", control_plane.database_url().context("a database")?);
-    let output = command.output()?;
-    ensure!(output.status.success(), "edge config: {}", String::from_utf8_lossy(&output.stderr));
-    let printed: Value = serde_json::from_slice(&output.stdout)?;
-    let text = printed["secrets"]["NIGHTLATCH_PEPPERS"].as_str().context("peppers")?;
-    let (id, encoded) = text.split_once(':').context("a pepper is id:base64")?;
-    let bytes = <base64ct::Base64 as base64ct::Encoding>::decode_vec(encoded).map_err(|_| anyhow::anyhow!("base64"))?;
-    let secret: [u8; Pepper::LEN] = bytes.as_slice().try_into()?;
-    let pepper = Pepper::new(id, &control_plane.set().id, &secret).map_err(|_| anyhow::anyhow!("a pepper"))?;
-    let trust = std::fs::read_to_string(directory.join("trust"))?;
-    let end = trust.rfind("\n\n").context("a note")?;
-    let roots = Trust::parse(&trust[..=end]).map_err(|error| anyhow::anyhow!("{error}"))?.roots;
-    Ok((Follower::new(&control_plane.set().id, roots, Vec::new(), vec![pepper]), directory))
+    Ok((Follower::beside(control_plane, &directory)?, directory))
 }
 
 /// Calls the API with a management token, or, where it is empty, with none.

@@ -122,6 +122,9 @@ pub enum Refusal {
         /// What was to be done.
         action: Action,
     },
+    /// Who acts was removed, suspended or given another role while they waited, or their token was revoked.
+    #[error("what the caller may do was changed meanwhile")]
+    AuthorityChanged,
     /// A session has to prove anew who it is.
     #[error("this needs a fresh proof of who you are")]
     StepUpRequired,
@@ -196,6 +199,7 @@ impl Refusal {
             Self::LinkExists => "link_exists",
             Self::BeyondCeiling { .. } => "beyond_ceiling",
             Self::Forbidden { .. } => "forbidden",
+            Self::AuthorityChanged => "authority_changed",
             Self::StepUpRequired => "step_up_required",
             Self::BeyondOwnScopes { .. } => "beyond_own_scopes",
             Self::SensitiveUnacknowledged { .. } => "sensitive_unacknowledged",

@@ -34,5 +34,5 @@ pub async fn note(tx: &mut Tx, context: &Context, attempt: &Attempt) -> Result<(
         personal: &[],
         about: None,
     };
-    audit::append(tx, context, &draft, now).await
+    audit::append_refused(tx, context, &draft, now).await
 }

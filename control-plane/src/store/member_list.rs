@@ -8,8 +8,10 @@ use sqlx::FromRow;
 use super::rows::unsigned;
 use super::select::{Direction, Select};
 use super::tx::sql;
-use super::{Cursor, Error, Page, PageRequest, Read, roles};
-use crate::domain::{Actor, Member, MemberId, MemberState, Role, Scopes, Standing, Tier, WorkspaceId};
+use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, roles};
+use crate::domain::{
+    Actor, Authority, Member, MemberId, MemberState, PrincipalState, Refusal, Role, Scopes, Standing, Tier, WorkspaceId,
+};
 
 /// Selects [`Row`]s.
 macro_rules! select_members {
@@ -123,6 +125,40 @@ pub async fn standing(read: &mut Read, workspace: &WorkspaceId, id: &MemberId) -
         ceiling,
         expires_at: None,
     }))
+}
+
+/// Refuses who was removed, suspended or given another role since they were identified, or whose token was revoked: a mutation
+/// may have waited for just that. Asked again in the same mutation it says nothing, so that who ends themselves can note it.
+///
+/// # Errors
+/// [`Refusal::AuthorityChanged`]; [`Error::Database`].
+pub(super) async fn confirm(tx: &mut Tx, context: &Context) -> Result<(), Error> {
+    let Authority::Of(standing) = &context.authority else { return Ok(()) };
+    let Some(member) = &standing.member else { return Ok(()) };
+    if !tx.first_confirmation() {
+        return Ok(());
+    }
+    let sql = "SELECT m.role, m.partner, m.state, p.state AS partner_state, t.revoked_at FROM members m \
+               LEFT JOIN principals p ON p.workspace_id = m.workspace_id AND p.subject = m.partner \
+               LEFT JOIN tokens t ON t.id = $2 WHERE m.id = $1";
+    let row = sql!(tx, sql, member.as_str(), context.actor.id.as_str() => optional PresentRow)?;
+    let same = row.is_some_and(|row| {
+        row.state == MemberState::Active.as_str()
+            && row.role == standing.role.as_str()
+            && row.partner == standing.partner.map(i64::from)
+            && (row.partner.is_none() || row.partner_state.as_deref() == Some(PrincipalState::Active.as_str()))
+            && row.revoked_at.is_none()
+    });
+    if same { Ok(()) } else { Err(Refusal::AuthorityChanged.into()) }
+}
+
+#[derive(Debug, FromRow)]
+struct PresentRow {
+    role: String,
+    partner: Option<i64>,
+    state: String,
+    partner_state: Option<String>,
+    revoked_at: Option<i64>,
 }
 
 /// Whether a code could be used now: asked first, it keeps those who guess from the one place where all write.

@@ -4,6 +4,7 @@ use nightlatch_key::Digest;
 use serde_json::{Map, Value, json};
 
 use super::audit::{self, Draft, Target};
+pub(super) use super::member_list::confirm;
 pub use super::member_list::{MemberFilter, by_code, get, list, standing, subject_of};
 use super::sessions::Which;
 use super::tx::sql;
@@ -321,6 +322,8 @@ async fn hold(tx: &mut Tx, context: &Context, id: &MemberId) -> Result<Member, E
     // Before the member: two owners that go at once, each locked by its own removal, would wait for each other.
     dialect::lock_owners(tx, context.workspace.as_str()).await?;
     dialect::lock_member(tx, id.as_str()).await?;
+    // What was waited for may have been the end of whoever acts here.
+    confirm(tx, context).await?;
     let member = get(tx, &context.workspace, id).await?;
     if !context.authority.sees(member.partner.unwrap_or_default()) {
         return Err(Error::NotFound("member"));

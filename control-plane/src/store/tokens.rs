@@ -302,6 +302,8 @@ async fn lock_key(tx: &mut Tx, token: &Token) -> Result<(), Error> {
 
 /// A token that the caller may change.
 pub(super) async fn held(tx: &mut Tx, context: &Context, id: &TokenId) -> Result<Token, Error> {
+    // Before anything: it may be the token that acts.
+    members::confirm(tx, context).await?;
     let token = get(tx, &context.workspace, id).await?;
     let subject = match &token.member {
         Some(member) => members::subject_of(tx, &context.workspace, member).await?,

@@ -90,15 +90,26 @@ impl Read {
 pub struct Tx {
     read: Read,
     publishes: bool,
+    confirmed: bool,
 }
 
 impl Tx {
     pub(super) fn new(read: Read) -> Self {
-        Self { read, publishes: false }
+        Self { read, publishes: false, confirmed: false }
     }
 
     pub(super) fn into_read(self) -> Read {
         self.read
+    }
+
+    /// Forgets what was found out for the mutation before: another one begins.
+    pub(super) fn begin_mutation(&mut self) {
+        self.confirmed = false;
+    }
+
+    /// Whether it was not found out yet, in this mutation, that whoever acts still may; from now on it was.
+    pub(super) fn first_confirmation(&mut self) -> bool {
+        !std::mem::replace(&mut self.confirmed, true)
     }
 
     /// Says that the publisher has something to do once this is committed.

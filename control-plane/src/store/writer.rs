@@ -140,6 +140,7 @@ async fn run_batch(tx: &mut Tx, jobs: &mut Vec<Job>, answers: &mut Vec<Answer>) 
     execute(tx, "BEGIN IMMEDIATE").await?;
     for job in std::mem::take(jobs) {
         execute(tx, "SAVEPOINT mutation").await?;
+        tx.begin_mutation();
         let publishes = tx.take_publishes();
         let done = job(tx).await;
         answers.push(done.answer);

@@ -2,6 +2,7 @@
 
 mod arena;
 mod audit;
+mod authority;
 mod edges;
 mod imports;
 mod keys;

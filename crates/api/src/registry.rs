@@ -139,6 +139,9 @@ registry! {
     /// Keys of this kind of principal come and go by another call.
     NotRevocableHere = "not_revocable_here", 409, "Keys of this kind come and go by another call",
         "Use the call named in `call`.";
+    /// The caller was removed, suspended or given another role while the call waited, or its token was revoked.
+    AuthorityChanged = "authority_changed", 409, "What you may do was changed meanwhile",
+        "Nothing was done. Find out what you may do now, and try again.";
     /// The workspace would be without an owner.
     LastOwner = "last_owner", 409, "The last owner cannot go",
         "Make another member an owner first.";

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::{Key, Rotation, Scope};
 use crate::store::tx::sql;
-use crate::store::{Context, Error, Tx, os_random, rows};
+use crate::store::{Context, Error, Tx, members, os_random, rows};
 
 /// The personal field that an entry's row holds itself.
 pub const SOURCE: &str = "source";
@@ -37,8 +37,23 @@ pub(in crate::store) enum Target<'a> {
     Other(&'static str, &'a str),
 }
 
-/// Appends an entry. The address that the request came from is always taken as personal.
+/// Appends an entry to the log of what was done, where whoever did it may still do anything. The address that the request
+/// came from is always taken as personal.
+///
+/// # Errors
+/// [`Refusal::AuthorityChanged`](crate::domain::Refusal::AuthorityChanged); [`Error::Database`].
 pub(in crate::store) async fn append(tx: &mut Tx, context: &Context, draft: &Draft<'_>, now: i64) -> Result<(), Error> {
+    members::confirm(tx, context).await?;
+    append_refused(tx, context, draft, now).await
+}
+
+/// Appends an entry of what was refused to whoever it was.
+pub(in crate::store) async fn append_refused(
+    tx: &mut Tx,
+    context: &Context,
+    draft: &Draft<'_>,
+    now: i64,
+) -> Result<(), Error> {
     let (target_type, target_id, key) = match draft.target {
         Target::Key(key) => ("key", key.id.as_str(), Some(key)),
         Target::Other(kind, id) => (kind, id, None),

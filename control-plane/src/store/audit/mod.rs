@@ -17,7 +17,7 @@ use crate::domain::ids::principal_subject;
 use crate::domain::{Actor, KeyRef, WorkspaceId};
 
 pub use append::SOURCE;
-pub(super) use append::{Draft, Target, acknowledged, append, difference, rotation_view, view};
+pub(super) use append::{Draft, Target, acknowledged, append, append_refused, difference, rotation_view, view};
 pub(crate) use chain::{Chained, chain};
 pub use chain::{SignedHead, Standing, standing};
 pub use erase::erase;
