@@ -173,7 +173,10 @@ impl Database {
         };
         let beside = |table: &str, columns: &[String]| {
             let of = Self::of(table, columns, workspace)?;
-            Some(theirs(table).map_or(of.clone(), |theirs| format!("{of} AND NOT ({theirs})")))
+            Some(match theirs(table) {
+                Some(theirs) => format!("{of} AND NOT ({theirs})"),
+                None => of,
+            })
         };
         self.rows(&beside).await
     }

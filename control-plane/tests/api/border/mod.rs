@@ -216,7 +216,10 @@ fn call(
         foreign.iter().any(|id| text.contains(id))
     };
     let about: Vec<_> = bodies.iter().filter(says).collect();
-    let body = *about.choose(rng).unwrap_or(&bodies.choose(rng).unwrap());
+    let body = match about.choose(rng) {
+        Some(body) => body,
+        None => bodies.choose(rng).unwrap(),
+    };
     (operation.with(call, body), format!("{url} {body}"))
 }
 

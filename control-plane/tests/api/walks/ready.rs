@@ -128,10 +128,8 @@ pub(crate) async fn ready(app: &TestApp, operation: &Operation, about: &About) -
         _ => (maker.things(operation).await, By::Token),
     };
     let mut body = if operation.changes() { operation.body(&things) } else { json!({}) };
-    if operation.id == "issueKey" || operation.id == "importKeys" {
-        if let Some(principal) = &about.principal {
-            body["principal"] = json!(principal);
-        }
+    if let ("issueKey" | "importKeys", Some(principal)) = (operation.id.as_str(), &about.principal) {
+        body["principal"] = json!(principal);
     }
     if let ("inviteMember" | "inviteStaff", Some(role)) = (operation.id.as_str(), about.role) {
         body["role"] = json!(role);
