@@ -126,7 +126,8 @@ pub async fn exchange(
     };
     let member = members::found(tx, &context, founder.name, founder.email.or(whose), random).await?;
     let name = Name::new("enrolment")?;
-    let new = NewManagement { name, rights: None, expires_at: None, member: Some(member.id.clone()) };
+    let new =
+        NewManagement { name, rights: None, expires_at: None, member: Some(member.id.clone()), service_account: None };
     let (token, secret) = tokens::create_management(tx, &context, new, random).await?;
     let action = if recovery == 0 { "workspace.enrolled" } else { "admin.recovery_used" };
     note(tx, &context, action, json!({ "token": token.id.as_str(), "member": member.id.as_str() })).await?;
