@@ -8,10 +8,12 @@ mod bad_input;
 mod border;
 mod catalogue;
 mod clock;
+mod dump;
 mod durable;
 mod edges;
 mod endings;
 mod enrolled;
+mod held_back;
 mod idempotency;
 mod import;
 mod inventory;
@@ -23,6 +25,7 @@ mod lists;
 mod matrix;
 mod members;
 mod openapi;
+mod operation;
 mod operations;
 mod outdated;
 mod people;
@@ -38,6 +41,7 @@ mod tenants;
 mod token_rights;
 mod tokens;
 mod waiting;
+mod walks;
 mod workspaces;
 
 /// Runs a test on SQLite and on PostgreSQL.

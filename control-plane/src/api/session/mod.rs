@@ -27,6 +27,7 @@ pub(super) use holder::Holder;
 pub(super) use invitation::{__path_accept, accept};
 pub(super) use oidc::{__path_callback, __path_start, callback, start};
 pub(super) use oidc_limit::OidcLimit;
+pub(super) use origin::is_safe;
 pub(super) use own::{__path_current, __path_end, __path_list, __path_sign_out, current, end, list, sign_out};
 pub(super) use password::{__path_change, change};
 pub(super) use sign_in::{__path_sign_in, sign_in};

@@ -33,7 +33,7 @@ pub(super) fn is_led_by_another(headers: &HeaderMap) -> bool {
 }
 
 /// Whether calls of this method change nothing.
-pub(super) fn is_safe(method: &Method) -> bool {
+pub(in crate::api) fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 

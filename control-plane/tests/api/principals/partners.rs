@@ -60,7 +60,7 @@ async fn people_of_one_partner_know_nothing_of_another(app: TestApp) {
     let path = format!("/v1/partners/{theirs}/links");
     let link = app.post(&path, json!({ "client_name": "c" })).token(&their_token).send().await.json();
     let link = id(&link["link"]);
-    let before = app.census().await;
+    let before = app.footprint().await;
     // What is another's is answered as what is not there, word for word.
     let pairs = [
         (Method::GET, format!("/v1/keys/{key}"), "/v1/keys/key_0000000000".to_owned(), json!(null)),
@@ -130,7 +130,7 @@ async fn people_of_one_partner_know_nothing_of_another(app: TestApp) {
     for principal in [theirs.as_str(), &account, "prn_4000"] {
         app.issue_for(&token, principal, &[]).await.is_problem(422, "principal_unknown");
     }
-    assert_eq!(app.census().await, before, "a refused call changed something");
+    assert_eq!(app.footprint().await, before, "a refused call changed something");
     let listed = app.get("/v1/partners").token(&token).send().await.json();
     assert_eq!(listed["items"].as_array().unwrap().iter().map(id).collect::<Vec<_>>(), std::slice::from_ref(&ours));
     for path in ["/v1/service-accounts", "/v1/gateways", "/v1/links", "/v1/members", "/v1/audit"] {

@@ -12,8 +12,10 @@ mod proxies;
 mod refused;
 mod reset;
 mod second_factor;
+mod side_doors;
 mod signing_in;
 
 use guessing::at_once;
 
 pub(crate) use browser::{Browser, PASSWORD, invite, join};
+pub(crate) use second_factor::base32;

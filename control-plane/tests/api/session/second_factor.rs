@@ -15,7 +15,8 @@ pub(super) struct Person {
     pub(super) recovery: Vec<String>,
 }
 
-fn base32(text: &str) -> Vec<u8> {
+/// The bytes that an authenticator is given as text.
+pub(crate) fn base32(text: &str) -> Vec<u8> {
     let (mut bits, mut count, mut bytes) = (0_u64, 0, Vec::new());
     for c in text.bytes() {
         let value = if c.is_ascii_digit() { c - b'2' + 26 } else { c - b'A' };
