@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use nightlatch_key::{Environment, KeyText};
 use serde_json::json;
 
+use super::audit::{self, Draft, Target};
 use super::tokens::{NewToken, Token, TokenKind, append, get, held, insert};
 use super::tx::sql;
 use super::{Context, Error, Random, Tx, keys, rotations};
@@ -145,11 +146,13 @@ pub async fn rotate(
     if expires_at.is_some_and(|expiry| expiry > second && expiry < second.saturating_add(overlap_seconds)) {
         return Err(Refusal::TooLate.into());
     }
+    let why = reason.clone();
     let start = Start { order: Order::IssueFirst, overlap_seconds, reason, name: None, scopes: None, expires_at };
     let started = rotations::start(tx, &context.in_reserved(), &key, start, random).await?;
     let successor = &started.successor;
     let sql = "UPDATE tokens SET expires_at = $2 WHERE id = $1";
-    sql!(tx, sql, id.as_str(), started.predecessor.valid_until() => execute)?;
+    let valid_until = started.predecessor.valid_until();
+    sql!(tx, sql, id.as_str(), valid_until => execute)?;
     let row = NewToken {
         id: token_id(random),
         kind: TokenKind::Management,
@@ -161,6 +164,16 @@ pub async fn rotate(
         expires_at: successor.expires_at,
     };
     let made = enter(tx, context, &row, &successor.id, token.member.as_ref(), started.now).await?;
+    let draft = Draft {
+        action: "token.rotated",
+        target: Target::Other("token", id.as_str()),
+        before: Some(json!({ "expires_at": expires_at })),
+        after: Some(json!({ "expires_at": valid_until, "successor": made.id.as_str() })),
+        reason: Some(why.as_str()),
+        personal: &[],
+        about: None,
+    };
+    audit::append(tx, context, &draft, started.now).await?;
     Ok((made, started.secret))
 }
 
