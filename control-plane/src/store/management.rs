@@ -113,7 +113,7 @@ async fn enter(
         "key": key.as_str(),
         "member": member.map(MemberId::as_str),
     });
-    append(tx, context, "token.created", &row.id, after, now).await?;
+    append(tx, context, "token.created", &row.id, after, None, now).await?;
     get(tx, &context.workspace, &row.id).await
 }
 

@@ -153,7 +153,7 @@ pub async fn create(tx: &mut Tx, context: &Context, token: &NewToken) -> Result<
         "scopes": token.scopes,
         "expires_at": token.expires_at,
     });
-    append(tx, context, "token.created", &token.id, after, now).await?;
+    append(tx, context, "token.created", &token.id, after, None, now).await?;
     get(tx, &context.workspace, &token.id).await
 }
 
@@ -289,7 +289,7 @@ async fn end(tx: &mut Tx, context: &Context, token: &Token, reason: Option<&Reas
     if let Some(key) = &token.key {
         keys::revoke(tx, &context.in_reserved(), &KeyRef::Id(key.clone()), reason.cloned()).await?;
     }
-    append(tx, context, "token.revoked", &token.id, json!({ "revoked_at": now }), now).await
+    append(tx, context, "token.revoked", &token.id, json!({ "revoked_at": now }), reason, now).await
 }
 
 /// Takes the key of a token, before its row: whoever replaces it holds them in this order.
@@ -362,13 +362,14 @@ pub(super) async fn append(
     action: &'static str,
     id: &TokenId,
     after: serde_json::Value,
+    reason: Option<&Reason>,
     now: i64,
 ) -> Result<(), Error> {
-    let target = Target::Other("token", id.as_str());
+    let (target, reason) = (Target::Other("token", id.as_str()), reason.map(Reason::as_str));
     audit::append(
         tx,
         context,
-        &Draft { action, target, before: None, after: Some(after), reason: None, personal: &[], about: None },
+        &Draft { action, target, before: None, after: Some(after), reason, personal: &[], about: None },
         now,
     )
     .await
