@@ -176,6 +176,25 @@ pub(super) async fn lock_numbers(tx: &mut Tx, workspace: &str, numbers: &[i64]) 
     Ok(())
 }
 
+/// Makes mutations of this name of the catalogue wait until this one ends, and those that give keys a scope of this name.
+pub(super) async fn lock_scope(tx: &mut Tx, workspace: &str, name: &str) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        let sql = "SELECT 1 FROM scopes WHERE workspace_id = $1 AND name = $2 FOR UPDATE";
+        sqlx::query(sql).bind(workspace).bind(name).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Keeps those of the names that are in the catalogue there until this mutation ends. Others that give keys these scopes go
+/// on beside.
+pub(super) async fn keep_scopes(tx: &mut Tx, workspace: &str, names: &[&str]) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        let sql = "SELECT 1 FROM scopes WHERE workspace_id = $1 AND name = ANY($2) ORDER BY name FOR KEY SHARE";
+        sqlx::query(sql).bind(workspace).bind(names).execute(conn).await?;
+    }
+    Ok(())
+}
+
 /// Whether nothing else writes until this mutation ends.
 pub(super) fn has_one_writer(tx: &mut Tx) -> bool {
     matches!(tx.conn(), Conn::Sqlite(_))
