@@ -113,6 +113,15 @@ pub(super) async fn lock_account(tx: &mut Tx, id: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Makes other mutations of this account's sessions wait until this one ends. Sessions are taken by ascending id.
+pub(super) async fn lock_sessions(tx: &mut Tx, account: &str) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        let sql = "SELECT 1 FROM sessions WHERE account_id = $1 AND digest IS NOT NULL ORDER BY id FOR NO KEY UPDATE";
+        sqlx::query(sql).bind(account).execute(conn).await?;
+    }
+    Ok(())
+}
+
 /// Makes other mutations of this member wait until this one ends.
 pub(super) async fn lock_member(tx: &mut Tx, id: &str) -> Result<(), Error> {
     if let Conn::Postgres(conn) = tx.conn() {

@@ -22,6 +22,8 @@ use crate::domain::{
 
 /// `last_used_at` moves at most this often, milliseconds: a token is used by every call.
 const TOUCH_EVERY_MS: i64 = 60_000;
+/// Keys in one statement.
+const CHUNK: usize = 250;
 
 /// Selects [`Row`]s.
 macro_rules! select_tokens {
@@ -273,8 +275,23 @@ pub(super) async fn end_of_member(
 ) -> Result<(), Error> {
     let sql = select_tokens!("t.workspace_id = $1 AND t.member_id = $2 AND t.revoked_at IS NULL ORDER BY t.id");
     let rows = sql!(tx, sql, context.workspace.as_str(), member.as_str() => all Row)?;
-    for row in rows {
-        end(tx, context, &row.try_into()?, reason).await?;
+    let tokens = rows.into_iter().map(Token::try_from).collect::<Result<Vec<_>, _>>()?;
+    end_all(tx, context, &tokens, reason).await
+}
+
+/// Ends many tokens. Their keys are all taken first, by number as everywhere.
+async fn end_all(tx: &mut Tx, context: &Context, tokens: &[Token], reason: Option<&Reason>) -> Result<(), Error> {
+    let keys: Vec<&str> = tokens.iter().filter_map(|token| token.key.as_ref()).map(KeyId::as_str).collect();
+    let mut numbers = Vec::with_capacity(keys.len());
+    for keys in keys.chunks(CHUNK) {
+        let mut select = Select::new("SELECT number FROM keys WHERE id IN (");
+        select.list(keys.iter().copied()).push(")");
+        let found: Vec<(i64,)> = select.fetch(tx).await?;
+        numbers.extend(found.into_iter().map(|(number,)| number));
+    }
+    dialect::lock_numbers(tx, WorkspaceId::reserved().as_str(), &numbers).await?;
+    for token in tokens {
+        end(tx, context, token, reason).await?;
     }
     Ok(())
 }

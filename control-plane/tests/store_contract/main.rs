@@ -13,3 +13,4 @@ mod speed;
 mod store;
 mod tokens;
 mod upgrade;
+mod waiting;
