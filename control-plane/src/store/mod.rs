@@ -25,6 +25,7 @@ pub mod edges;
 pub(crate) mod ended;
 pub mod enrolment;
 mod error;
+mod forget;
 pub mod gateways;
 pub mod idempotency;
 pub mod import;

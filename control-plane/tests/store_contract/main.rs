@@ -4,6 +4,7 @@ mod arena;
 mod audit;
 mod authority;
 mod edges;
+mod forgetting;
 mod imports;
 mod keys;
 mod lists;

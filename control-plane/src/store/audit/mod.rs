@@ -20,7 +20,7 @@ pub use append::SOURCE;
 pub(super) use append::{Draft, Target, acknowledged, append, append_refused, difference, rotation_view, view};
 pub(crate) use chain::{Chained, chain};
 pub use chain::{SignedHead, Standing, standing};
-pub use erase::erase;
+pub use erase::{Erased, erase};
 pub use export::{Exporter, Span, exported};
 pub(crate) use gaps::{Gap, kept_since, lacks, notes as gap_notes, own_up};
 
