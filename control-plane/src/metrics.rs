@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -89,14 +89,19 @@ pub struct SetGauges {
     pub build: (u64, u64),
     /// A deny note is there and cannot be read.
     pub deny_unreadable: bool,
-    /// The audit log in the database is not the one that was signed.
+    /// The chain of the workspace's audit log stands still: it is not the one that was signed, cannot be chained, or somebody
+    /// holds it.
     pub audit_broken: bool,
+    /// How long the oldest audit entry has waited to be chained, in seconds; 0 where none waits.
+    pub audit_unchained_age: f64,
 }
 
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// What names sets and edges.
+    named: Registry,
     requests: Family<Call, Counter>,
     durations: Family<CallKind, Histogram>,
     unpublished: Family<OfSet, Gauge>,
@@ -111,6 +116,7 @@ pub struct Metrics {
     build_rows_expected: Family<OfSet, Gauge>,
     deny_unreadable: Family<OfSet, Gauge>,
     audit_broken: Family<OfSet, Gauge>,
+    audit_unchained_age: Family<OfSet, Gauge<f64, AtomicU64>>,
     publish: Histogram,
     cuts: Family<Cut, Counter>,
     cut: Histogram,
@@ -130,7 +136,7 @@ impl Default for Metrics {
 impl Metrics {
     /// A registry in which nothing has happened yet.
     pub fn new() -> Self {
-        let mut registry = Registry::with_prefix("nightlatch");
+        let (mut registry, mut named) = (Registry::with_prefix("nightlatch"), Registry::with_prefix("nightlatch"));
         let metrics = Self {
             requests: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
@@ -146,6 +152,7 @@ impl Metrics {
             build_rows_expected: Family::default(),
             deny_unreadable: Family::default(),
             audit_broken: Family::default(),
+            audit_unchained_age: Family::default(),
             publish: Histogram::new(BUCKETS),
             cuts: Family::default(),
             cut: Histogram::new(BUCKETS),
@@ -155,6 +162,7 @@ impl Metrics {
             passwords_verified: Counter::default(),
             attempts_not_noted: Counter::default(),
             registry: Registry::default(),
+            named: Registry::default(),
         };
         registry.register("http_requests", "Calls answered", metrics.requests.clone());
         registry.register_with_unit(
@@ -163,41 +171,47 @@ impl Metrics {
             Unit::Seconds,
             metrics.durations.clone(),
         );
-        registry.register("unpublished_changes", "Committed, not yet in a version", metrics.unpublished.clone());
-        registry.register_with_unit("head_age", "Age of the published head", Unit::Seconds, metrics.head_age.clone());
-        registry.register_with_unit(
+        named.register("unpublished_changes", "Committed, not yet in a version", metrics.unpublished.clone());
+        named.register_with_unit("head_age", "Age of the published head", Unit::Seconds, metrics.head_age.clone());
+        named.register_with_unit(
             "heartbeat_lag",
             "By how much the head is overdue",
             Unit::Seconds,
             metrics.heartbeat_lag.clone(),
         );
-        registry.register("lease_term", "Fencing term of the publisher's lease", metrics.lease_term.clone());
-        registry.register("leading", "Whether this process numbers and signs: 1 or 0", metrics.leading.clone());
-        registry.register("set_failing", "Whether the set is not in order here: 1 or 0", metrics.failing.clone());
+        named.register("lease_term", "Fencing term of the publisher's lease", metrics.lease_term.clone());
+        named.register("leading", "Whether this process numbers and signs: 1 or 0", metrics.leading.clone());
+        named.register("set_failing", "Whether the set is not in order here: 1 or 0", metrics.failing.clone());
         registry.register_with_unit(
             "publish_duration",
             "From numbering a version to its head in place",
             Unit::Seconds,
             metrics.publish.clone(),
         );
-        registry.register("overlay_keys", "Keys added since the current base", metrics.overlay.clone());
-        registry.register("delta_bytes", "Bytes of the current epoch's deltas", metrics.delta_bytes.clone());
-        registry.register(
+        named.register("overlay_keys", "Keys added since the current base", metrics.overlay.clone());
+        named.register("delta_bytes", "Bytes of the current epoch's deltas", metrics.delta_bytes.clone());
+        named.register(
             "deny_note_unreadable",
             "Whether a deny note is there that cannot be read: 1 or 0",
             metrics.deny_unreadable.clone(),
         );
-        registry.register(
+        named.register(
             "audit_broken",
-            "Whether the audit log is not the one that was signed: 1 or 0",
+            "Whether the audit log is not the one that was signed, cannot be chained, or its chain is held: 1 or 0",
             metrics.audit_broken.clone(),
         );
-        registry.register(
+        named.register_with_unit(
+            "audit_unchained_age",
+            "How long the oldest audit entry has waited to be chained, 0 where none waits",
+            Unit::Seconds,
+            metrics.audit_unchained_age.clone(),
+        );
+        named.register(
             "base_build_rows",
             "Change rows read by a base build from the database, 0 where none goes on",
             metrics.build_rows.clone(),
         );
-        registry.register(
+        named.register(
             "base_build_rows_expected",
             "Change rows that build will read",
             metrics.build_rows_expected.clone(),
@@ -209,19 +223,19 @@ impl Metrics {
             Unit::Seconds,
             metrics.cut.clone(),
         );
-        registry.register_with_unit(
+        named.register_with_unit(
             "edge_data_age",
             "Age of the state an edge answers from",
             Unit::Seconds,
             metrics.edge_data_age.clone(),
         );
-        registry.register_with_unit(
+        named.register_with_unit(
             "edge_clock_offset",
             "An edge's clock minus the database's, when it last reported",
             Unit::Seconds,
             metrics.edge_clock_offset.clone(),
         );
-        registry.register("edges", "Edges by state", metrics.edges.clone());
+        named.register("edges", "Edges by state", metrics.edges.clone());
         registry.register(
             "password_verifications",
             "Passwords compared with a hash, one where there is no account among them",
@@ -232,7 +246,7 @@ impl Metrics {
             "Refused attempts beyond what the audit log takes of one caller",
             metrics.attempts_not_noted.clone(),
         );
-        Self { registry, ..metrics }
+        Self { registry, named, ..metrics }
     }
 
     /// Counts a password that is compared with a hash.
@@ -279,6 +293,7 @@ impl Metrics {
         self.build_rows_expected.get_or_create(&set).set(whole(gauges.build.1));
         self.deny_unreadable.get_or_create(&set).set(i64::from(gauges.deny_unreadable));
         self.audit_broken.get_or_create(&set).set(i64::from(gauges.audit_broken));
+        self.audit_unchained_age.get_or_create(&set).set(gauges.audit_unchained_age);
         if let Some(age) = gauges.head_age {
             self.head_age.get_or_create(&set).set(age);
         }
@@ -305,11 +320,14 @@ impl Metrics {
         }
     }
 
-    /// Everything in the Prometheus text format.
-    pub fn encode(&self) -> String {
+    /// Everything in the Prometheus text format; without what names sets and edges where those are not to be shown.
+    pub fn encode(&self, with_names: bool) -> String {
         let mut text = String::new();
+        let written = encode_registry(&mut text, &self.registry)
+            .and_then(|()| if with_names { encode_registry(&mut text, &self.named) } else { Ok(()) })
+            .and_then(|()| encode_eof(&mut text));
         // Writing to a string cannot fail.
-        encode(&mut text, &self.registry).expect("a string takes every text");
+        written.expect("a string takes every text");
         text
     }
 }
@@ -322,9 +340,20 @@ mod tests {
     fn a_call_shows_by_route_and_status() {
         let metrics = Metrics::new();
         metrics.answered("GET", "/v1/keys/{id}", 404, Duration::from_millis(2));
-        let text = metrics.encode();
+        let text = metrics.encode(true);
         let line = r#"nightlatch_http_requests_total{method="GET",route="/v1/keys/{id}",status="404"} 1"#;
         assert!(text.contains(line), "{text}");
         assert!(text.contains("nightlatch_http_request_duration_seconds_bucket"));
+    }
+    #[test]
+    fn names_of_sets_and_edges_can_be_left_out() {
+        let metrics = Metrics::new();
+        metrics.answered("GET", "/metrics", 200, Duration::from_millis(2));
+        let edge = EdgeGauges { edge: "edge_7".to_owned(), data_age: Some(1.0), clock_offset: None };
+        metrics.observe_edges(&[edge], [("healthy", 1)]);
+        assert!(metrics.encode(true).contains("edge_7"));
+        let text = metrics.encode(false);
+        assert!(text.contains("nightlatch_http_requests_total") && text.ends_with("# EOF\n"), "{text}");
+        assert!(!text.contains("edge_7") && !text.contains("set="), "{text}");
     }
 }

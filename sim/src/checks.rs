@@ -73,7 +73,9 @@ impl World {
         let Some(model) = self.truth.model(replica.commitment()) else {
             return self.fail(3, format!("edge {edge} is at a state that was never committed"));
         };
-        let Some(members) = self.truth.members.get(&replica.commitment().0.0) else { return };
+        let Some(members) = self.truth.members.get(&replica.commitment().0.0) else {
+            return self.fail(3, format!("edge {edge} is at a state of which nobody knows what it says of members"));
+        };
         let mut wrong = (replica.len() != model.len()).then_some(u32::MAX);
         for (tag, (key, image)) in model.iter() {
             let same = matches!(replica.lookup(tag), Ok(Some(record)) if record.status == image.status
@@ -151,6 +153,31 @@ impl World {
             return;
         }
         self.check_bounds(edge, key, answer, time);
+        if answer == Answer::Allowed {
+            self.check_scopes(edge, key, time);
+        }
+    }
+
+    /// Guarantee 2 of scopes: what was taken from a member, or given to it, is so for its keys within the bound.
+    fn check_scopes(&mut self, edge: usize, key: usize, time: u64) {
+        let (now, bound, skew) = (self.now, self.bound(), self.setup.skew);
+        let node = &self.edges[edge];
+        let Some(replica) = node.edge.as_ref().and_then(|state| state.serving(time)).map(|serving| serving.replica())
+        else {
+            return;
+        };
+        let record = replica.lookup(&self.keys[key].tag).ok().flatten();
+        let Some(profile) = record.and_then(|record| replica.profile(record.profile)) else { return };
+        let Some(&(scopes, since)) = profile.live.and_then(|member| self.truth.scopes_since.get(&(member as usize)))
+        else {
+            return;
+        };
+        let behind = now as i64 - time as i64;
+        let late = now > since + bound && profile.scopes != self.kit.profiles[scopes].scopes;
+        if late && behind + self.ahead <= skew as i64 {
+            let over = now - since - bound;
+            self.fail(2, format!("edge {edge} gives key {key} other scopes than its member's {over} ms after the bound of their change"));
+        }
     }
 
     /// What is answered past the validity: on open routes, for keys known good, and for as long as the head says. They have
@@ -196,11 +223,9 @@ impl World {
 
     /// What the set at a state says of a key at a time.
     fn said(&self, commitment: &Commitment, key: usize, time: u64) -> Answer {
-        let Some(model) = self.truth.model(commitment) else { return Answer::CannotTell };
-        let refused = |profile| {
-            let members = self.truth.members.get(&commitment.0.0);
-            members.is_none_or(|members| self.kit.profile(profile, members).refused)
-        };
+        let members = self.truth.members.get(&commitment.0.0);
+        let (Some(model), Some(members)) = (self.truth.model(commitment), members) else { return Answer::CannotTell };
+        let refused = |profile| self.kit.profile(profile, members).refused;
         match model.get(&self.keys[key].tag) {
             Some((_, image))
                 if image.is_usable() && !refused(image.profile) && image.deadline.is_none_or(|at| time < at * 1000) =>

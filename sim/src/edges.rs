@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use nightlatch_gate::policy::Policy;
-use nightlatch_keyset::{FileName, Head};
-use nightlatch_sync::{Attempt, Edge, EdgeConfig, Mark, Offer, Outcome, REBASE_FROM, Refusal, Work};
+use nightlatch_keyset::FileName;
+use nightlatch_sync::{Attempt, Edge, EdgeConfig, Mark, Offer, REBASE_FROM, Refusal};
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
@@ -33,17 +33,17 @@ pub(crate) struct EdgeNode {
     pub(crate) edge: Option<Edge<Policy>>,
     /// The head in force, as it came: what it names when it asks again.
     pub(crate) note: Option<Bytes>,
-    flight: Option<(u32, u64)>,
+    pub(crate) flight: Option<(u32, u64)>,
     flights: u32,
     /// A question that waits for news.
     waiting: Option<u32>,
     /// What a restart finds: the mark, the trust note and the deny note.
-    disk: Option<Mark>,
+    pub(crate) disk: Option<Mark>,
     disk_notes: [Option<String>; 2],
     /// Keys that a deny note has ended here.
     pub(crate) denied: BTreeSet<usize>,
     /// The head on its way into force, as it came.
-    offered: Option<(Mark, Bytes)>,
+    pub(crate) offered: Option<(Mark, Bytes)>,
     /// The greatest state it has put into force since it started, or kept from before.
     pub(crate) reached: Option<Mark>,
     /// Revocations up to here have been looked at.
@@ -162,12 +162,12 @@ impl World {
         self.push(self.now + ms, Event::StartEdge(edge, generation));
     }
 
-    fn later_edge(&mut self, edge: usize, wait: u64, step: EdgeStep) {
+    pub(crate) fn later_edge(&mut self, edge: usize, wait: u64, step: EdgeStep) {
         let generation = self.edges[edge].generation;
         self.push(self.now + wait, Event::Edge(edge, generation, Box::new(step)));
     }
 
-    fn send(&mut self, edge: usize, step: EdgeStep) {
+    pub(crate) fn send(&mut self, edge: usize, step: EdgeStep) {
         if let Some(wait) = self.travel(Node::Edge(edge)) {
             self.later_edge(edge, wait, step);
         }
@@ -363,12 +363,12 @@ impl World {
         }
     }
 
-    fn refused(&mut self, edge: usize, flight: u32, refusal: &Refusal) {
+    pub(crate) fn refused(&mut self, edge: usize, flight: u32, refusal: &Refusal) {
         *self.counts.refusals.entry(refusal.code()).or_default() += 1;
         self.land(edge, flight);
     }
 
-    fn land(&mut self, edge: usize, flight: u32) {
+    pub(crate) fn land(&mut self, edge: usize, flight: u32) {
         let node = &mut self.edges[edge];
         if node.flight.is_some_and(|(under_way, _)| under_way == flight) {
             node.flight = None;
@@ -382,125 +382,6 @@ impl World {
         if wants {
             self.send(edge, EdgeStep::AskDeny);
         }
-    }
-
-    fn fetch(&mut self, edge: usize, flight: u32, attempt: Attempt) {
-        if attempt.fetches().is_empty() {
-            return self.files_came(edge, flight, attempt, Fetched::All(Vec::new()));
-        }
-        self.send(edge, EdgeStep::Fetch(flight, Box::new(attempt)));
-    }
-
-    /// The fetches arrive.
-    fn fetched(&mut self, edge: usize, flight: u32, attempt: Box<Attempt>) {
-        let now = self.now;
-        let node = &mut self.edges[edge];
-        let EdgeSpec { transport, store, location, .. } = node.spec;
-        let mut fetched = Fetched::All(Vec::new());
-        for fetch in attempt.fetches() {
-            let answer = self.stores[store].read(Object::File(fetch.name), transport, location, now, &mut node.rng);
-            match (&mut fetched, answer) {
-                (Fetched::All(files), Some(Some(bytes))) => files.push(bytes.to_vec()),
-                (_, Some(_)) => fetched = Fetched::Missing(fetch.name),
-                (_, None) => fetched = Fetched::NoAnswer,
-            }
-            if !matches!(fetched, Fetched::All(_)) {
-                break;
-            }
-        }
-        self.send(edge, EdgeStep::Files(flight, attempt, fetched));
-    }
-
-    fn files_came(&mut self, edge: usize, flight: u32, attempt: Attempt, fetched: Fetched) {
-        let now = self.now;
-        let node = &mut self.edges[edge];
-        let time = node.time(now);
-        let Some(state) = &mut node.edge else { return };
-        let files = match fetched {
-            Fetched::All(files) => files,
-            Fetched::NoAnswer => return self.land(edge, flight),
-            Fetched::Missing(name) => match state.by_base(attempt, &name) {
-                Ok(Some(other)) => return self.fetch(edge, flight, other),
-                Ok(None) => {
-                    *self.counts.refusals.entry("file_missing").or_default() += 1;
-                    return self.land(edge, flight);
-                }
-                Err(refusal) => return self.refused(edge, flight, &refusal),
-            },
-        };
-        state.make_room(&attempt);
-        let head = attempt.head().clone();
-        match state.finish(attempt, files, time, Policy::decode) {
-            Ok(Outcome::InForce) => {
-                self.in_force(edge, &head, time);
-                self.land(edge, flight);
-            }
-            Ok(Outcome::Working) => self.later_edge(edge, 1, EdgeStep::Work),
-            Ok(Outcome::Superseded) => self.land(edge, flight),
-            Err(refusal) => self.refused(edge, flight, &refusal),
-        }
-    }
-
-    /// Goes on with a rebase.
-    fn work(&mut self, edge: usize) {
-        let now = self.now;
-        let node = &mut self.edges[edge];
-        let time = node.time(now);
-        let Some(state) = node.edge.as_mut().filter(|state| state.is_working()) else { return };
-        for _ in 0..4 {
-            match state.work(time) {
-                Ok(Work::Left) => {}
-                Ok(Work::Done) => {
-                    node.flight = None;
-                    let head = state.loaded().map(|serving| serving.head().clone());
-                    if let Some(head) = head {
-                        self.in_force(edge, &head, time);
-                    }
-                    return;
-                }
-                Err(refusal) => {
-                    node.flight = None;
-                    *self.counts.refusals.entry(refusal.code()).or_default() += 1;
-                    return;
-                }
-            }
-        }
-        self.later_edge(edge, 5, EdgeStep::Work);
-    }
-
-    /// A head has come into force.
-    fn in_force(&mut self, edge: usize, head: &Head, time: u64) {
-        self.counts.in_force += 1;
-        let now = self.now;
-        let mark = Mark::of(head);
-        let node = &mut self.edges[edge];
-        // What the edge names when it asks again.
-        node.note = node.offered.take().filter(|(offered, _)| *offered == mark).map(|(_, note)| note);
-        node.lag_when_accepted = now as i64 - time as i64;
-        let durable = node.spec.durable;
-        let wait = node.rng.random_range(1..6);
-        let wall = node.clocks.wall(now);
-        self.check_in_force(edge, head, time);
-        let node = &mut self.edges[edge];
-        node.reached = node.reached.max(Some(mark));
-        if durable {
-            self.later_edge(edge, wait, EdgeStep::Persist(mark));
-        } else {
-            self.send(edge, EdgeStep::Report(wall));
-        }
-    }
-
-    /// The mark is on the disk: written beside the old one, flushed, and put in its place, so that neither a crash nor a
-    /// full disk leaves half of it. Only then is it reported.
-    fn persist(&mut self, edge: usize, mark: Mark) {
-        let now = self.now;
-        let node = &mut self.edges[edge];
-        if now < node.disk_full_until {
-            return self.later_edge(edge, 500, EdgeStep::Persist(mark));
-        }
-        node.disk = node.disk.max(Some(mark));
-        let wall = node.clocks.wall(now);
-        self.send(edge, EdgeStep::Report(wall));
     }
 
     fn reported(&mut self, wall: u64) {

@@ -9,6 +9,7 @@
 //! [`run`] lives one world. A seed that breaks a guarantee is made small by [`shrink`]: the inputs that it takes, and no
 //! others. [`Plant`]s are known bugs in the wiring around the real parts, which the checks have to find.
 
+mod applying;
 mod checks;
 mod clock;
 mod database;

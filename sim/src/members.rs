@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use nightlatch_keyset::{PrincipalKind, Profile};
 use rand::RngExt as _;
 
+use crate::Plant;
 use crate::database::{Data, Mutation};
 use crate::kit::Kit;
 use crate::plan::MemberAct;
@@ -107,8 +108,18 @@ impl World {
     pub(crate) fn commit_member(&mut self, row: ProfileRow) {
         let ProfileRow { member, contents, .. } = row;
         self.database.locked_members.remove(&member);
-        self.database.data.members.insert(member, contents);
-        self.database.data.profiles.push(row);
+        let before = self.database.data.members.insert(member, contents);
+        let lost = before.is_some_and(|before| match self.setup.plant {
+            Some(Plant::LostSuspension) => contents.refused && !before.refused,
+            Some(Plant::LostScopes) => contents.scopes != before.scopes,
+            _ => false,
+        });
+        if !lost {
+            self.database.data.profiles.push(row);
+        }
+        if before.is_none_or(|before| contents.scopes != before.scopes) {
+            self.truth.scopes_since.insert(member, (contents.scopes, self.now));
+        }
         for (key, held) in &self.database.data.keys {
             if self.kit.member(held.profile) == Some(member) {
                 self.truth.member_changed(*key, held.image().is_usable(), contents.refused, self.now);

@@ -18,12 +18,23 @@ pub enum Plant {
     NoFencing,
     /// Edges behind a cache forget what they have accepted, and take what the cache serves.
     OldHead,
+    /// A member is suspended without the row that tells edges of it.
+    LostSuspension,
+    /// A member's scopes change without the row that tells edges of it.
+    LostScopes,
 }
 
 impl Plant {
     /// Every plant.
-    pub const ALL: [Self; 5] =
-        [Self::ReusedVersion, Self::IssuedAtSigning, Self::WrongLevel, Self::NoFencing, Self::OldHead];
+    pub const ALL: [Self; 7] = [
+        Self::ReusedVersion,
+        Self::IssuedAtSigning,
+        Self::WrongLevel,
+        Self::NoFencing,
+        Self::OldHead,
+        Self::LostSuspension,
+        Self::LostScopes,
+    ];
 
     /// Its name on the command line.
     pub fn as_str(self) -> &'static str {
@@ -33,6 +44,8 @@ impl Plant {
             Self::WrongLevel => "wrong-level",
             Self::NoFencing => "no-fencing",
             Self::OldHead => "old-head",
+            Self::LostSuspension => "lost-suspension",
+            Self::LostScopes => "lost-scopes",
         }
     }
 
@@ -44,6 +57,8 @@ impl Plant {
             Self::WrongLevel => "a level delta is applied from another version than it was made from",
             Self::NoFencing => "a deposed leader's transaction is not checked against the lease's term",
             Self::OldHead => "a cache serves an old head to edges that forget what they accepted",
+            Self::LostSuspension => "a member is suspended, and nobody tells edges",
+            Self::LostScopes => "a member's scopes change, and nobody tells edges",
         }
     }
 

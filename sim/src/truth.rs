@@ -42,6 +42,8 @@ pub(crate) struct Truth {
     pub(crate) models: BTreeMap<[u8; 32], Model>,
     /// What each state says of members.
     pub(crate) members: BTreeMap<[u8; 32], Members>,
+    /// What members' keys may do, by the kit's profile, and since when without a break.
+    pub(crate) scopes_since: BTreeMap<usize, (usize, u64)>,
     pub(crate) revocations: Vec<Revocation>,
     pub(crate) largest_validity: u64,
     pub(crate) largest_open: u64,
@@ -73,6 +75,9 @@ impl Truth {
 
     /// The database is as it was at a backup. What has been published of revocations stays true.
     pub(crate) fn restored(&mut self, data: &Data, refused: impl Fn(usize) -> bool, now: u64) {
+        // What was said in between may have been published.
+        self.scopes_since
+            .retain(|member, (scopes, _)| data.members.get(member).is_some_and(|held| held.scopes == *scopes));
         for (key, story) in self.keys.iter_mut().enumerate() {
             let row = data.keys.get(&(key as u32));
             let revoked = row.is_some_and(|row| row.revoked);

@@ -1,14 +1,17 @@
-//! Keys of a member at a real edge, on both databases: what becomes of the member reaches the sidecar as one change.
+//! Keys of a member at real edges, on both databases: what becomes of the member reaches the sidecar and the Worker as one
+//! change, within the bound.
 
 use anyhow::{Context as _, Result, ensure};
 use nightlatch_api::client::Client;
 use nightlatch_api::{CreateToken, Environment, IssueKey, Secret, TokenKind};
 use nightlatch_tests::caller::Caller;
+use nightlatch_tests::clock::now;
 use nightlatch_tests::control_plane::{ControlPlane, ControlPlaneConfig, Database, Timing};
 use nightlatch_tests::on_both_databases;
 use nightlatch_tests::origin::Origin;
 use nightlatch_tests::sidecar::{Sidecar, SidecarConfig};
 use nightlatch_tests::wait::eventually;
+use nightlatch_tests::workerd::Worker;
 use nightlatch_tests::world::{SOON, put_routes, routes};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -16,12 +19,14 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteCo
 
 on_both_databases!(s0_14_s2_14_s0_25_what_becomes_of_a_member_is_in_force_at_the_edge);
 
-/// A control plane, and a sidecar that forwards to an origin.
+/// A control plane, and a sidecar and a Worker that forward to an origin.
 struct World {
     control_plane: ControlPlane,
-    caller: Caller,
+    /// Of each edge, by its name.
+    callers: [(&'static str, Caller); 2],
     http: reqwest::Client,
     _sidecar: Sidecar,
+    _worker: Worker,
     _origin: Origin,
 }
 
@@ -30,18 +35,21 @@ impl World {
         let control_plane = ControlPlane::start(ControlPlaneConfig::new(database).timing(Timing::SHORT)).await?;
         put_routes(control_plane.client(), &routes()).await?;
         let origin = Origin::start().await?;
-        let config = SidecarConfig::beside(&control_plane.worker(&origin.url()).await?)?
-            .setting("mode", "proxy")
-            .number("threads", 1)
-            .number("poll_ms", 250);
+        let config = control_plane.worker(&origin.url()).await?;
+        let worker = Worker::start(&config).await?;
+        let config =
+            SidecarConfig::beside(&config)?.setting("mode", "proxy").number("threads", 1).number("poll_ms", 250);
         let sidecar = Sidecar::start(config).await?;
-        let caller = Caller::new(&sidecar.url())?;
-        eventually("the edge serves the routes", SOON, async || {
-            caller.send(Method::GET, "/status", None).await?.refused("key_missing")
-        })
-        .await
-        .with_context(|| sidecar.log())?;
-        Ok(Self { control_plane, caller, http: reqwest::Client::new(), _sidecar: sidecar, _origin: origin })
+        let callers = [("sidecar", Caller::new(&sidecar.url())?), ("Worker", Caller::new(worker.url())?)];
+        for (edge, caller) in &callers {
+            eventually("the edge serves the routes", SOON, async || {
+                caller.send(Method::GET, "/status", None).await?.refused("key_missing")
+            })
+            .await
+            .with_context(|| format!("{edge}: {} {}", sidecar.log(), worker.log()))?;
+        }
+        let http = reqwest::Client::new();
+        Ok(Self { control_plane, callers, http, _sidecar: sidecar, _worker: worker, _origin: origin })
     }
 
     /// Calls the API as the owner, who has read what is to be changed.
@@ -84,6 +92,7 @@ impl World {
             kind: TokenKind::Management,
             set: None,
             scopes: None,
+            service_account: None,
             expires_at: None,
         };
         let created = self.control_plane.client().create_token(&request).await?;
@@ -93,20 +102,40 @@ impl World {
         Ok((id, principal, client))
     }
 
+    /// Every edge comes to let the key through.
     async fn allows(&self, path: &str, key: &Secret) -> Result<()> {
-        eventually("the key is let through", SOON, async || self.caller.get(path, key.expose()).await?.allowed())
-            .await
-            .map(drop)
+        for (edge, caller) in &self.callers {
+            let allowed = async || caller.get(path, key.expose()).await?.allowed();
+            eventually("the key is let through", SOON, allowed).await.context(*edge)?;
+        }
+        Ok(())
     }
 
-    async fn refuses(&self, path: &str, key: &Secret, codes: &[&str]) -> Result<()> {
-        eventually("the key is refused", SOON, async || {
-            let answer = self.caller.get(path, key.expose()).await?;
-            ensure!(answer.code.as_deref().is_some_and(|code| codes.contains(&code)), "{answer:?}");
-            Ok(answer)
-        })
-        .await
-        .map(drop)
+    /// Every edge comes to refuse the keys, now that something has been done about them, and none lets a request through
+    /// that is sent when the bound has passed.
+    async fn refuses(&self, path: &str, keys: &[&Secret], codes: &[&str]) -> Result<()> {
+        let done = now();
+        let bound = jiff::SignedDuration::try_from(Timing::SHORT.bound())?;
+        for (edge, caller) in &self.callers {
+            for key in keys {
+                let mut late = None;
+                eventually("the key is refused", SOON, async || {
+                    let answer = caller.get(path, key.expose()).await?;
+                    if answer.clone().allowed().is_ok() && answer.sent > done + bound {
+                        late = Some(answer.clone());
+                    }
+                    ensure!(
+                        late.is_some() || answer.code.as_deref().is_some_and(|code| codes.contains(&code)),
+                        "{answer:?}"
+                    );
+                    Ok(())
+                })
+                .await
+                .context(*edge)?;
+                ensure!(late.is_none(), "{edge}: let through past the bound of what was done at {done}: {late:?}");
+            }
+        }
+        Ok(())
     }
 
     /// What the control plane itself says, at once.
@@ -131,7 +160,7 @@ async fn s0_14_s2_14_s0_25_what_becomes_of_a_member_is_in_force_at_the_edge(data
         world.allows("/status", &issued.secret).await?;
     }
     let secret = &keys[0].secret;
-    world.refuses("/invoices", secret, &["scope_insufficient"]).await?;
+    world.refuses("/invoices", &[secret], &["scope_insufficient"]).await?;
 
     // Its own scopes change.
     let path = format!("members/{member}");
@@ -144,31 +173,39 @@ async fn s0_14_s2_14_s0_25_what_becomes_of_a_member_is_in_force_at_the_edge(data
     ensure!(shown.value.scopes == ["invoices:read"], "{shown:?}");
     world.call(Method::PATCH, &path, json!({ "scopes": [] })).await?;
     ensure!(world.verdict(secret).await?["allowed"] == false);
-    world.refuses("/invoices", secret, &["scope_insufficient"]).await?;
+    world.refuses("/invoices", &[secret], &["scope_insufficient"]).await?;
 
     // Its role brings some, and then it has another role.
     world.call(Method::PUT, "roles/operator", json!({ "scopes": ["invoices:read"] })).await?;
     world.allows("/invoices", secret).await?;
     world.call(Method::PATCH, &path, json!({ "role": "viewer" })).await?;
-    world.refuses("/invoices", secret, &["scope_insufficient"]).await?;
+    world.refuses("/invoices", &[secret], &["scope_insufficient"]).await?;
     world.allows("/status", secret).await?;
 
     // It is suspended, and resumed.
     world.call(Method::POST, &format!("{path}/suspend"), json!({ "reason": "on leave" })).await?;
     ensure!(world.verdict(secret).await?["code"] == "key_disabled");
-    for issued in &keys {
-        world.refuses("/status", &issued.secret, &["key_disabled"]).await?;
-    }
+    let secrets: Vec<_> = keys.iter().map(|issued| &issued.secret).collect();
+    world.refuses("/status", &secrets, &["key_disabled"]).await?;
     world.call(Method::POST, &format!("{path}/resume"), json!({})).await?;
     for issued in &keys {
         world.allows("/status", &issued.secret).await?;
     }
 
-    // It goes for ever.
+    // It goes for ever: the control plane knows its keys as revoked at once, each with a receipt. Edges refuse them by their
+    // profile, and come to know them as revoked.
     world.call(Method::POST, &format!("{path}/remove"), json!({ "reason": "left" })).await?;
     for issued in &keys {
-        world.refuses("/status", &issued.secret, &["key_disabled", "key_revoked"]).await?;
+        let verdict = world.verdict(&issued.secret).await?;
+        ensure!(verdict["code"] == "key_revoked", "{verdict}");
+        let url = format!("{}/v1/keys/{}/receipt", world.control_plane.url(), issued.key.id);
+        let receipt = world.http.get(url).bearer_auth(world.control_plane.token()).send().await?;
+        ensure!(receipt.status().is_success(), "{receipt:?}");
     }
-    ensure!(world.verdict(secret).await?["allowed"] == false);
+    world.refuses("/status", &secrets, &["key_disabled", "key_revoked"]).await?;
+    for (edge, caller) in &world.callers {
+        let revoked = async || caller.get("/status", secret.expose()).await?.refused("key_revoked");
+        eventually("the key is known as revoked", SOON, revoked).await.context(*edge)?;
+    }
     Ok(())
 }

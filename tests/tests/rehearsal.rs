@@ -304,7 +304,7 @@ async fn a_lost_management_token_is_replaced_from_the_host(database: Database) -
     revoke
         .env("NIGHTLATCH_URL", stage.control_plane.url())
         .env("NIGHTLATCH_TOKEN", token)
-        .args(["tokens", "revoke", &lost]);
+        .args(["tokens", "revoke", &lost, "--yes"]);
     let (done, _, error) = run(&mut revoke)?;
     ensure!(done, "{error}");
     assert!(stage.issue().await.is_err(), "the lost token is worth nothing");

@@ -11,6 +11,7 @@ use super::attempts::{self, Called};
 use super::caller::{Call, Caller, Denied, Who};
 use super::refused::Refused;
 use super::session;
+use super::strays;
 use super::{App, body};
 use crate::domain::Action;
 use crate::store::Context;
@@ -165,7 +166,16 @@ pub(super) async fn check(State(app): State<App>, request: Request, next: Next) 
     let called = Called::new(request.method(), path, request.uri().path());
     let (known, response) = match admit(&app, &mut request).await {
         Ok(known) => (known, next.run(request).await),
-        Err(Denied { refused, known }) => (known, refused.into_response()),
+        Err(Denied { refused, known, stray }) => {
+            let response = refused.into_response();
+            if let Some(stray) = stray {
+                if let Some(attempt) = called.refused(&response) {
+                    strays::note(&app, stray, attempt);
+                }
+                return response;
+            }
+            (known, response)
+        }
     };
     if let Some((context, attempt)) = known.zip(called.refused(&response)) {
         attempts::note(&app, context, attempt).await;
@@ -214,7 +224,7 @@ async fn admit(app: &App, request: &mut Request) -> Result<Option<Context>, Deni
     };
     let context = caller.context();
     if let Err(refused) = allowed {
-        return Err(Denied { refused, known: Some(context) });
+        return Err(Denied { refused, known: Some(context), stray: None });
     }
     request.extensions_mut().insert(caller);
     Ok(Some(context))

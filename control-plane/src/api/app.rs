@@ -17,6 +17,7 @@ use super::head::Heads;
 use super::idempotency::Replays;
 use super::refused::Refused;
 use super::session::OidcLimit;
+use super::strays::StrayLimit;
 use super::verify::VerifyLimit;
 use crate::domain::SetId;
 use crate::metrics::Metrics;
@@ -63,6 +64,7 @@ struct Inner {
     replays: Replays,
     verify_limit: VerifyLimit,
     attempt_limit: AttemptLimit,
+    stray_limit: StrayLimit,
     oidc_limit: OidcLimit,
     heads: Heads,
     hashing: Hashing,
@@ -82,13 +84,15 @@ impl App {
         let key = parts.secrets.server_key();
         let (cursors, replays) = (Cursors::new(key), Replays::new(Arc::clone(&parts.secrets)));
         let (verify_limit, heads, heard) = (VerifyLimit::new(), Heads::default(), watch::Sender::new(0));
-        let (attempt_limit, oidc_limit, hashing) = (AttemptLimit::new(), OidcLimit::new(), Hashing::default());
+        let (attempt_limit, stray_limit) = (AttemptLimit::new(), StrayLimit::new());
+        let (oidc_limit, hashing) = (OidcLimit::new(), Hashing::default());
         Self(Arc::new(Inner {
             parts,
             cursors,
             replays,
             verify_limit,
             attempt_limit,
+            stray_limit,
             oidc_limit,
             heads,
             hashing,
@@ -136,6 +140,10 @@ impl App {
 
     pub(super) fn attempt_limit(&self) -> &AttemptLimit {
         &self.0.attempt_limit
+    }
+
+    pub(super) fn stray_limit(&self) -> &StrayLimit {
+        &self.0.stray_limit
     }
 
     pub(super) fn oidc_limit(&self) -> &OidcLimit {

@@ -16,8 +16,9 @@ use crate::store::{Context, Error};
 /// fill the log, which keeps everything for ever.
 const PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).unwrap();
 
-/// Keeps one caller from filling the log.
-pub(super) struct AttemptLimit(DefaultKeyedRateLimiter<String>);
+/// Keeps one caller from filling the log. A caller is a workspace and an id in it: service accounts of two workspaces may
+/// have the same.
+pub(super) struct AttemptLimit(DefaultKeyedRateLimiter<(String, String)>);
 
 impl AttemptLimit {
     pub(super) fn new() -> Self {
@@ -56,13 +57,20 @@ impl Called {
             return None;
         }
         let route = format!("{} {}", self.method, self.route);
-        self.is_noted(status).then(|| Attempt { route, target: self.target, code: problem.code.clone(), status })
+        self.is_noted(status).then(|| Attempt {
+            route,
+            target: self.target,
+            key: None,
+            code: problem.code.clone(),
+            status,
+        })
     }
 }
 
 /// Notes a refused attempt. What cannot be written is told to the server's log: the caller is refused either way.
 pub(super) async fn note(app: &App, context: Context, attempt: Attempt) {
-    if app.attempt_limit().0.check_key(&context.actor.id).is_err() {
+    let caller = (context.workspace.to_string(), context.actor.id.clone());
+    if app.attempt_limit().0.check_key(&caller).is_err() {
         app.metrics().attempt_not_noted();
         return;
     }

@@ -5,13 +5,15 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, Method};
 use nightlatch_api::Code;
-use nightlatch_key::Digest;
+use nightlatch_key::{Brand, Digest};
 
 use super::params::{Named as _, missing};
 use super::refused::Refused;
 use super::request_id::RequestId;
 use super::source::Source;
+use super::strays::Stray;
 use super::{App, gatekeeper, session};
+use crate::domain::ids::principal_id;
 use crate::domain::{Actor, ActorType, Authority, KeyRef, SetId, WorkspaceId};
 use crate::store::keys::{self, KeyView};
 use crate::store::tokens::{self, Holder, Token, TokenKind};
@@ -42,11 +44,13 @@ pub(super) struct Denied {
     pub(super) refused: Refused,
     /// On whose behalf it would have happened, where that is known.
     pub(super) known: Option<Context>,
+    /// The key that was shown in place of a token.
+    pub(super) stray: Option<Stray>,
 }
 
 impl<R: Into<Refused>> From<R> for Denied {
     fn from(refused: R) -> Self {
-        Self { refused: refused.into(), known: None }
+        Self { refused: refused.into(), known: None, stray: None }
     }
 }
 
@@ -102,7 +106,10 @@ impl Caller {
     fn actor(&self) -> Actor {
         match &self.who {
             Who::Token(token) if token.kind == TokenKind::Edge => Actor::new(ActorType::Edge, token.id.as_str()),
-            Who::Token(token) => Actor::new(ActorType::Token, token.id.as_str()),
+            Who::Token(token) => match token.service_account {
+                Some(subject) => Actor::new(ActorType::ServiceAccount, principal_id(subject)),
+                None => Actor::new(ActorType::Token, token.id.as_str()),
+            },
             Who::Session(holder) => Actor::new(ActorType::Member, holder.session.membership.member.as_str()),
         }
     }
@@ -141,8 +148,12 @@ impl Caller {
                 now,
             });
         }
-        let text = bearer(headers)?;
+        let (text, brand) = bearer(headers)?;
         let digest = Digest::of(text);
+        if ![MANAGEMENT_BRAND, EDGE_BRAND].contains(&brand.as_str()) {
+            let stray = Stray { brand, digest, request_id: request_id(extensions), source: source(extensions) };
+            return Err(Denied { refused: Code::TokenInvalid.into(), known: None, stray: Some(stray) });
+        }
         let (holder, now) = look_up(app, &digest).await?;
         let authority = authority(&holder, now);
         let Holder { token, key, .. } = holder;
@@ -161,7 +172,7 @@ impl Caller {
             now,
         };
         if let Err(refused) = judged {
-            return Err(Denied { refused, known: Some(caller.context()) });
+            return Err(Denied { refused, known: Some(caller.context()), stray: None });
         }
         if let (Some((edge, _)), true) = (&token.edge, edges::is_first_use(&token)) {
             // Before the request: the credential it replaces works no longer than that.
@@ -223,8 +234,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// The token sent, where it has a token's shape.
-fn bearer(headers: &HeaderMap) -> Result<&[u8], Refused> {
+/// The text sent and its brand, where it has a key's shape.
+fn bearer(headers: &HeaderMap) -> Result<(&[u8], Brand), Refused> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(Code::TokenMissing)?.as_bytes();
     if values.next().is_some() {
@@ -236,10 +247,7 @@ fn bearer(headers: &HeaderMap) -> Result<&[u8], Refused> {
     }
     // Shape and checksum first: junk costs neither a hash nor a look into the database.
     let brand = nightlatch_key::parse(text.trim_ascii()).map_err(|_| Code::TokenInvalid)?.brand();
-    if ![MANAGEMENT_BRAND, EDGE_BRAND].contains(&brand.as_str()) {
-        return Err(Code::TokenInvalid.into());
-    }
-    Ok(text.trim_ascii())
+    Ok((text.trim_ascii(), brand))
 }
 
 /// The id of the request.

@@ -16,7 +16,7 @@ use super::refused::Refused;
 use crate::domain::{Action, EdgeState, Target};
 use crate::metrics::{EdgeGauges, SetGauges};
 use crate::publisher::{PublisherStatus, Role};
-use crate::store::{edges, workspaces};
+use crate::store::{audit, edges, workspaces};
 
 /// How long the database may take to say what time it is.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(2);
@@ -61,7 +61,7 @@ pub(super) struct SetCounts {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Check {
     /// What: `database`, `publisher`, `schema` or `audit`. The last is told and takes nothing out of service: whether the audit
-    /// logs in the database are still those that were signed.
+    /// logs in the database are still those that were signed, and are chained.
     name: &'static str,
     /// Whether it holds.
     ok: bool,
@@ -104,7 +104,8 @@ pub(super) async fn readyz(State(app): State<App>) -> Response {
     let mut checks = checks;
     // Without saying whose: this is asked without a token.
     let broken = app.publishers().all().into_iter().any(|(_, one)| one.watch().borrow().audit_broken.is_some());
-    let told = "an audit log is not the one that was signed; the server's log says which";
+    let told = "an audit log is not the one that was signed, cannot be chained, or somebody holds its chain; the server's log \
+                says which and why";
     checks.push(Check::new("audit", if broken { Err(told.to_owned()) } else { Ok(()) }));
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let founding = app.publishers().of(app.founding()).map(|published| published.watch().borrow().clone());
@@ -145,7 +146,7 @@ async fn database_clock(app: &App) -> Result<i64, String> {
 }
 
 /// Shows what is counted and measured, in the Prometheus text format. Where the deployment has several workspaces, it is for
-/// the founding one's people: it names everybody's sets and edges.
+/// the founding one's people: it names everybody's sets and edges. While the database fails, what names them is left out.
 #[utoipa::path(
     get, path = "/metrics", tag = "operations", operation_id = "metrics",
     responses(
@@ -154,42 +155,47 @@ async fn database_clock(app: &App) -> Result<i64, String> {
     ),
 )]
 pub(super) async fn metrics(State(app): State<App>, headers: HeaderMap, extensions: Extensions) -> Response {
-    if let Err(refused) = may_see_all(&app, &headers, &extensions).await {
-        return refused.into_response();
+    let with_names = match may_see_all(&app, &headers, &extensions).await {
+        Ok(with_names) => with_names,
+        Err(refused) => return refused.into_response(),
+    };
+    if with_names {
+        observe_sets(&app).await;
+        observe_edges(&app).await;
     }
-    observe_sets(&app).await;
-    observe_edges(&app).await;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(CONTENT_TYPE, kind)], app.metrics().encode()).into_response()
+    ([(CONTENT_TYPE, kind)], app.metrics().encode(with_names)).into_response()
 }
 
-/// Refuses strangers to the founding workspace where there are others. A database that is down hides nothing new.
-async fn may_see_all(app: &App, headers: &HeaderMap, extensions: &Extensions) -> Result<(), Refused> {
-    let Ok(mut read) = app.store().read().await else { return Ok(()) };
-    let Ok(sets) = workspaces::all_sets(&mut read).await else { return Ok(()) };
+/// Whether whoever asks may see what names sets and edges: `false` where the database does not say whether there are several
+/// workspaces. Where there are, strangers to the founding one are refused.
+async fn may_see_all(app: &App, headers: &HeaderMap, extensions: &Extensions) -> Result<bool, Refused> {
+    let Ok(mut read) = app.store().read().await else { return Ok(false) };
+    let Ok(sets) = workspaces::all_sets(&mut read).await else { return Ok(false) };
     drop(read);
     let founding = sets.iter().find(|set| set.id == *app.founding()).map(|set| set.workspace.clone());
     if sets.iter().all(|set| Some(&set.workspace) == founding.as_ref()) {
-        return Ok(());
+        return Ok(true);
     }
     let call = Call { method: &Method::GET, route: "/metrics", headers, extensions };
     let caller = Caller::identify(app, call).await.map_err(|denied| denied.refused)?;
     if Some(caller.workspace()) != founding.as_ref() {
         return Err(Refused::new(Code::Forbidden));
     }
-    Ok(caller.authority.require(Action::EdgesRead, &Target::None)?)
+    caller.authority.require(Action::EdgesRead, &Target::None)?;
+    Ok(true)
 }
 
 /// Notes how the sets stand at this moment. A database that is down leaves the last known values.
 async fn observe_sets(app: &App) {
     let Ok(mut read) = app.store().read().await else { return };
     let (Ok(now), Ok(sets)) = (read.now().await, workspaces::all_sets(&mut read).await) else { return };
-    drop(read);
     let seconds = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or_default()).as_secs_f64();
     for set in sets {
         let published = app.publishers().of(&set.id);
         let status = published.map(|published| published.watch().borrow().clone()).unwrap_or_default();
         let age = set.head_issued.map(|issued| now - issued);
+        let Ok(waiting) = audit::oldest_unchained(&mut read, &set.workspace).await else { return };
         app.metrics().observe_set(&SetGauges {
             set: set.id.to_string(),
             unpublished: status.unpublished,
@@ -203,6 +209,7 @@ async fn observe_sets(app: &App) {
             build: status.build.map_or((0, 0), |build| (build.rows, build.expected)),
             deny_unreadable: status.deny_unreadable.is_some(),
             audit_broken: status.audit_broken.is_some(),
+            audit_unchained_age: waiting.map_or(0.0, |at| seconds(now - at)),
         });
     }
 }

@@ -35,6 +35,7 @@ mod routes;
 mod session;
 mod sets;
 mod source;
+mod strays;
 mod time;
 mod tokens;
 mod verify;

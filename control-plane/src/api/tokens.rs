@@ -15,9 +15,10 @@ use super::caller::{Caller, EDGE_BRAND, MANAGEMENT_BRAND};
 use super::cursor::List;
 use super::idempotency::{self, Create, Created, Done, Once, request_hash};
 use super::keys::view;
-use super::params::{Id, Query};
+use super::params::{Id, Query, missing};
 use super::refused::Refused;
 use super::time::{from_ms, from_seconds, to_seconds};
+use crate::domain::ids::{principal_id, principal_subject};
 use crate::domain::{Action, MemberId, Name, Reason, SetId, Target, TokenId};
 use crate::store::os_random;
 use crate::store::tokens::{self, NewManagement, NewToken, Token, TokenKind};
@@ -129,12 +130,12 @@ pub(super) async fn list(
     caller: Caller,
     Query(query): Query<PageQuery>,
 ) -> Result<axum::Json<Page<api::Token>>, Refused> {
-    let list = List::new("tokens", caller.workspace(), &caller.authority.member().map(MemberId::as_str));
+    // Who does not administer sees their own.
+    let of = (caller.authority.member().map(MemberId::as_str), caller.authority.account());
+    let list = List::new("tokens", caller.workspace(), &of);
     let page = app.cursors().page(&list, query.limit, query.cursor.as_deref())?;
     let mut read = app.store().read().await?;
-    // Who does not administer sees their own.
-    let only = if tokens::sees_all(&caller.authority) { None } else { caller.authority.member() };
-    let found = tokens::list(&mut read, caller.workspace(), only, &page).await?;
+    let found = tokens::list(&mut read, caller.workspace(), &caller.authority, &page).await?;
     let now = read.now().await?;
     Ok(axum::Json(app.cursors().answer(&list, found, |token| show(&token, now))))
 }
@@ -221,8 +222,14 @@ fn asked(caller: &Caller, body: CreateToken) -> Result<Asked, Refused> {
             return Err(Refused::value("set", "is for edge tokens only"));
         }
         let rights = rights(body.scopes)?;
-        let member = caller.authority.member().cloned();
-        return Ok(Asked::Management(NewManagement { name, rights, expires_at, member }));
+        let (member, service_account) = match body.service_account {
+            Some(id) => (None, Some(principal_subject(&id).ok_or_else(|| missing("service account"))?)),
+            None => (caller.authority.member().cloned(), None),
+        };
+        return Ok(Asked::Management(NewManagement { name, rights, expires_at, member, service_account }));
+    }
+    if body.service_account.is_some() {
+        return Err(Refused::value("service_account", "is for management tokens only"));
     }
     caller.authority.require(Action::EdgesManage, &Target::None)?;
     let set = body.set.ok_or_else(|| Refused::value("set", "is missing: an edge token reads one set"))?;
@@ -261,6 +268,7 @@ pub(super) fn show(token: &Token, now: i64) -> api::Token {
         edge: token.edge.as_ref().map(|(edge, _)| edge.to_string()),
         scopes: token.scopes.clone(),
         member: token.member.as_ref().map(ToString::to_string),
+        service_account: token.service_account.map(principal_id),
         prefix: token.prefix.clone(),
         state,
         created_by: view::actor(&token.created_by),

@@ -156,7 +156,14 @@ impl EdgeConfig {
         let token = match self.mint_token {
             Some(name) => {
                 let kind = TokenKind::Edge;
-                let request = CreateToken { name, kind, set: Some(set.id.clone()), scopes: None, expires_at: None };
+                let request = CreateToken {
+                    name,
+                    kind,
+                    set: Some(set.id.clone()),
+                    scopes: None,
+                    service_account: None,
+                    expires_at: None,
+                };
                 Some(client.create_token(&request).await?)
             }
             None => None,

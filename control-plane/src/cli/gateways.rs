@@ -9,6 +9,7 @@ use nightlatch_api::{
     UnpairGateway,
 };
 
+use super::confirm::Sure;
 use super::edges::code_from;
 use super::exit::Failure;
 use super::output::{self, maybe_time, printable};
@@ -77,6 +78,8 @@ enum Command {
         /// Why, for the audit log and the key.
         #[arg(long, value_name = "TEXT")]
         reason: String,
+        #[command(flatten)]
+        sure: Sure,
     },
 }
 
@@ -137,7 +140,8 @@ impl Gateways {
                     ])
                 })
             }
-            Command::Unpair { gateway, reason } => {
+            Command::Unpair { gateway, reason, sure } => {
+                sure.or_ask(&format!("Unpair {gateway} and revoke its key, for ever?"))?;
                 let unpaired = remote.client()?.unpair_gateway(&gateway, &UnpairGateway { reason }).await?;
                 if json {
                     return output::json(&unpaired);

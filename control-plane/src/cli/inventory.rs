@@ -4,16 +4,16 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use futures::TryStreamExt as _;
 use nightlatch_api::client::Client;
 use nightlatch_api::{ExportFormat, Key, KeyFilter, RevokeMany, RevokedMany};
-use tempfile::NamedTempFile;
 
 use super::confirm::confirmed;
 use super::exit::Failure;
 use super::key_filter::Filter;
 use super::output::{self, maybe_time, printable, time};
 use super::progress::Progress;
+use super::rows::Rows;
+use super::whole_file;
 
 const COLUMNS: [&str; 8] = ["key", "prefix", "name", "state", "scopes", "owner", "expires", "last used"];
 const COLUMNS_WITH_REASON: [&str; 9] =
@@ -23,7 +23,10 @@ pub(super) const LIST: &str = "\
 Examples:
   Abandoned but active:   nightlatch keys list --state active --last-used-before 2026-01-01
   Due for rotation:       nightlatch keys list --rotate-by-before 2026-02-01
-  All that somebody knew: nightlatch keys list --touched-by mem_1hTq3e9fKz2m4n6p";
+  All that somebody knew: nightlatch keys list --touched-by mem_1hTq3e9fKz2m4n6p
+  Of one team:            nightlatch keys list --label team=payments
+
+It shows a hundred keys and says so where there are more; with --touched-by all.";
 
 pub(super) const EXPORT: &str = "\
 Example:
@@ -40,9 +43,8 @@ There is no way back. It says what it found and asks first; off a terminal it ne
 pub(super) struct List {
     #[command(flatten)]
     filter: Filter,
-    /// At most this many.
-    #[arg(long, default_value_t = 100)]
-    limit: usize,
+    #[command(flatten)]
+    rows: Rows,
 }
 
 #[derive(Debug, Args)]
@@ -82,25 +84,23 @@ pub(super) struct Many {
 
 impl List {
     pub(super) async fn run(self, client: &Client, json: bool) -> Result<(), Failure> {
-        let limit = u32::try_from(self.limit.clamp(1, 200)).ok();
-        let filter = KeyFilter { limit, ..self.filter.into() };
+        let filter = KeyFilter::from(self.filter);
         let touched = filter.touched_by.is_some();
+        // What somebody may know the secret of is asked for on the day they leave: a part of it must not pass for all.
+        let rows = if touched { self.rows.whole() } else { self.rows };
+        let filter = KeyFilter { limit: Some(rows.page()), ..filter };
         let mut table = match touched {
             true => output::table(COLUMNS_WITH_REASON),
             false => output::table(COLUMNS),
         };
-        let mut keys = std::pin::pin!(client.keys(filter));
-        let mut shown = 0;
-        while shown < self.limit
-            && let Some(key) = keys.try_next().await?
-        {
-            shown += 1;
+        let show = |key: Key| {
             if json {
-                output::json_line(&key)?;
-            } else {
-                table.add_row(row(&key, touched));
+                return output::json_line(&key);
             }
-        }
+            table.add_row(row(&key, touched));
+            Ok(())
+        };
+        rows.each(client.keys(filter), show).await?;
         if json { Ok(()) } else { output::print(&table, "No keys.") }
     }
 }
@@ -123,7 +123,12 @@ fn row(key: &Key, touched: bool) -> Vec<String> {
 }
 
 impl Export {
-    pub(super) async fn run(self, client: &Client) -> Result<(), Failure> {
+    pub(super) async fn run(self, client: &Client, json: bool) -> Result<(), Failure> {
+        if json && self.out.is_none() {
+            return Err(Failure::usage(
+                "--json says what was written where; give --out, or --format ndjson without --json",
+            ));
+        }
         let format = match self.format {
             Format::Csv => ExportFormat::Csv,
             Format::Ndjson => ExportFormat::Ndjson,
@@ -139,17 +144,16 @@ impl Export {
             out.flush()?;
             return Ok(());
         };
-        // Beside the file it becomes: half an inventory never has its name.
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let mut file = NamedTempFile::new_in(directory.unwrap_or_else(|| ".".as_ref()))?;
+        let mut file = whole_file::begin(&path)?;
         let (progress, mut written) = (Progress::new(), 0);
         while let Some(bytes) = response.chunk().await.map_err(broke_off)? {
-            file.write_all(&bytes)?;
+            file.write_all(&bytes).map_err(|error| whole_file::about(&path, error))?;
             written += bytes.len() as u64;
             progress.show("bytes", written, 0);
         }
-        file.persist(&path).map_err(|error| Failure::other(format!("{}: {}", path.display(), error.error)))?;
-        Ok(())
+        drop(progress);
+        whole_file::finish(file, &path)?;
+        if json { output::json(&serde_json::json!({ "file": path, "bytes": written })) } else { Ok(()) }
     }
 }
 
@@ -157,14 +161,12 @@ impl Many {
     pub(super) async fn run(self, client: &Client, json: bool) -> Result<(), Failure> {
         let mut request = RevokeMany { filter: self.filter.into(), reason: self.reason, dry_run: true, expect: None };
         let found = client.revoke_many(&request).await?;
-        if self.dry_run {
-            return if json { output::json(&found) } else { describe(&found) };
-        }
-        if found.remaining == 0 {
-            return if json { output::json(&found) } else { describe(&found) };
+        if self.dry_run || found.remaining == 0 {
+            return if json { output::json(&found) } else { output::text(&described(&found)) };
         }
         if !self.yes {
-            describe(&found)?;
+            // For the person who is asked: standard output is for what comes of it.
+            eprint!("{}", described(&found));
             if !confirmed(&format!("Revoke {} keys for ever? [y/N] ", found.remaining))? {
                 return Err(Failure::other("nothing was revoked"));
             }
@@ -198,41 +200,42 @@ impl Many {
         if let Some(at) = done.in_force_by {
             output::line(&format!("No edge accepts them after {}.", time(at)))?;
         }
-        refusals(&done)
+        output::text(&refusals(&done))
     }
 }
 
 /// What would be revoked, for a person.
-fn describe(found: &RevokedMany) -> Result<(), Failure> {
-    output::line(&format!("{} keys would be revoked.", found.remaining))?;
+fn described(found: &RevokedMany) -> String {
+    let mut lines = vec![format!("{} keys would be revoked.", found.remaining)];
     let mut table = output::table(COLUMNS_WITH_REASON);
     for key in &found.keys {
         table.add_row(row(key, true));
     }
     if !found.keys.is_empty() {
-        output::line(&table.to_string())?;
+        lines.push(table.to_string());
     }
     if found.remaining > found.keys.len() as u64 {
-        output::line(&format!("… and more, {} in all.", found.remaining))?;
+        lines.push(format!("… and more, {} in all.", found.remaining));
     }
     for owner in &found.owners {
         let name = owner.owner.as_deref().map(printable).or_else(|| owner.owner_member.clone());
-        output::line(&format!("{} of {}", owner.keys, name.unwrap_or_else(|| "nobody in particular".to_owned())))?;
+        lines.push(format!("{} of {}", owner.keys, name.unwrap_or_else(|| "nobody in particular".to_owned())));
     }
     for route in &found.routes {
-        output::line(&format!("They get through {} {}.", route.method, route.pattern))?;
+        lines.push(format!("They get through {} {}.", route.method, route.pattern));
     }
-    refusals(found)
+    lines.join("\n") + "\n" + &refusals(found)
 }
 
 /// What stays as it is.
-fn refusals(found: &RevokedMany) -> Result<(), Failure> {
+fn refusals(found: &RevokedMany) -> String {
+    let mut lines = Vec::new();
     if found.refused > 0 {
-        output::line(&format!("{} keys cannot be revoked by this:", found.refused))?;
+        lines.push(format!("{} keys cannot be revoked by this:\n", found.refused));
     }
     for refused in &found.refusals {
         let call = refused.call.as_ref().map(|call| format!("; use {call}")).unwrap_or_default();
-        output::line(&format!("  {}: {}{call}", refused.key, refused.detail))?;
+        lines.push(format!("  {}: {}{call}\n", refused.key, refused.detail));
     }
-    Ok(())
+    lines.concat()
 }

@@ -33,6 +33,9 @@ pub(super) struct Filter {
     /// Carrying this scope.
     #[arg(long)]
     scope: Option<String>,
+    /// With this label; with NAME alone, whatever its value.
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    label: Option<String>,
     /// For `live` or `test`.
     #[arg(long, value_parser = environment)]
     environment: Option<Environment>,
@@ -70,6 +73,7 @@ impl From<Filter> for KeyFilter {
             principal: filter.principal,
             kind: filter.kind,
             scope: filter.scope,
+            label: filter.label,
             environment: filter.environment,
             created_after: filter.created_after,
             created_before: filter.created_before,

@@ -184,7 +184,7 @@ impl Keys {
         match self.command {
             Command::Issue(issue) => issue.run(&self.remote).await,
             Command::List(list) => list.run(&self.remote.client()?, json).await,
-            Command::Export(export) => export.run(&self.remote.client()?).await,
+            Command::Export(export) => export.run(&self.remote.client()?, json).await,
             Command::RevokeMany(many) => many.run(&self.remote.client()?, json).await,
             Command::Show { key } => show(json, &self.remote.client()?.key(&key).await?.value),
             Command::Update(update) => update.run(&self.remote.client()?, json).await,

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use futures::TryStreamExt as _;
 use nightlatch_api::{AcceptLink, ClientLink, EndPrincipal, Secret, UpdateLink};
 
+use super::confirm::Sure;
 use super::edges::code_from;
 use super::exit::Failure;
 use super::output::{self, maybe_time, printable};
@@ -51,6 +52,8 @@ enum Command {
         /// Why, for both sides' audit logs.
         #[arg(long, value_name = "TEXT")]
         reason: String,
+        #[command(flatten)]
+        sure: Sure,
     },
 }
 
@@ -79,7 +82,10 @@ impl Links {
                 let tag = client.link(&link).await?.etag;
                 show(json, &client.update_link(&link, &tag, &UpdateLink { permissions }).await?.value)
             }
-            Command::End { link, reason } => show(json, &client.end_link(&link, &EndPrincipal::new(reason)).await?),
+            Command::End { link, reason, sure } => {
+                sure.or_ask(&format!("End {link} and revoke the keys bound to it, for ever?"))?;
+                show(json, &client.end_link(&link, &EndPrincipal::new(reason)).await?)
+            }
         }
     }
 }

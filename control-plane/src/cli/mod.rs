@@ -29,6 +29,7 @@ mod remote;
 mod roles;
 mod rotations;
 mod routes;
+mod rows;
 mod schema;
 mod scopes;
 mod secret_out;
@@ -39,6 +40,7 @@ mod settings;
 mod time;
 mod tokens;
 mod trust;
+mod whole_file;
 mod workspaces;
 
 use std::process::ExitCode;
@@ -109,7 +111,6 @@ enum Command {
     Members(members::Members),
     /// Say what members of a role have beside their own scopes.
     Roles(roles::Roles),
-    /// Make, rotate and revoke management and edge tokens.
     /// Make, suspend and remove service accounts, which keys act for.
     ServiceAccounts(principals::ServiceAccounts),
     /// Make, suspend and remove partners; manage their staff and their links to clients.
@@ -118,6 +119,7 @@ enum Command {
     Links(links::Links),
     /// Pair devices with their keys, and unpair them.
     Gateways(gateways::Gateways),
+    /// Make, rotate and revoke management and edge tokens.
     Tokens(tokens::Tokens),
     /// Show and replace the routes edges let through.
     Routes(routes::Routes),

@@ -5,6 +5,7 @@ use futures::TryStreamExt as _;
 use nightlatch_api::client::Principals;
 use nightlatch_api::{CreateLink, EndPrincipal, InviteMember, Member, MoveMember, PartnerLink, Role, UpdateStaff};
 
+use super::confirm::Sure;
 use super::exit::Failure;
 use super::output::{self, maybe_time, printable};
 use super::principals;
@@ -50,6 +51,8 @@ enum Command {
         /// Why, for the audit log.
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
+        #[command(flatten)]
+        sure: Sure,
     },
     /// List a partner's links, with what it has earned at each client.
     Links {
@@ -74,6 +77,8 @@ enum Command {
         /// Why, for both sides' audit logs.
         #[arg(long, value_name = "TEXT")]
         reason: String,
+        #[command(flatten)]
+        sure: Sure,
     },
 }
 
@@ -131,7 +136,8 @@ impl Partners {
                 }
                 output::line(&format!("{} is {} now.", changed.id, changed.role.as_str()))
             }
-            Command::RemoveStaff { partner, member, reason } => {
+            Command::RemoveStaff { partner, member, reason, sure } => {
+                sure.or_ask(&format!("Remove {member} from the staff of {partner}, for ever?"))?;
                 let removed = remote.client()?.remove_staff(&partner, &member, &MoveMember { reason }).await?;
                 if json { output::json(&removed) } else { output::line(&format!("Removed {}.", removed.id)) }
             }
@@ -147,7 +153,8 @@ impl Partners {
                     ])
                 })
             }
-            Command::EndLink { partner, link, reason } => {
+            Command::EndLink { partner, link, reason, sure } => {
+                sure.or_ask(&format!("End {link} and revoke the keys bound to it, for ever?"))?;
                 let ended = remote.client()?.end_partner_link(&partner, &link, &EndPrincipal::new(reason)).await?;
                 if json {
                     return output::json(&ended);

@@ -44,7 +44,7 @@ pub(super) enum Command {
     },
     /// Make one.
     #[command(
-        after_help = "Example:\n  nightlatch service-accounts create 'metrics exporter' --scope metrics:read --description 'nightly export'\n\nThe scopes are a ceiling: keys issued for it carry no other."
+        after_help = "Examples:\n  nightlatch service-accounts create 'metrics exporter' --scope metrics:read --description 'nightly export'\n  nightlatch partners create 'Agency Ltd' --scope orders:place\n\nThe scopes are a ceiling: keys issued for it carry no other."
     )]
     Create {
         /// What people are to call it.

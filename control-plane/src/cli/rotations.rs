@@ -1,7 +1,6 @@
 //! `nightlatch rotations`.
 
 use clap::{Args, Subcommand};
-use futures::TryStreamExt as _;
 use jiff::SignedDuration;
 use nightlatch_api::client::Client;
 use nightlatch_api::{
@@ -12,6 +11,7 @@ use nightlatch_api::{
 use super::exit::Failure;
 use super::output::{self, maybe_time, time};
 use super::remote::Remote;
+use super::rows::Rows;
 use super::secret_out::SecretOut;
 use super::time::duration;
 
@@ -39,9 +39,8 @@ enum Command {
         /// Those of this key.
         #[arg(long)]
         key: Option<String>,
-        /// At most this many.
-        #[arg(long, default_value_t = 100)]
-        limit: usize,
+        #[command(flatten)]
+        rows: Rows,
     },
     /// Show a rotation.
     Show {
@@ -120,7 +119,7 @@ impl Rotations {
         let json = self.remote.json;
         match self.command {
             Command::Start(start) => start.run(&self.remote).await,
-            Command::List { state, key, limit } => list(&self.remote.client()?, json, state, key, limit).await,
+            Command::List { state, key, rows } => list(&self.remote.client()?, json, state, key, rows).await,
             Command::Show { rotation } => {
                 let rotation = self.remote.client()?.rotation(&rotation).await?;
                 if json { output::json(&rotation) } else { facts(&rotation) }
@@ -186,19 +185,13 @@ async fn list(
     json: bool,
     state: Option<RotationState>,
     key: Option<String>,
-    limit: usize,
+    rows: Rows,
 ) -> Result<(), Failure> {
-    let filter = RotationFilter { state, key, limit: u32::try_from(limit.clamp(1, 200)).ok(), cursor: None };
+    let filter = RotationFilter { state, key, limit: Some(rows.page()), cursor: None };
     let mut table = output::table(["rotation", "predecessor", "successor", "state", "deadline", "reason"]);
-    let mut rotations = std::pin::pin!(client.rotations(filter));
-    let mut shown = 0;
-    while shown < limit
-        && let Some(rotation) = rotations.try_next().await?
-    {
-        shown += 1;
+    let show = |rotation: Rotation| {
         if json {
-            output::json_line(&rotation)?;
-            continue;
+            return output::json_line(&rotation);
         }
         table.add_row(vec![
             rotation.id.clone(),
@@ -208,7 +201,9 @@ async fn list(
             maybe_time(rotation.deadline),
             output::printable(&rotation.reason),
         ]);
-    }
+        Ok(())
+    };
+    rows.each(client.rotations(filter), show).await?;
     if json { Ok(()) } else { output::print(&table, "No rotations.") }
 }
 

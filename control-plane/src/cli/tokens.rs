@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use nightlatch_api::client::Client;
 use nightlatch_api::{CreateToken, CreatedToken, RotateToken, Token, TokenKind, TokenState};
 
+use super::confirm::Sure;
 use super::exit::Failure;
 use super::output::{self, maybe_time, printable};
 use super::remote::Remote;
@@ -25,7 +26,7 @@ pub(super) struct Tokens {
 enum Command {
     /// Make a token and show its text, once.
     #[command(
-        after_help = "Examples:\n  nightlatch tokens create 'deploy pipeline' --scope keys:read --scope keys:rotate --expires-in 90d\n  nightlatch tokens create 'edge, Frankfurt' --edge set_0123456789ab --secret-out edge-token"
+        after_help = "Examples:\n  nightlatch tokens create 'deploy pipeline' --scope keys:read --scope keys:rotate --expires-in 90d\n  nightlatch tokens create 'nightly export' --service-account prn_7 --scope keys:export\n  nightlatch tokens create 'edge, Frankfurt' --edge set_0123456789ab --secret-out edge-token"
     )]
     Create(Create),
     /// Replace a management token of yours by another of the same scopes. Both work until the overlap has passed.
@@ -33,12 +34,14 @@ enum Command {
         after_help = "Example:\n  nightlatch tokens rotate tok_1hTq3e9fKz2m4n6p --overlap 1h --reason scheduled --secret-out management-token.new\nThe new token does not end the old one: its time does, or `nightlatch tokens revoke`."
     )]
     Rotate(Rotate),
-    /// List tokens, newest first: all for owners and admins, one's own for others.
+    /// List tokens, newest first: all for owners and admins, one's own for others and for service accounts.
     List,
     /// End a token for ever.
     Revoke {
         /// The token: `tok_…`.
         token: String,
+        #[command(flatten)]
+        sure: Sure,
     },
 }
 
@@ -52,6 +55,9 @@ struct Create {
     /// Something that it may do, such as `keys:read`; may be given several times. All that its maker may when absent.
     #[arg(long = "scope", value_name = "SCOPE", conflicts_with = "edge")]
     scopes: Vec<String>,
+    /// Make it a token of this service account, `prn_…`, which then acts itself and may exactly what `--scope` says.
+    #[arg(long, value_name = "ID", conflicts_with = "edge", requires = "scopes")]
+    service_account: Option<String>,
     /// When it stops working.
     #[arg(long, value_name = "TIME", value_parser = moment)]
     expires_at: Option<Timestamp>,
@@ -83,7 +89,8 @@ impl Tokens {
             Command::Create(create) => create.run(&self.remote).await,
             Command::Rotate(rotate) => rotate.run(&self.remote).await,
             Command::List => list(&self.remote.client()?, json).await,
-            Command::Revoke { token } => {
+            Command::Revoke { token, sure } => {
+                sure.or_ask(&format!("Revoke the token {token} for ever?"))?;
                 let token = self.remote.client()?.revoke_token(&token).await?;
                 if json { output::json(&token) } else { output::line(&format!("Revoked {}.", token.prefix)) }
             }
@@ -100,7 +107,8 @@ impl Create {
         };
         let kind = if self.edge.is_some() { TokenKind::Edge } else { TokenKind::Management };
         let scopes = (!self.scopes.is_empty()).then_some(self.scopes);
-        let request = CreateToken { name: self.name, kind, set: self.edge, scopes, expires_at };
+        let (name, set, service_account) = (self.name, self.edge, self.service_account);
+        let request = CreateToken { name, kind, set, scopes, service_account, expires_at };
         let created = remote.client()?.create_token(&request).await?;
         self.secret_out.deliver(remote.json, &created, &created.secret, || facts(&created))
     }
@@ -125,6 +133,7 @@ fn facts(created: &CreatedToken) -> Result<(), Failure> {
         ("kind", Some(token.kind.as_str().to_owned())),
         ("set", token.set.clone()),
         ("member", token.member.clone()),
+        ("service account", token.service_account.clone()),
         ("scopes", Some(token.scopes.join(" "))),
         ("expires", token.expires_at.map(output::time)),
     ])
@@ -132,7 +141,7 @@ fn facts(created: &CreatedToken) -> Result<(), Failure> {
 
 async fn list(client: &Client, json: bool) -> Result<(), Failure> {
     let mut table =
-        output::table(["token", "prefix", "name", "kind", "member", "set", "scopes", "state", "expires", "last used"]);
+        output::table(["token", "prefix", "name", "kind", "of", "set", "scopes", "state", "expires", "last used"]);
     let mut tokens = std::pin::pin!(client.tokens());
     while let Some(token) = tokens.try_next().await? {
         if json {
@@ -155,7 +164,7 @@ fn row(token: &Token) -> Vec<String> {
         token.prefix.clone(),
         printable(&token.name),
         token.kind.as_str().to_owned(),
-        token.member.clone().unwrap_or_default(),
+        token.member.clone().or_else(|| token.service_account.clone()).unwrap_or_default(),
         token.set.clone().unwrap_or_default(),
         token.scopes.join(" "),
         state.to_owned(),

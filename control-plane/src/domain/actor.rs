@@ -5,8 +5,11 @@ use std::fmt;
 /// What kind of actor an [`Actor`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ActorType {
-    /// A management token; the id is the token's.
+    /// A management token of a member's; the id is the token's.
     Token,
+    /// A service account, with any of its management tokens or with a key of its that this API refused; the id is its
+    /// principal's.
+    ServiceAccount,
     /// A member, in a session; the id is the member's.
     Member,
     /// An edge token that reported something.
@@ -28,6 +31,7 @@ impl ActorType {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Token => "token",
+            Self::ServiceAccount => "service_account",
             Self::Member => "member",
             Self::Edge => "edge",
             Self::System => "system",

@@ -23,83 +23,118 @@ use Action as A;
 use Cell::{No, Own, Yes};
 use PrincipalKind::{Gateway, Partner, ServiceAccount, User};
 
-/// A row of the table: what is done, to keys of which kind of principal where it is done to keys, and for every role of
-/// [`Role::ALL`] whether it may.
-pub type Row = (Action, Option<PrincipalKind>, [Cell; 7]);
+/// In which column of the table somebody is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seat {
+    /// A member with that role.
+    Role(Role),
+    /// A program, with a token of its service account's: whatever the column says, it may no more than its token names.
+    ServiceAccount,
+}
+
+impl Seat {
+    /// Every column, in their order.
+    pub const ALL: [Self; 8] = [
+        Self::Role(Role::Owner),
+        Self::Role(Role::Admin),
+        Self::Role(Role::Operator),
+        Self::Role(Role::Viewer),
+        Self::Role(Role::PartnerOwner),
+        Self::Role(Role::PartnerAdmin),
+        Self::Role(Role::PartnerStaff),
+        Self::ServiceAccount,
+    ];
+
+    /// Whether any target at all would be allowed.
+    pub fn may_ever(self, action: Action) -> bool {
+        TABLE.iter().any(|(of, kind, _)| *of == action && cell(self, action, *kind) != No)
+    }
+
+    const fn is_partner(self) -> bool {
+        matches!(self, Self::Role(role) if role.is_partner())
+    }
+}
+
+/// A row of the table: what is done, to keys of which kind of principal where it is done to keys, and for every one of
+/// [`Seat::ALL`] whether it may.
+///
+/// Service accounts may what admins may, but make nobody: no members, no partner's staff. Who acts for whom stays with
+/// people.
+pub type Row = (Action, Option<PrincipalKind>, [Cell; 8]);
 
 /// The table.
 #[rustfmt::skip]
 pub const TABLE: &[Row] = &[
-    // action                 keys of                owner admin operator viewer  partner: owner admin staff
-    (A::KeysRead,             Some(User),           [Yes,  Yes,  Yes,     Yes,             No,   No,   No ]),
-    (A::KeysIssue,            Some(User),           [Own,  Own,  Own,     Own,             No,   No,   No ]),
-    (A::KeysRotate,           Some(User),           [Own,  Own,  Own,     Own,             No,   No,   No ]),
-    (A::KeysDisable,          Some(User),           [Yes,  Yes,  Own,     Own,             No,   No,   No ]),
-    (A::KeysRevoke,           Some(User),           [Yes,  Yes,  Own,     Own,             No,   No,   No ]),
-    (A::KeysForce,            Some(User),           [Own,  Own,  Own,     Own,             No,   No,   No ]),
-    (A::KeysUpdate,           Some(User),           [Own,  Own,  Own,     Own,             No,   No,   No ]),
+    // action                 keys of                owner admin operator viewer  partner: owner admin staff  service account
+    (A::KeysRead,             Some(User),           [Yes,  Yes,  Yes,     Yes,             No,   No,   No,  Yes]),
+    (A::KeysIssue,            Some(User),           [Own,  Own,  Own,     Own,             No,   No,   No,  No ]),
+    (A::KeysRotate,           Some(User),           [Own,  Own,  Own,     Own,             No,   No,   No,  No ]),
+    (A::KeysDisable,          Some(User),           [Yes,  Yes,  Own,     Own,             No,   No,   No,  Yes]),
+    (A::KeysRevoke,           Some(User),           [Yes,  Yes,  Own,     Own,             No,   No,   No,  Yes]),
+    (A::KeysForce,            Some(User),           [Own,  Own,  Own,     Own,             No,   No,   No,  No ]),
+    (A::KeysUpdate,           Some(User),           [Own,  Own,  Own,     Own,             No,   No,   No,  No ]),
 
-    (A::KeysRead,             Some(ServiceAccount), [Yes,  Yes,  Yes,     Yes,             No,   No,   No ]),
-    (A::KeysIssue,            Some(ServiceAccount), [Yes,  Yes,  No,      No,              No,   No,   No ]),
-    (A::KeysRotate,           Some(ServiceAccount), [Yes,  Yes,  No,      No,              No,   No,   No ]),
-    (A::KeysDisable,          Some(ServiceAccount), [Yes,  Yes,  No,      No,              No,   No,   No ]),
-    (A::KeysRevoke,           Some(ServiceAccount), [Yes,  Yes,  No,      No,              No,   No,   No ]),
-    (A::KeysForce,            Some(ServiceAccount), [Yes,  Yes,  No,      No,              No,   No,   No ]),
-    (A::KeysUpdate,           Some(ServiceAccount), [Yes,  Yes,  No,      No,              No,   No,   No ]),
+    (A::KeysRead,             Some(ServiceAccount), [Yes,  Yes,  Yes,     Yes,             No,   No,   No,  Yes]),
+    (A::KeysIssue,            Some(ServiceAccount), [Yes,  Yes,  No,      No,              No,   No,   No,  Yes]),
+    (A::KeysRotate,           Some(ServiceAccount), [Yes,  Yes,  No,      No,              No,   No,   No,  Yes]),
+    (A::KeysDisable,          Some(ServiceAccount), [Yes,  Yes,  No,      No,              No,   No,   No,  Yes]),
+    (A::KeysRevoke,           Some(ServiceAccount), [Yes,  Yes,  No,      No,              No,   No,   No,  Yes]),
+    (A::KeysForce,            Some(ServiceAccount), [Yes,  Yes,  No,      No,              No,   No,   No,  Yes]),
+    (A::KeysUpdate,           Some(ServiceAccount), [Yes,  Yes,  No,      No,              No,   No,   No,  Yes]),
 
     // The workspace's own people have the brake, a suspension of the organisation, but not its keys.
-    (A::KeysRead,             Some(Partner),        [Yes,  Yes,  Yes,     Yes,             Own,  Own,  Own]),
-    (A::KeysIssue,            Some(Partner),        [No,   No,   No,      No,              Own,  Own,  No ]),
-    (A::KeysRotate,           Some(Partner),        [No,   No,   No,      No,              Own,  Own,  No ]),
-    (A::KeysDisable,          Some(Partner),        [Yes,  Yes,  No,      No,              Own,  Own,  No ]),
-    (A::KeysRevoke,           Some(Partner),        [No,   No,   No,      No,              Own,  Own,  No ]),
-    (A::KeysForce,            Some(Partner),        [No,   No,   No,      No,              Own,  Own,  No ]),
-    (A::KeysUpdate,           Some(Partner),        [No,   No,   No,      No,              Own,  Own,  No ]),
+    (A::KeysRead,             Some(Partner),        [Yes,  Yes,  Yes,     Yes,             Own,  Own,  Own,  Yes]),
+    (A::KeysIssue,            Some(Partner),        [No,   No,   No,      No,              Own,  Own,  No,  No ]),
+    (A::KeysRotate,           Some(Partner),        [No,   No,   No,      No,              Own,  Own,  No,  No ]),
+    (A::KeysDisable,          Some(Partner),        [Yes,  Yes,  No,      No,              Own,  Own,  No,  Yes]),
+    (A::KeysRevoke,           Some(Partner),        [No,   No,   No,      No,              Own,  Own,  No,  No ]),
+    (A::KeysForce,            Some(Partner),        [No,   No,   No,      No,              Own,  Own,  No,  No ]),
+    (A::KeysUpdate,           Some(Partner),        [No,   No,   No,      No,              Own,  Own,  No,  No ]),
 
     // They come and go with pairing: who may try is told so, and by which call.
-    (A::KeysRead,             Some(Gateway),        [Yes,  Yes,  Yes,     Yes,             No,   No,   No ]),
-    (A::KeysIssue,            Some(Gateway),        [Yes,  Yes,  No,      No,              No,   No,   No ]),
-    (A::KeysRotate,           Some(Gateway),        [Yes,  Yes,  No,      No,              No,   No,   No ]),
-    (A::KeysDisable,          Some(Gateway),        [Yes,  Yes,  No,      No,              No,   No,   No ]),
-    (A::KeysRevoke,           Some(Gateway),        [Yes,  Yes,  No,      No,              No,   No,   No ]),
-    (A::KeysForce,            Some(Gateway),        [Yes,  Yes,  No,      No,              No,   No,   No ]),
-    (A::KeysUpdate,           Some(Gateway),        [Yes,  Yes,  No,      No,              No,   No,   No ]),
+    (A::KeysRead,             Some(Gateway),        [Yes,  Yes,  Yes,     Yes,             No,   No,   No,  Yes]),
+    (A::KeysIssue,            Some(Gateway),        [Yes,  Yes,  No,      No,              No,   No,   No,  Yes]),
+    (A::KeysRotate,           Some(Gateway),        [Yes,  Yes,  No,      No,              No,   No,   No,  Yes]),
+    (A::KeysDisable,          Some(Gateway),        [Yes,  Yes,  No,      No,              No,   No,   No,  Yes]),
+    (A::KeysRevoke,           Some(Gateway),        [Yes,  Yes,  No,      No,              No,   No,   No,  Yes]),
+    (A::KeysForce,            Some(Gateway),        [Yes,  Yes,  No,      No,              No,   No,   No,  Yes]),
+    (A::KeysUpdate,           Some(Gateway),        [Yes,  Yes,  No,      No,              No,   No,   No,  Yes]),
 
-    (A::KeysImport,           None,                 [Yes,  Yes,  No,      No,              No,   No,   No ]),
-    (A::KeysExport,           None,                 [Yes,  Yes,  No,      No,              No,   No,   No ]),
-    (A::Verify,               None,                 [Yes,  Yes,  Yes,     No,              No,   No,   No ]),
-    (A::MembersRead,          None,                 [Yes,  Yes,  Yes,     Yes,             No,   No,   No ]),
-    (A::MembersManage,        None,                 [Yes,  Yes,  No,      No,              No,   No,   No ]),
-    (A::MembersOwner,         None,                 [Yes,  No,   No,      No,              No,   No,   No ]),
-    (A::ServiceAccountsRead,  None,                 [Yes,  Yes,  Yes,     Yes,             No,   No,   No ]),
-    (A::ServiceAccountsManage, None,                [Yes,  Yes,  No,      No,              No,   No,   No ]),
-    (A::PartnersRead,         None,                 [Yes,  Yes,  Yes,     Yes,             Own,  Own,  Own]),
-    (A::PartnersManage,       None,                 [Yes,  Yes,  No,      No,              No,   No,   No ]),
-    (A::PartnerStaffManage,   None,                 [Yes,  Yes,  No,      No,              Own,  Own,  No ]),
-    (A::LinksManage,          None,                 [Yes,  Yes,  No,      No,              Own,  Own,  No ]),
-    (A::LinksAccept,          None,                 [Yes,  Yes,  No,      No,              No,   No,   No ]),
-    (A::GatewaysRead,         None,                 [Yes,  Yes,  Yes,     Yes,             No,   No,   No ]),
-    (A::GatewaysPair,         None,                 [Yes,  Yes,  No,      No,              No,   No,   No ]),
-    (A::ScopesRead,           None,                 [Yes,  Yes,  Yes,     Yes,             No,   No,   No ]),
-    (A::ScopesManage,         None,                 [Yes,  Yes,  No,      No,              No,   No,   No ]),
-    (A::AuditRead,            None,                 [Yes,  Yes,  Yes,     No,              No,   No,   No ]),
-    (A::AuditExport,          None,                 [Yes,  Yes,  No,      No,              No,   No,   No ]),
-    (A::AuditErase,           None,                 [Yes,  No,   No,      No,              No,   No,   No ]),
-    (A::TokensRead,           None,                 [Yes,  Yes,  Own,     Own,             Own,  Own,  Own]),
-    (A::TokensManage,         None,                 [Yes,  Yes,  Own,     Own,             Own,  Own,  Own]),
-    (A::RoutesRead,           None,                 [Yes,  Yes,  Yes,     Yes,             No,   No,   No ]),
-    (A::RoutesManage,         None,                 [Yes,  Yes,  No,      No,              No,   No,   No ]),
-    (A::EdgesRead,            None,                 [Yes,  Yes,  Yes,     Yes,             No,   No,   No ]),
-    (A::EdgesManage,          None,                 [Yes,  Yes,  No,      No,              No,   No,   No ]),
-    (A::SetsRead,             None,                 [Yes,  Yes,  Yes,     Yes,             No,   No,   No ]),
-    (A::WorkspacesRead,       None,                 [Yes,  Yes,  Yes,     Yes,             Yes,  Yes,  Yes]),
-    (A::WorkspacesManage,     None,                 [Yes,  No,   No,      No,              No,   No,   No ]),
-    (A::WorkspacesCreate,     None,                 [Yes,  No,   No,      No,              No,   No,   No ]),
+    (A::KeysImport,           None,                 [Yes,  Yes,  No,      No,              No,   No,   No,  Yes]),
+    (A::KeysExport,           None,                 [Yes,  Yes,  No,      No,              No,   No,   No,  Yes]),
+    (A::Verify,               None,                 [Yes,  Yes,  Yes,     No,              No,   No,   No,  Yes]),
+    (A::MembersRead,          None,                 [Yes,  Yes,  Yes,     Yes,             No,   No,   No,  Yes]),
+    (A::MembersManage,        None,                 [Yes,  Yes,  No,      No,              No,   No,   No,  No ]),
+    (A::MembersOwner,         None,                 [Yes,  No,   No,      No,              No,   No,   No,  No ]),
+    (A::ServiceAccountsRead,  None,                 [Yes,  Yes,  Yes,     Yes,             No,   No,   No,  Yes]),
+    (A::ServiceAccountsManage, None,                [Yes,  Yes,  No,      No,              No,   No,   No,  Yes]),
+    (A::PartnersRead,         None,                 [Yes,  Yes,  Yes,     Yes,             Own,  Own,  Own,  Yes]),
+    (A::PartnersManage,       None,                 [Yes,  Yes,  No,      No,              No,   No,   No,  Yes]),
+    (A::PartnerStaffManage,   None,                 [Yes,  Yes,  No,      No,              Own,  Own,  No,  No ]),
+    (A::LinksManage,          None,                 [Yes,  Yes,  No,      No,              Own,  Own,  No,  Yes]),
+    (A::LinksAccept,          None,                 [Yes,  Yes,  No,      No,              No,   No,   No,  Yes]),
+    (A::GatewaysRead,         None,                 [Yes,  Yes,  Yes,     Yes,             No,   No,   No,  Yes]),
+    (A::GatewaysPair,         None,                 [Yes,  Yes,  No,      No,              No,   No,   No,  Yes]),
+    (A::ScopesRead,           None,                 [Yes,  Yes,  Yes,     Yes,             No,   No,   No,  Yes]),
+    (A::ScopesManage,         None,                 [Yes,  Yes,  No,      No,              No,   No,   No,  Yes]),
+    (A::AuditRead,            None,                 [Yes,  Yes,  Yes,     No,              No,   No,   No,  Yes]),
+    (A::AuditExport,          None,                 [Yes,  Yes,  No,      No,              No,   No,   No,  Yes]),
+    (A::AuditErase,           None,                 [Yes,  No,   No,      No,              No,   No,   No,  No ]),
+    (A::TokensRead,           None,                 [Yes,  Yes,  Own,     Own,             Own,  Own,  Own,  Own]),
+    (A::TokensManage,         None,                 [Yes,  Yes,  Own,     Own,             Own,  Own,  Own,  Own]),
+    (A::RoutesRead,           None,                 [Yes,  Yes,  Yes,     Yes,             No,   No,   No,  Yes]),
+    (A::RoutesManage,         None,                 [Yes,  Yes,  No,      No,              No,   No,   No,  Yes]),
+    (A::EdgesRead,            None,                 [Yes,  Yes,  Yes,     Yes,             No,   No,   No,  Yes]),
+    (A::EdgesManage,          None,                 [Yes,  Yes,  No,      No,              No,   No,   No,  Yes]),
+    (A::SetsRead,             None,                 [Yes,  Yes,  Yes,     Yes,             No,   No,   No,  Yes]),
+    (A::WorkspacesRead,       None,                 [Yes,  Yes,  Yes,     Yes,             Yes,  Yes,  Yes,  Yes]),
+    (A::WorkspacesManage,     None,                 [Yes,  No,   No,      No,              No,   No,   No,  No ]),
+    (A::WorkspacesCreate,     None,                 [Yes,  No,   No,      No,              No,   No,   No,  No ]),
 ];
 
 /// What the table says; [`Cell::No`] where it says nothing.
-pub fn cell(role: Role, action: Action, kind: Option<PrincipalKind>) -> Cell {
-    let column = Role::ALL.iter().position(|known| *known == role);
+pub fn cell(seat: Seat, action: Action, kind: Option<PrincipalKind>) -> Cell {
+    let column = Seat::ALL.iter().position(|known| *known == seat);
     let row = TABLE.iter().find(|(of, keys_of, _)| *of == action && *keys_of == kind);
     column.zip(row).map_or(No, |(column, (_, _, cells))| cells[column])
 }
@@ -132,15 +167,17 @@ impl Target {
     }
 }
 
-/// Somebody with a role.
+/// Somebody in a column of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// What they are.
-    pub role: Role,
-    /// Which member; `None` for tokens from before there were members.
+    pub seat: Seat,
+    /// Which member; `None` for service accounts, and for tokens from before there were members.
     pub member: Option<MemberId>,
-    /// That member's subject.
+    /// The subject of that member, or of the service account.
     pub subject: Option<u32>,
+    /// The member who made the service account's token, and may know its text.
+    pub maker: Option<MemberId>,
     /// The subject of the partner organisation whose staff it is.
     pub partner: Option<u32>,
     /// What of the table the token may use; `None` where all.
@@ -157,9 +194,10 @@ impl Standing {
     /// An owner without a member, as tokens from before there were members have it.
     pub const fn founder() -> Self {
         Self {
-            role: Role::Owner,
+            seat: Seat::Role(Role::Owner),
             member: None,
             subject: None,
+            maker: None,
             partner: None,
             rights: None,
             elevated: true,
@@ -196,12 +234,12 @@ pub enum Authority {
     System,
     /// An edge's: its reports and its set's files.
     Edge,
-    /// A member's, or that of a token.
+    /// A member's, a service account's, or that of a token.
     Of(Box<Standing>),
 }
 
 impl Authority {
-    /// Somebody with a role.
+    /// Somebody in a column of the table.
     pub fn of(standing: Standing) -> Self {
         Self::Of(Box::new(standing))
     }
@@ -217,7 +255,7 @@ impl Authority {
             Self::Edge => return Err(Refusal::Forbidden { action }),
             Self::Of(standing) => standing,
         };
-        let allowed = match cell(standing.role, action, target.kind()) {
+        let allowed = match cell(standing.seat, action, target.kind()) {
             No => false,
             Own => standing.owns(target),
             Yes => true,
@@ -238,7 +276,7 @@ impl Authority {
 
     /// Whether the table allows it to them only because it is their own.
     pub fn is_holder(&self, action: Action, target: &Target) -> bool {
-        matches!(self, Self::Of(standing) if cell(standing.role, action, target.kind()) == Own)
+        matches!(self, Self::Of(standing) if cell(standing.seat, action, target.kind()) == Own)
     }
 
     /// Refuses where no target at all would be allowed: asked before anything is looked up.
@@ -252,7 +290,7 @@ impl Authority {
             Self::Of(standing) => standing,
         };
         let mut rows = TABLE.iter().filter(|(of, _, _)| *of == action);
-        let some = rows.any(|(_, kind, _)| standing.could(cell(standing.role, action, *kind)));
+        let some = rows.any(|(_, kind, _)| standing.could(cell(standing.seat, action, *kind)));
         if !some || standing.rights.as_ref().is_some_and(|rights| !rights.contains(&action)) {
             return Err(Refusal::Forbidden { action });
         }
@@ -267,7 +305,7 @@ impl Authority {
     pub fn sees_only(&self) -> Option<u32> {
         match self {
             // Without an organisation, nothing: no principal has this number.
-            Self::Of(standing) if standing.role.is_partner() => Some(standing.partner.unwrap_or(0)),
+            Self::Of(standing) if standing.seat.is_partner() => Some(standing.partner.unwrap_or(0)),
             _ => None,
         }
     }
@@ -286,6 +324,14 @@ impl Authority {
         let Some(ceiling) = &standing.ceiling else { return Ok(()) };
         let beyond: Vec<_> = scopes.iter().filter(|scope| !ceiling.contains(*scope)).cloned().collect();
         if beyond.is_empty() { Ok(()) } else { Err(Refusal::BeyondOwnScopes { scopes: beyond }) }
+    }
+
+    /// Refuses to let others grant what they may not grant themselves; everything where there is no ceiling.
+    ///
+    /// # Errors
+    /// [`Refusal::BeyondOwnScopes`].
+    pub fn require_ceiling(&self, ceiling: Option<&Scopes>) -> Result<(), Refusal> {
+        ceiling.map_or_else(|| self.require_everything(), |scopes| self.require_grant(scopes))
     }
 
     /// Refuses who may not grant every scope there is.
@@ -339,9 +385,22 @@ impl Authority {
         let Self::Of(standing) = self else { return Ok(()) };
         let own = match member {
             Some(member) => standing.member.as_ref() == Some(member),
-            None => standing.role == Role::Owner,
+            None => standing.seat == Seat::Role(Role::Owner),
         };
         if own { Ok(()) } else { Err(Refusal::Forbidden { action: Action::TokensManage }) }
+    }
+
+    /// Refuses to come by the text of a token of this service account's: who has it acts as the account does. What the
+    /// token and the account may is asked by [`Authority::require_rights`] and [`Authority::require_ceiling`].
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`], [`Refusal::StepUpRequired`].
+    pub fn require_account(&self, subject: u32) -> Result<(), Refusal> {
+        if self.account() == Some(subject) {
+            Ok(())
+        } else {
+            self.require(Action::ServiceAccountsManage, &Target::None)
+        }
     }
 
     /// Refuses to make, change or end a member of this role: owners are made by owners, an organisation's owners by each
@@ -355,13 +414,31 @@ impl Authority {
             (role, Some(subject)) if role.is_partner() => {
                 self.require(Action::PartnerStaffManage, &Target::Principal { subject })?;
                 match self {
-                    Self::Of(standing) if standing.role == Role::PartnerAdmin && role == Role::PartnerOwner => {
+                    Self::Of(standing)
+                        if standing.seat == Seat::Role(Role::PartnerAdmin) && role == Role::PartnerOwner =>
+                    {
                         Err(Refusal::Forbidden { action: Action::PartnerStaffManage })
                     }
                     _ => Ok(()),
                 }
             }
             _ => self.require(Action::MembersManage, &Target::None),
+        }
+    }
+
+    /// The subject of the service account that acts, where one does.
+    pub fn account(&self) -> Option<u32> {
+        match self {
+            Self::Of(standing) if standing.seat == Seat::ServiceAccount => standing.subject,
+            _ => None,
+        }
+    }
+
+    /// The member who answers for what is done: who acts, or made the token with which a service account does.
+    pub fn answerable(&self) -> Option<&MemberId> {
+        match self {
+            Self::Of(standing) => standing.member.as_ref().or(standing.maker.as_ref()),
+            _ => None,
         }
     }
 
@@ -397,7 +474,7 @@ mod tests {
     fn what_the_documents_say_of_roles() {
         let key = |kind, subject| Target::Key { kind, subject };
         let of = |role, subject: Option<u32>, partner| {
-            Authority::of(Standing { role, subject, partner, ..Standing::founder() })
+            Authority::of(Standing { seat: Seat::Role(role), subject, partner, ..Standing::founder() })
         };
         let (owner, operator) = (of(Role::Owner, Some(2), None), of(Role::Operator, Some(3), None));
         assert!(owner.require(A::KeysIssue, &key(ServiceAccount, 1)).is_ok());
@@ -427,12 +504,51 @@ mod tests {
         assert!(token.require_rights(None).is_err(), "a narrow token makes none that may do everything");
     }
 
+    /// Nobody grants beyond their own: who makes tokens of service accounts may everything that those may.
+    #[test]
+    fn service_accounts_may_no_more_than_who_manages_them() {
+        for seat in Seat::ALL.into_iter().filter(|seat| cell(*seat, A::ServiceAccountsManage, None) == Yes) {
+            for (action, kind, _) in TABLE {
+                let (account, maker) = (cell(Seat::ServiceAccount, *action, *kind), cell(seat, *action, *kind));
+                assert!(account == No || account == Own || maker == Yes, "{action} {kind:?}: {seat:?}");
+            }
+        }
+        for action in [A::MembersManage, A::MembersOwner, A::PartnerStaffManage, A::AuditErase, A::WorkspacesCreate] {
+            assert!(!Seat::ServiceAccount.may_ever(action), "{action}");
+        }
+    }
+
+    /// S1-14.
+    #[test]
+    fn a_service_accounts_token_is_its_own_and_of_who_manages_accounts() {
+        let account = |subject, rights: &[Action]| {
+            let (seat, rights) = (Seat::ServiceAccount, Some(rights.iter().copied().collect()));
+            Authority::of(Standing { seat, subject: Some(subject), rights, ..Standing::founder() })
+        };
+        let one = account(5, &[A::TokensManage]);
+        assert_eq!((one.account(), one.member()), (Some(5), None));
+        assert!(one.require_account(5).is_ok());
+        assert_eq!(one.require_account(6), Err(Refusal::Forbidden { action: A::ServiceAccountsManage }));
+        assert!(one.require(A::TokensManage, &Target::Principal { subject: 5 }).is_ok());
+        assert!(one.require(A::TokensManage, &Target::Principal { subject: 6 }).is_err());
+        assert!(one.require(A::TokensManage, &Target::None).is_err());
+        // Tokens from before there were members are an owner's, and none of theirs.
+        assert!(one.require_holder(None).is_err());
+        let owner = Authority::of(Standing::founder());
+        assert!(owner.require_account(5).is_ok() && owner.account().is_none());
+        let narrow = Authority::of(Standing { ceiling: Some(BTreeSet::new()), ..Standing::founder() });
+        assert_eq!(narrow.require_ceiling(None), Err(Refusal::BeyondOwnScopes { scopes: Vec::new() }));
+        assert!(narrow.require_ceiling(Some(&Scopes::new(["a"]).unwrap())).is_err());
+        assert!(narrow.require_ceiling(Some(&Scopes::default())).is_ok() && owner.require_ceiling(None).is_ok());
+    }
+
     #[test]
     fn step_up_comes_after_the_table() {
         let session = Authority::of(Standing { elevated: false, ..Standing::founder() });
         assert_eq!(session.require(A::TokensManage, &Target::None), Err(Refusal::StepUpRequired));
         assert!(session.require(A::TokensRead, &Target::None).is_ok());
-        let viewer = Authority::of(Standing { elevated: false, role: Role::Viewer, ..Standing::founder() });
+        let seat = Seat::Role(Role::Viewer);
+        let viewer = Authority::of(Standing { elevated: false, seat, ..Standing::founder() });
         let refused = Err(Refusal::Forbidden { action: A::MembersManage });
         assert_eq!(viewer.require(A::MembersManage, &Target::None), refused);
     }

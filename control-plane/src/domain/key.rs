@@ -166,7 +166,8 @@ pub struct Key {
     pub labels: Labels,
     /// Who issued it.
     pub issued_by: Actor,
-    /// The member on whose authority that was, by hand or with a token.
+    /// The member who answers for that: who did it, by hand or with a token, made the token with which a service account did,
+    /// or the code with which a gateway paired.
     pub issuer_member: Option<MemberId>,
     /// Unix milliseconds.
     pub created_at: i64,

@@ -41,7 +41,7 @@ pub use nightlatch_keyset::{PrincipalKind, Status};
 pub use principal::{DEFAULT_SUBJECT, Principal, PrincipalPatch, PrincipalState};
 pub use refusal::{Refusal, Warning};
 pub use rotation::Rotation;
-pub use text::{Description, Labels, Name, Owner, Reason, Scope, Scopes, Tier};
+pub use text::{Description, LabelMatch, Labels, Name, Owner, Reason, Scope, Scopes, Tier};
 
 /// How long a change may take to be in force everywhere: the largest validity signed plus the skew, over all sets of the
 /// workspace.

@@ -204,6 +204,35 @@ impl Labels {
     }
 }
 
+/// A label that keys are looked for by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelMatch {
+    name: String,
+    value: Option<String>,
+}
+
+impl LabelMatch {
+    /// Reads `name=value`, or `name` for whatever value. `None` where no key can have such a label.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (text, None),
+        };
+        let fits = is_word(name) && value.is_none_or(|value| value.is_empty() || is_line(value, MAX_LINE));
+        fits.then(|| Self { name: name.to_owned(), value: value.map(str::to_owned) })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its value; `None` where any will do.
+    pub fn value(&self) -> Option<&str> {
+        self.value.as_deref()
+    }
+}
+
 fn is_line(text: &str, max: usize) -> bool {
     let edges = text.chars().next().is_some_and(char::is_whitespace)
         || text.chars().next_back().is_some_and(char::is_whitespace);

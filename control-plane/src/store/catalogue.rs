@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 use sqlx::FromRow;
 
 use super::audit::{self, Draft, Target};
+pub use super::live_scopes::COUNTED_KEYS as LIVE_COUNTED_KEYS;
+use super::live_scopes::LiveScopes;
+use super::rows::unsigned;
 use super::select::Select;
 use super::tx::sql;
 use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, dialect};
@@ -39,13 +42,12 @@ macro_rules! usable {
 }
 
 /// Members that are here, and what their roles bring; the workspace's number is to follow.
-macro_rules! members_with_scope {
+macro_rules! members {
     () => {
         "FROM members m LEFT JOIN role_scopes r ON r.workspace_id = m.workspace_id AND r.role = m.role \
          WHERE m.state <> 'removed' AND m.workspace_id = "
     };
 }
-pub(super) use members_with_scope;
 
 /// What a member's keys may do, between blanks: its own scopes and its role's.
 macro_rules! scope_words {
@@ -53,7 +55,6 @@ macro_rules! scope_words {
         "' ' || m.scopes || ' ' || COALESCE(r.scopes, '') || ' '"
     };
 }
-pub(super) use scope_words;
 
 /// A name in the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
@@ -81,7 +82,8 @@ pub struct ScopeView {
     pub first_used_at: Option<i64>,
     /// Unix milliseconds; `None` where nobody has said anything of it.
     pub updated_at: Option<i64>,
-    /// Usable keys that carry it, of the newest [`COUNTED_KEYS`]; and whether there are more keys.
+    /// Usable keys that carry it, of the newest [`COUNTED_KEYS`] and of members' newest [`LIVE_COUNTED_KEYS`]; and whether
+    /// there may be more.
     pub usable: (u64, bool),
 }
 
@@ -107,10 +109,10 @@ pub async fn scopes(read: &mut Read, workspace: &WorkspaceId, page: &PageRequest
     select.push(" ORDER BY name LIMIT ").value(i64::from(page.limit) + 1);
     let rows: Vec<ScopeRow> = select.fetch(read).await?;
     let page = Page::from_rows(rows, page.limit, |row: &ScopeRow| Cursor { at: 0, id: row.name.clone() });
-    let (sensitivity, groups) = (sensitivity(read, workspace).await?, groups(read, workspace).await?);
+    let known = Known::read(read, workspace).await?;
     let mut items = Vec::with_capacity(page.items.len());
     for row in page.items {
-        items.push(view(read, workspace, row, &sensitivity, &groups).await?);
+        items.push(view(read, workspace, row, &known).await?);
     }
     Ok(Page { items, next: page.next })
 }
@@ -159,8 +161,8 @@ pub async fn say(tx: &mut Tx, context: &Context, name: &EntryName, said: Said) -
             .await?;
     }
     let row = find(tx, &context.workspace, name).await?.ok_or(Error::Corrupt("scope"))?;
-    let (sensitivity, groups) = (sensitivity(tx, &context.workspace).await?, groups(tx, &context.workspace).await?);
-    view(tx, &context.workspace, row, &sensitivity, &groups).await
+    let known = Known::read(tx, &context.workspace).await?;
+    view(tx, &context.workspace, row, &known).await
 }
 
 /// Takes an entry out of the catalogue: a group, or a name that no usable key, no member and no role has.
@@ -196,13 +198,41 @@ pub async fn remove(tx: &mut Tx, context: &Context, name: &EntryName) -> Result<
 }
 
 /// Whether any member has a scope, by itself or by its role.
-pub(super) async fn is_members(read: &mut Read, workspace: &WorkspaceId, scope: &str) -> Result<bool, Error> {
-    let mut select = Select::new(concat!("SELECT m.subject ", members_with_scope!()));
-    // Not LIKE: on SQLite it takes capital letters for small ones.
-    select.value(workspace.as_str()).push(" AND ").push(scope_words!()).push(" <> replace(").push(scope_words!());
-    select.push(", ").value(format!(" {scope} ").as_str()).push(", '') LIMIT 1");
+async fn is_members(read: &mut Read, workspace: &WorkspaceId, scope: &str) -> Result<bool, Error> {
+    Ok(!members_with(read, workspace, scope, 1).await?.is_empty())
+}
+
+/// The subjects of members that have a scope, by themselves or by their roles: some of them, at most `limit`.
+pub(super) async fn members_with(
+    read: &mut Read,
+    workspace: &WorkspaceId,
+    scope: &str,
+    limit: u32,
+) -> Result<Vec<u32>, Error> {
+    let sql = "SELECT role, scopes FROM role_scopes WHERE workspace_id = $1";
+    let mut roles = sql!(read, sql, workspace.as_str() => all (String, String))?;
+    roles.retain(|(_, scopes)| scopes.split_ascii_whitespace().any(|word| word == scope));
+    let mut select = Select::new("SELECT m.subject FROM members m WHERE m.workspace_id = ");
+    select.value(workspace.as_str()).push(" AND m.state <> 'removed' AND (");
+    // Most members have nothing like it: that is cheap to see, and all of them are looked at.
+    select.push("(m.scopes <> replace(m.scopes, ").value(scope).push(", '') AND ' ' || m.scopes || ' ' <> replace(");
+    select.push("' ' || m.scopes || ' ', ").value(format!(" {scope} ").as_str()).push(", ''))");
+    if !roles.is_empty() {
+        select.push(" OR m.role IN (").list(roles.iter().map(|(role, _)| role.as_str())).push(")");
+    }
+    select.push(")");
+    select.limit(limit);
     let rows: Vec<(i64,)> = select.fetch(read).await?;
-    Ok(!rows.is_empty())
+    rows.into_iter().map(|(subject,)| unsigned(subject)).collect()
+}
+
+/// The condition that the principal of a key `k` is a member that has a scope.
+pub(super) fn carried_by_member(select: &mut Select, workspace: &WorkspaceId, scope: &str) {
+    select.push(concat!("EXISTS (SELECT 1 ", members!())).value(workspace.as_str());
+    select.push(" AND m.subject = k.subject AND ");
+    // Not LIKE: on SQLite it takes capital letters for small ones.
+    select.push(scope_words!()).push(" <> replace(").push(scope_words!()).push(", ");
+    select.value(format!(" {scope} ").as_str()).push(", ''))");
 }
 
 /// Which scopes of the workspace are sensitive.
@@ -305,26 +335,38 @@ async fn groups(read: &mut Read, workspace: &WorkspaceId) -> Result<Vec<String>,
     Ok(sql!(read, sql, workspace.as_str() => all (String,))?.into_iter().map(|(name,)| name).collect())
 }
 
-async fn view(
-    read: &mut Read,
-    workspace: &WorkspaceId,
-    row: ScopeRow,
-    sensitivity: &Sensitivity,
-    groups: &[String],
-) -> Result<ScopeView, Error> {
-    let usable = match row.first_used_at {
+/// What is known of all scopes at once.
+struct Known {
+    sensitivity: Sensitivity,
+    groups: Vec<String>,
+    live: LiveScopes,
+}
+
+impl Known {
+    async fn read(read: &mut Read, workspace: &WorkspaceId) -> Result<Self, Error> {
+        Ok(Self {
+            sensitivity: sensitivity(read, workspace).await?,
+            groups: groups(read, workspace).await?,
+            live: LiveScopes::read(read, workspace).await?,
+        })
+    }
+}
+
+async fn view(read: &mut Read, workspace: &WorkspaceId, row: ScopeRow, known: &Known) -> Result<ScopeView, Error> {
+    let (own, more_own) = match row.first_used_at {
         0 => (0, false),
         _ => usable(read, workspace, &row.name).await?,
     };
+    let (live, more_live) = known.live.of(&row.name);
     let said = row.said();
     Ok(ScopeView {
         description: said.description,
         marked: said.sensitive,
-        sensitive: sensitivity.of(&row.name),
-        groups: groups_of(groups.iter().map(String::as_str), &row.name),
+        sensitive: known.sensitivity.of(&row.name),
+        groups: groups_of(known.groups.iter().map(String::as_str), &row.name),
         first_used_at: (row.first_used_at != 0).then_some(row.first_used_at),
         updated_at: row.updated_at,
-        usable,
+        usable: (own + live, more_own || more_live),
         name: row.name,
     })
 }

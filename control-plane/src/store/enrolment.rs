@@ -129,7 +129,8 @@ pub async fn exchange(
     // From here on it is done for the new owner: the address it came from can be erased with it.
     let standing = members::standing(tx, &context.workspace, &member.id).await?.ok_or(Error::Corrupt("member"))?;
     let context = Context { authority: Authority::of(standing), ..context };
-    let new = NewManagement { name, rights: None, expires_at: None, member: Some(member.id.clone()) };
+    let new =
+        NewManagement { name, rights: None, expires_at: None, member: Some(member.id.clone()), service_account: None };
     let (token, secret) = tokens::create_management(tx, &context, new, random).await?;
     let action = if recovery == 0 { "workspace.enrolled" } else { "admin.recovery_used" };
     note(tx, &context, action, json!({ "token": token.id.as_str(), "member": member.id.as_str() })).await?;

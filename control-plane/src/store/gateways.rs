@@ -18,8 +18,8 @@ use crate::domain::gateway::{Gateway, Offer, Pairing};
 use crate::domain::ids::principal_id;
 use crate::domain::rotation::{Order, Start};
 use crate::domain::{
-    Action, Actor, ActorType, Bound, Issue, Key, KeyId, Labels, Name, Principal, PrincipalKind, Reason, Refusal,
-    Scopes, WorkspaceId,
+    Action, Actor, ActorType, Bound, Issue, Key, KeyId, Labels, MemberId, Name, Principal, PrincipalKind, Reason,
+    Refusal, Scopes, WorkspaceId,
 };
 
 /// Selects [`Row`]s.
@@ -119,15 +119,16 @@ pub async fn create(tx: &mut Tx, context: &Context, new: &NewGateway) -> Result<
     let gateway = Gateway::new(principal.subject, new.environment, now);
     sql!(
         tx,
-        "INSERT INTO gateways (workspace_id, subject, environment, code_digest, code_expires_at, step_order, revision) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO gateways (workspace_id, subject, environment, code_digest, code_expires_at, step_order, revision, \
+         code_member) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         context.workspace.as_str(),
         i64::from(gateway.subject),
         gateway.environment.as_str(),
         new.code.as_bytes().as_slice(),
         gateway.offer.map(|offer| offer.expires_at),
         gateway.offer.map(|offer| offer.order.as_str()),
-        gateway.revision
+        gateway.revision,
+        context.authority.answerable().map(MemberId::as_str)
         => execute
     )?;
     get(tx, &context.workspace, gateway.subject).await
@@ -178,6 +179,9 @@ pub async fn offer(
     let now = tx.now().await?;
     let after = before.offer(order, now);
     write(tx, &context.workspace, &before, after, Some(code)).await?;
+    let sql = "UPDATE gateways SET code_member = $3 WHERE workspace_id = $1 AND subject = $2";
+    let maker = context.authority.answerable().map(MemberId::as_str);
+    sql!(tx, sql, context.workspace.as_str(), i64::from(subject), maker => execute)?;
     let after = json!({ "order": order.as_str() });
     append(tx, context, "gateway.code_made", subject, after, None, now).await?;
     get(tx, &context.workspace, subject).await
@@ -199,9 +203,9 @@ pub async fn awaits(read: &mut Read, code: &Digest) -> Result<bool, Error> {
 /// # Errors
 /// [`Refusal::PairingCodeUnusable`], whatever is wrong with the code.
 pub async fn pair(tx: &mut Tx, pair: &Pair, random: Random<'_>) -> Result<Paired, Error> {
-    let sql = "SELECT workspace_id, subject FROM gateways WHERE code_digest = $1";
-    let row = sql!(tx, sql, pair.code.as_bytes().as_slice() => optional (String, i64))?;
-    let (workspace, subject) = row.ok_or(Refusal::PairingCodeUnusable)?;
+    let sql = "SELECT workspace_id, subject, code_member FROM gateways WHERE code_digest = $1";
+    let row = sql!(tx, sql, pair.code.as_bytes().as_slice() => optional (String, i64, Option<String>))?;
+    let (workspace, subject, maker) = row.ok_or(Refusal::PairingCodeUnusable)?;
     let (workspace, subject) = (WorkspaceId::from_stored(workspace), unsigned(subject)?);
     let (principal, before) = hold(tx, &workspace, subject).await?;
     // Of two that use one code at once, the second waits for the first and finds the code gone.
@@ -221,10 +225,16 @@ pub async fn pair(tx: &mut Tx, pair: &Pair, random: Random<'_>) -> Result<Paired
         // The code is the proof.
         ..Context::system(workspace, pair.request_id.clone())
     };
-    let got = match pairing {
+    let mut got = match pairing {
         Pairing::First => first(tx, &context, &principal, before.environment, scopes, random).await?,
         Pairing::Replace { key, order } => replace(tx, &context, &key, order, scopes, now, random).await?,
     };
+    if let Some(maker) = maker {
+        // The device acts, and the member answers for it: who made the code could have used it.
+        let sql = "UPDATE keys SET issuer_member = $2 WHERE id = $1";
+        sql!(tx, sql, got.key.id.as_str(), maker.as_str() => execute)?;
+        got.key.issuer_member = Some(MemberId::from_stored(maker));
+    }
     let after = before.paired(got.key.id.clone(), now);
     write(tx, &context.workspace, &before, after, None).await?;
     let told = json!({ "key": got.key.id.as_str(), "prefix": got.key.prefix, "old_ends_by": got.old_ends_by });

@@ -278,7 +278,7 @@ async fn insert_keys(tx: &mut Tx, context: &Context, keys: &[NewKey], now: i64) 
                 .bind(context.actor.kind.as_str())
                 .bind(context.actor.id.as_str())
                 .bind(now)
-                .bind(context.authority.member().map(MemberId::as_str));
+                .bind(context.authority.answerable().map(MemberId::as_str));
             query.execute($conn).await.map(drop)?
         }};
     }

@@ -3,14 +3,15 @@
 use nightlatch_key::Environment;
 
 use super::audit::{self, Draft, Target};
-use super::catalogue::{members_with_scope, scope_words};
+use super::key_way;
 use super::keys::KeyView;
 use super::rows::{KeyRow, key_columns};
 use super::select::{Direction, Select};
-use super::touched::{Person, Source};
-use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, catalogue, profiles, rotations};
+use super::touched::Person;
+use super::walk::LOOKED_AT;
+use super::{Context, Error, Page, PageRequest, Read, Tx, profiles, rotations};
 use crate::domain::authority;
-use crate::domain::{Action, Key, MemberId, PrincipalKind, Scope, State, WorkspaceId};
+use crate::domain::{Action, Key, LabelMatch, MemberId, PrincipalKind, Scope, State, WorkspaceId};
 
 /// What a list of keys is narrowed to. All conditions hold at once.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +36,8 @@ pub struct KeyFilter {
     pub kind: Option<PrincipalKind>,
     /// Carrying this scope.
     pub scope: Option<Scope>,
+    /// With this label.
+    pub label: Option<LabelMatch>,
     /// Live or test.
     pub environment: Option<Environment>,
     /// Not issued before, unix milliseconds.
@@ -55,6 +58,7 @@ pub struct KeyFilter {
 
 /// Keys of the workspace, newest first; where the filter has a time to be before, earliest first by that time (of several,
 /// the first of `last_used_before`, `expires_before`, `rotate_by_before`). What a member had to do with is newest first.
+/// Where what passes is rare, a page is short, or empty, and others follow: it has looked at enough keys.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -64,13 +68,25 @@ pub async fn list(
     filter: &KeyFilter,
     page: &PageRequest,
 ) -> Result<Page<KeyView>, Error> {
+    within(read, workspace, filter, page, LOOKED_AT).await
+}
+
+/// As [`list`], where a page looks at about so many keys.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn within(
+    read: &mut Read,
+    workspace: &WorkspaceId,
+    filter: &KeyFilter,
+    page: &PageRequest,
+    looks: u32,
+) -> Result<Page<KeyView>, Error> {
     let now = read.now().await?;
-    let order = Order::of(filter);
-    let carriers = Carriers::of(read, workspace, filter).await?;
-    let select = statement(concat!("SELECT ", key_columns!(), " FROM "), workspace, filter, carriers, page, now);
-    let rows: Vec<KeyRow> = select.fetch(read).await?;
-    let keys = rows.into_iter().map(Key::try_from).collect::<Result<Vec<_>, _>>()?;
-    let mut page = Page::from_rows(keys, page.limit, |key: &Key| order.place(key));
+    let head = concat!("SELECT ", key_columns!(), " FROM ");
+    let found: Page<KeyRow> = key_way::page(read, head, workspace, filter, page, looks).await?;
+    let keys = found.items.into_iter().map(Key::try_from).collect::<Result<Vec<_>, _>>()?;
+    let mut page = Page { items: keys, next: found.next };
     profiles::show(read, &mut page.items.iter_mut().collect::<Vec<_>>()).await?;
     let mut open = rotations::recorded_open_of(read, page.items.iter().filter(|key| key.deadline().is_some())).await?;
     let view = |key: Key| {
@@ -91,118 +107,6 @@ pub async fn note_export(tx: &mut Tx, context: &Context, what: serde_json::Value
     let after = Some(what);
     let draft = Draft { action: "key.exported", target, before: None, after, reason: None, personal: &[], about: None };
     audit::append(tx, context, &draft, now).await
-}
-
-/// The statement for one page. `head` selects columns of a table `keys k`, up to `FROM`.
-pub(super) fn statement(
-    head: &'static str,
-    workspace: &WorkspaceId,
-    filter: &KeyFilter,
-    carriers: Carriers,
-    page: &PageRequest,
-    now: i64,
-) -> Select {
-    let mut select = Select::new(head);
-    let sources = filter.touched_by.as_ref().map_or_else(|| vec![Source::Any], Person::sources);
-    let carriers = carriers.all();
-    if let ([source], [carrier]) = (sources.as_slice(), carriers) {
-        part(&mut select, *source, *carrier, workspace, filter, page, now);
-        return select;
-    }
-    // A page of each way to be in the list holds the page of all of them.
-    let ways = sources.iter().flat_map(|source| carriers.iter().map(move |carrier| (*source, *carrier)));
-    for (place, (source, carrier)) in ways.enumerate() {
-        select.push(if place == 0 { "(" } else { " UNION " });
-        select.push("SELECT id FROM (SELECT k.id FROM ");
-        part(&mut select, source, carrier, workspace, filter, page, now);
-        select.push(") AS a");
-    }
-    // CROSS JOIN: SQLite then looks these few up instead of walking all keys in their order.
-    select.push(") AS t CROSS JOIN keys k WHERE k.id = t.id");
-    Order::of(filter).page(&mut select, "k.created_at", "k.id", page);
-    select
-}
-
-/// Who carries the scope that a list is narrowed to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Carriers {
-    /// Keys that were given it. No member has it.
-    Keys,
-    /// These, and the keys of members who have it: a member's key has no scopes of its own.
-    KeysAndMembers,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Carrier {
-    Key,
-    Member,
-}
-
-impl Carriers {
-    pub(super) async fn of(read: &mut Read, workspace: &WorkspaceId, filter: &KeyFilter) -> Result<Self, Error> {
-        match &filter.scope {
-            Some(scope) if catalogue::is_members(read, workspace, scope.as_str()).await? => Ok(Self::KeysAndMembers),
-            _ => Ok(Self::Keys),
-        }
-    }
-
-    const fn all(self) -> &'static [Carrier] {
-        match self {
-            Self::Keys => &[Carrier::Key],
-            Self::KeysAndMembers => &[Carrier::Key, Carrier::Member],
-        }
-    }
-}
-
-/// Appends the table and the conditions of a page, its order and its limit.
-fn part(
-    select: &mut Select,
-    source: Source<'_>,
-    carrier: Carrier,
-    workspace: &WorkspaceId,
-    filter: &KeyFilter,
-    page: &PageRequest,
-    now: i64,
-) {
-    let order = Order::of(filter);
-    // The scope's keys come in the order that the page needs, unless something rarer is asked for.
-    let by_scope = matches!((&source, carrier, order), (Source::Any, Carrier::Key, Order::Creation));
-    match &filter.scope {
-        // CROSS JOIN: SQLite then walks the scope's keys in their order, as the page needs them.
-        Some(scope) if by_scope => {
-            select.push("key_scopes s CROSS JOIN keys k WHERE k.id = s.key_id AND s.workspace_id = ");
-            select.value(workspace.as_str()).push(" AND s.scope = ").value(scope.as_str());
-        }
-        // The members first, whose keys are few.
-        Some(scope) if carrier == Carrier::Member => {
-            let word = format!(" {} ", scope.as_str());
-            select.push(concat!("(SELECT m.subject ", members_with_scope!())).value(workspace.as_str());
-            select.push(" AND ").push(scope_words!()).push(" <> replace(").push(scope_words!()).push(", ");
-            select.value(word.as_str()).push(", '')) AS c CROSS JOIN keys k WHERE k.workspace_id = ");
-            select.value(workspace.as_str()).push(" AND k.subject = c.subject AND k.kind = 'user'");
-        }
-        scope => {
-            select.push("keys k WHERE k.workspace_id = ").value(workspace.as_str());
-            if let Some(scope) = scope {
-                select.push(
-                    " AND EXISTS (SELECT 1 FROM key_scopes s WHERE s.workspace_id = k.workspace_id AND s.scope = ",
-                );
-                select.value(scope.as_str()).push(" AND s.created_at = k.created_at AND s.key_id = k.id)");
-            }
-        }
-    }
-    source.narrow(select);
-    let (created_at, id) = match (&filter.scope, by_scope) {
-        (Some(_), true) => ("s.created_at", "s.key_id"),
-        _ => ("k.created_at", "k.id"),
-    };
-    for (time, relation) in [(filter.created_after, " >= "), (filter.created_before, " < ")] {
-        if let Some(time) = time {
-            select.push(" AND ").push(created_at).push(relation).value(time);
-        }
-    }
-    narrow(select, filter, now);
-    order.page(select, created_at, id, page);
 }
 
 /// Since when a key was not used: a key never used counts from its creation. As the index has it.
@@ -232,19 +136,37 @@ impl Order {
         }
     }
 
-    /// Appends the order and the limit of a page. The first two name the columns of the creation.
-    fn page(self, select: &mut Select, created_at: &'static str, id: &'static str, page: &PageRequest) {
+    pub(super) const fn direction(self) -> Direction {
         match self {
-            Self::Creation => select.page(created_at, id, Direction::Descending, page),
-            Self::LastUse => select.page(IDLE_SINCE, "k.id", Direction::Ascending, page),
-            Self::Expiry => select.page("k.expires_at", "k.id", Direction::Ascending, page),
-            Self::RotateBy => select.page("k.rotate_by", "k.id", Direction::Ascending, page),
+            Self::Creation => Direction::Descending,
+            Self::LastUse | Self::Expiry | Self::RotateBy => Direction::Ascending,
         }
     }
 
-    fn place(self, key: &Key) -> Cursor {
-        let at = self.at(key.created_at, key.last_used_at, key.expires_at, key.rotate_by);
-        Cursor { at, id: key.id.as_str().to_owned() }
+    /// The columns of a table `keys k` that the list is ordered by.
+    pub(super) const fn columns(self) -> (&'static str, &'static str) {
+        let at = match self {
+            Self::Creation => "k.created_at",
+            Self::LastUse => IDLE_SINCE,
+            Self::Expiry => "k.expires_at",
+            Self::RotateBy => "k.rotate_by",
+        };
+        (at, "k.id")
+    }
+
+    /// Appends the filter's conditions on the time of the order.
+    pub(super) fn narrow(self, select: &mut Select, filter: &KeyFilter, now: i64) {
+        let second = now.div_euclid(1000);
+        let expired = (filter.state == Some(State::Expired)).then_some(second + 1);
+        let before = match self {
+            Self::Creation => None,
+            Self::LastUse => filter.last_used_before,
+            Self::Expiry => [filter.expires_before, expired].into_iter().flatten().min(),
+            Self::RotateBy => filter.rotate_by_before,
+        };
+        if let Some(before) = before {
+            select.push(" AND ").push(self.columns().0).push(" < ").value(before);
+        }
     }
 
     /// The time of a key's place in the list.
@@ -264,7 +186,8 @@ impl Order {
     }
 }
 
-fn narrow(select: &mut Select, filter: &KeyFilter, now: i64) {
+/// Appends the filter's conditions on a table `keys k`, but for those on its creation, its scopes and who touched it.
+pub(super) fn narrow(select: &mut Select, filter: &KeyFilter, now: i64) {
     // A time of whole seconds has passed once it is not greater than this.
     let second = now.div_euclid(1000);
     match filter.state {

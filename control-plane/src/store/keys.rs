@@ -2,7 +2,7 @@
 
 use nightlatch_key::{Brand, Digest, KeyText, mint};
 
-pub use super::key_list::{KeyFilter, list, note_export};
+pub use super::key_list::{KeyFilter, list, note_export, within as list_within};
 use super::record::{self, Entry};
 use super::rows::{KeyRow, key_columns};
 use super::tokens::Token;
@@ -10,8 +10,8 @@ use super::tx::sql;
 use super::{Context, Error, Random, Read, Tx, catalogue, dialect, principals, profiles, rotations, workspaces};
 use crate::domain::ids::principal_id;
 use crate::domain::{
-    self, Action, Birth, Bound, Cause, Issue, Key, KeyId, KeyPatch, KeyRef, MemberId, Patched, PrincipalKind, Reason,
-    Refusal, Revoked, Rotation, Scopes, Stage, Target, Warning, WorkspaceId,
+    self, Action, Actor, ActorType, Birth, Bound, Cause, Issue, Key, KeyId, KeyPatch, KeyRef, MemberId, Patched,
+    PrincipalKind, Reason, Refusal, Revoked, Rotation, Scopes, Stage, Target, Warning, WorkspaceId,
 };
 
 /// How many ids are drawn before giving up: the ids of one second number 14 million.
@@ -112,6 +112,35 @@ pub async fn by_digest(read: &mut Read, workspace: &WorkspaceId, digest: &Digest
         Some(row) => view(read, row.try_into()?).await.map(Some),
         None => Ok(None),
     }
+}
+
+/// The key of any workspace with this text, and who acts with it.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn by_text(read: &mut Read, brand: Brand, digest: &Digest) -> Result<Option<(Key, Actor)>, Error> {
+    let sql = concat!(
+        "SELECT ",
+        key_columns!(),
+        " FROM workspaces w JOIN keys k ON k.workspace_id = w.id WHERE w.brand = $1 AND k.digest = $2"
+    );
+    let Some(row) = sql!(read, sql, brand.as_str(), digest.as_bytes().as_slice() => optional KeyRow)? else {
+        return Ok(None);
+    };
+    let key = Key::try_from(row)?;
+    let kind = match key.kind {
+        PrincipalKind::ServiceAccount => ActorType::ServiceAccount,
+        PrincipalKind::Partner => ActorType::Partner,
+        PrincipalKind::Gateway => ActorType::Gateway,
+        PrincipalKind::User => {
+            let sql = "SELECT id FROM members WHERE workspace_id = $1 AND subject = $2";
+            let member = sql!(read, sql, key.workspace.as_str(), i64::from(key.subject) => optional (String,))?;
+            let (member,) = member.ok_or(Error::Corrupt("member of a key"))?;
+            return Ok(Some((key, Actor::new(ActorType::Member, member))));
+        }
+    };
+    let actor = Actor::new(kind, principal_id(key.subject));
+    Ok(Some((key, actor)))
 }
 
 /// Changes a key's attributes. `revision` is what the caller read (`If-Match`).
@@ -317,7 +346,7 @@ impl Ground {
             subject: self.subject,
             kind: self.kind,
             by: context.actor.clone(),
-            issuer_member: context.authority.member().cloned(),
+            issuer_member: context.authority.answerable().cloned(),
             now,
         };
         (birth, secret)

@@ -8,10 +8,12 @@ use serde_json::json;
 use super::audit::{self, Draft, Target};
 use super::tokens::{NewToken, Token, TokenKind, append, get, held, insert};
 use super::tx::sql;
-use super::{Context, Error, Random, Tx, keys, rotations};
+use super::{Context, Error, Random, Tx, dialect, keys, principals, rotations};
+use crate::domain::authority::Seat;
+use crate::domain::ids::principal_id;
 use crate::domain::rotation::{Order, Start};
 use crate::domain::{
-    Action, Issue, KeyId, KeyRef, Labels, MemberId, Name, Reason, Refusal, Scopes, TokenId, WorkspaceId,
+    Action, Issue, KeyId, KeyRef, Labels, MemberId, Name, PrincipalKind, Reason, Refusal, Scopes, TokenId, WorkspaceId,
 };
 
 /// The scope of a management token that may do everything its holder may.
@@ -28,6 +30,8 @@ pub struct NewManagement {
     pub expires_at: Option<i64>,
     /// The member whose authority it has.
     pub member: Option<MemberId>,
+    /// The subject of the service account whose token it is: nobody's else. One that a service account makes is its own.
+    pub service_account: Option<u32>,
 }
 
 impl NewManagement {
@@ -58,6 +62,14 @@ pub async fn create_management(
 ) -> Result<(Token, KeyText), Error> {
     context.authority.require_rights(new.rights.as_ref())?;
     context.authority.require_end(new.expires_at)?;
+    let of = match new.service_account.or_else(|| context.authority.account()) {
+        Some(subject) => {
+            require_account_rights(new.rights.as_ref())?;
+            share_account(tx, context, subject).await?;
+            Of::ServiceAccount(subject)
+        }
+        None => Of::Member(new.member.clone()),
+    };
     let issue = Issue {
         name: new.name.clone(),
         environment: Environment::Live,
@@ -82,8 +94,40 @@ pub async fn create_management(
         scopes: new.stored_scopes(),
         expires_at: new.expires_at,
     };
-    let token = enter(tx, context, &row, &issued.key.id, new.member.as_ref(), issued.now).await?;
+    let token = enter(tx, context, &row, &issued.key.id, &of, issued.now).await?;
     Ok((token, issued.secret))
+}
+
+/// Whose a token is.
+enum Of {
+    /// A member's; nobody's where its maker had none.
+    Member(Option<MemberId>),
+    /// A service account's.
+    ServiceAccount(u32),
+}
+
+/// A service account's token may what is named, and only what service accounts may.
+fn require_account_rights(rights: Option<&BTreeSet<Action>>) -> Result<(), Refusal> {
+    let rule = "must name what a service account's token is for: actions such as `keys:read`, not [\"*\"]; `members:manage`, \
+                `members:owner`, `partner_staff:manage`, `audit:erase`, `workspaces:manage` and `workspaces:create` are \
+                people's";
+    match rights {
+        Some(rights) if rights.iter().all(|right| Seat::ServiceAccount.may_ever(*right)) => Ok(()),
+        _ => Err(Refusal::NotTheirs { field: "scopes", rule }),
+    }
+}
+
+/// Makes sure that whoever acts may come by a token of this service account's, and that the account stands still until
+/// this mutation ends. Who may not does not learn whether there is one.
+async fn share_account(tx: &mut Tx, context: &Context, subject: u32) -> Result<(), Error> {
+    context.authority.require_account(subject)?;
+    dialect::share_principal(tx, context.workspace.as_str(), i64::from(subject)).await?;
+    let found = principals::find(tx, &context.workspace, subject).await?;
+    let account = found.filter(|one| one.kind == PrincipalKind::ServiceAccount);
+    let account = account.ok_or(Error::NotFound("service account"))?;
+    context.authority.require_ceiling(account.ceiling.as_ref())?;
+    // Only whether it is active: its keys' scopes are not what its tokens name.
+    Ok(account.admits(&Scopes::default())?)
 }
 
 fn token_id(random: Random<'_>) -> TokenId {
@@ -93,17 +137,25 @@ fn token_id(random: Random<'_>) -> TokenId {
 }
 
 /// Writes the row and the audit entry of a token whose key is there.
-async fn enter(
-    tx: &mut Tx,
-    context: &Context,
-    row: &NewToken,
-    key: &KeyId,
-    member: Option<&MemberId>,
-    now: i64,
-) -> Result<Token, Error> {
+async fn enter(tx: &mut Tx, context: &Context, row: &NewToken, key: &KeyId, of: &Of, now: i64) -> Result<Token, Error> {
+    let (member, account) = match of {
+        Of::Member(member) => (member.as_ref(), None),
+        Of::ServiceAccount(subject) => (None, Some(*subject)),
+    };
     insert(tx, context, row, None, now).await?;
-    let sql = "UPDATE tokens SET key_id = $2, member_id = $3 WHERE id = $1";
-    sql!(tx, sql, row.id.as_str(), key.as_str(), member.map(MemberId::as_str) => execute)?;
+    // Of a member's token the member answers for what is done with it, whoever made it.
+    let maker = account.and_then(|_| context.authority.answerable());
+    let sql = "UPDATE tokens SET key_id = $2, member_id = $3, subject = $4, maker_id = $5 WHERE id = $1";
+    sql!(
+        tx,
+        sql,
+        row.id.as_str(),
+        key.as_str(),
+        member.map(MemberId::as_str),
+        account.map(i64::from),
+        maker.map(MemberId::as_str)
+        => execute
+    )?;
     let after = json!({
         "name": row.name,
         "kind": row.kind.as_str(),
@@ -112,6 +164,7 @@ async fn enter(
         "expires_at": row.expires_at,
         "key": key.as_str(),
         "member": member.map(MemberId::as_str),
+        "service_account": account.map(principal_id),
     });
     append(tx, context, "token.created", &row.id, after, None, now).await?;
     get(tx, &context.workspace, &row.id).await
@@ -131,7 +184,16 @@ pub async fn rotate(
     random: Random<'_>,
 ) -> Result<(Token, KeyText), Error> {
     let token = held(tx, context, id).await?;
-    context.authority.require_holder(token.member.as_ref())?;
+    let of = match token.service_account {
+        Some(subject) => {
+            share_account(tx, context, subject).await?;
+            Of::ServiceAccount(subject)
+        }
+        None => {
+            context.authority.require_holder(token.member.as_ref())?;
+            Of::Member(token.member.clone())
+        }
+    };
     context.authority.require_rights(token.rights().as_ref())?;
     let key = match (&token.key, token.kind) {
         (Some(key), TokenKind::Management) => key.clone(),
@@ -163,7 +225,7 @@ pub async fn rotate(
         scopes: token.scopes.clone(),
         expires_at: successor.expires_at,
     };
-    let made = enter(tx, context, &row, &successor.id, token.member.as_ref(), started.now).await?;
+    let made = enter(tx, context, &row, &successor.id, &of, started.now).await?;
     let draft = Draft {
         action: "token.rotated",
         target: Target::Other("token", id.as_str()),
@@ -185,8 +247,13 @@ pub async fn adopt(tx: &mut Tx, token: &Token) -> Result<KeyId, Error> {
     let context = Context::system(WorkspaceId::reserved(), "adopt");
     let tail = token.prefix.rsplit_once('_').map(|(_, id)| id).ok_or(Error::Corrupt("token prefix"))?;
     let (id, now) = (KeyId::of_text(tail), tx.now().await?);
-    let rights =
-        NewManagement { name: Name::new(token.name.clone())?, rights: token.rights(), expires_at: None, member: None };
+    let rights = NewManagement {
+        name: Name::new(token.name.clone())?,
+        rights: token.rights(),
+        expires_at: None,
+        member: None,
+        service_account: None,
+    };
     keys::adopt(tx, &context, id.clone(), token, rights.scopes()?, now).await?;
     let sql = "UPDATE tokens SET key_id = $2 WHERE id = $1 AND key_id IS NULL";
     sql!(tx, sql, token.id.as_str(), id.as_str() => execute)?;

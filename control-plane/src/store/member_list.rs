@@ -8,7 +8,8 @@ use sqlx::FromRow;
 use super::rows::unsigned;
 use super::select::{Direction, Select};
 use super::tx::sql;
-use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, roles};
+use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, principals, roles};
+use crate::domain::authority::Seat;
 use crate::domain::{
     Actor, Authority, Member, MemberId, MemberState, PrincipalState, Refusal, Role, Scopes, Standing, Tier, WorkspaceId,
 };
@@ -116,9 +117,10 @@ pub async fn standing(read: &mut Read, workspace: &WorkspaceId, id: &MemberId) -
         (!granted.everything).then(|| granted.scopes.iter().chain(own.iter()).cloned().collect::<BTreeSet<_>>())
     };
     Ok(Some(Standing {
-        role,
+        seat: Seat::Role(role),
         member: Some(id.clone()),
         subject: Some(unsigned(row.subject)?),
+        maker: None,
         partner: row.partner.map(unsigned).transpose()?,
         rights: None,
         elevated: true,
@@ -134,17 +136,21 @@ pub async fn standing(read: &mut Read, workspace: &WorkspaceId, id: &MemberId) -
 /// [`Refusal::AuthorityChanged`]; [`Error::Database`].
 pub(super) async fn confirm(tx: &mut Tx, context: &Context) -> Result<(), Error> {
     let Authority::Of(standing) = &context.authority else { return Ok(()) };
-    let Some(member) = &standing.member else { return Ok(()) };
-    if !tx.first_confirmation() {
+    if standing.member.is_none() && context.authority.account().is_none() || !tx.first_confirmation() {
         return Ok(());
     }
+    if let Some(subject) = context.authority.account() {
+        let present = principals::standing(tx, &context.workspace, subject).await?;
+        return if present.is_some() { Ok(()) } else { Err(Refusal::AuthorityChanged.into()) };
+    }
+    let Some(member) = &standing.member else { return Ok(()) };
     let sql = "SELECT m.role, m.partner, m.state, p.state AS partner_state, t.revoked_at FROM members m \
                LEFT JOIN principals p ON p.workspace_id = m.workspace_id AND p.subject = m.partner \
                LEFT JOIN tokens t ON t.id = $2 WHERE m.id = $1";
     let row = sql!(tx, sql, member.as_str(), context.actor.id.as_str() => optional PresentRow)?;
     let same = row.is_some_and(|row| {
         row.state == MemberState::Active.as_str()
-            && row.role == standing.role.as_str()
+            && Role::from_name(&row.role).map(Seat::Role) == Some(standing.seat)
             && row.partner == standing.partner.map(i64::from)
             && (row.partner.is_none() || row.partner_state.as_deref() == Some(PrincipalState::Active.as_str()))
             && row.revoked_at.is_none()

@@ -3,6 +3,8 @@
 //! Whoever changes a service account, a partner or a gateway is asked for the right to it here. Members have rules of
 //! their own, and come here once those are met.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 use sqlx::FromRow;
 
@@ -11,12 +13,12 @@ use super::keys_of::{self, Whose};
 use super::rows::unsigned;
 use super::select::{Direction, Select};
 use super::tx::sql;
-use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, dialect, links, workspaces};
-use crate::domain::authority;
+use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, dialect, links, tokens, workspaces};
+use crate::domain::authority::{self, Seat};
 use crate::domain::ids::principal_id;
 use crate::domain::{
     Action, Description, LinkId, Name, Principal, PrincipalKind, PrincipalPatch, PrincipalState, Reason, Refusal,
-    Scopes, WorkspaceId,
+    Scopes, Standing, WorkspaceId,
 };
 
 /// Selects [`Row`]s. Usable keys are counted to a thousand: nobody reads further, and a page stays cheap.
@@ -79,10 +81,7 @@ pub struct NewPrincipal {
 pub async fn create(tx: &mut Tx, context: &Context, new: &NewPrincipal) -> Result<Principal, Error> {
     require(context, new.kind)?;
     // A ceiling is what others may grant: it is granted with it.
-    match &new.ceiling {
-        Some(ceiling) => context.authority.require_grant(ceiling)?,
-        None => context.authority.require_everything()?,
-    }
+    context.authority.require_ceiling(new.ceiling.as_ref())?;
     let subject = workspaces::next_subject(tx, &context.workspace).await?;
     let now = tx.now().await?;
     let principal = Principal {
@@ -178,10 +177,8 @@ pub async fn patch(
         Err(error) => return Err(error),
     };
     require(context, kind)?;
-    match &patch.ceiling {
-        Some(Some(ceiling)) => context.authority.require_grant(ceiling)?,
-        Some(None) => context.authority.require_everything()?,
-        None => {}
+    if let Some(ceiling) = &patch.ceiling {
+        context.authority.require_ceiling(ceiling.as_ref())?;
     }
     if revision.is_some_and(|revision| revision != before.revision) {
         return Err(Error::Stale(before.revision));
@@ -250,6 +247,9 @@ pub async fn remove_because(
         keys += links::end_all(tx, context, subject, reason).await?;
     }
     keys += keys_of::revoke(tx, context, Whose::Principal(subject), reason).await?;
+    if principal.kind == PrincipalKind::ServiceAccount {
+        tokens::end_of_account(tx, context, subject, reason).await?;
+    }
     Ok(Changed { principal, keys, changed: true })
 }
 
@@ -270,6 +270,28 @@ pub(super) async fn share(
         links::share(tx, workspace, subject, link).await?;
     }
     Ok(principal)
+}
+
+/// The authority that a service account has now, but for what its token names; `None` where it has none: it is suspended
+/// or gone. It may grant what its own keys may carry.
+pub(super) async fn standing(
+    read: &mut Read,
+    workspace: &WorkspaceId,
+    subject: u32,
+) -> Result<Option<Standing>, Error> {
+    let found = find(read, workspace, subject).await?;
+    let works = |one: &Principal| one.kind == PrincipalKind::ServiceAccount && one.state == PrincipalState::Active;
+    Ok(found.filter(works).map(|account| Standing {
+        seat: Seat::ServiceAccount,
+        member: None,
+        subject: Some(subject),
+        maker: None,
+        partner: None,
+        rights: Some(BTreeSet::new()),
+        elevated: true,
+        ceiling: account.ceiling.map(|scopes| scopes.iter().cloned().collect()),
+        expires_at: None,
+    }))
 }
 
 /// Locks and reads a principal.

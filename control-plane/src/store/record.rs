@@ -2,7 +2,8 @@
 //!
 //! It writes the row, the change rows that edges must learn of (and what a member's key may do, where edges do not know
 //! it yet), the receipt of a revocation, and the audit entries: whoever changes a key cannot
-//! forget one of them, because nothing else writes `keys` but imports (which do all three in bulk) and sightings.
+//! forget one of them, because nothing else writes `keys` but imports (which do all three in bulk), sightings, and pairings,
+//! which say who answers for the key they made.
 
 use super::audit::{self, Draft, Target};
 use super::rows::{labels_text, stage_name};

@@ -10,10 +10,11 @@ use sha2::{Digest as _, Sha256};
 use sqlx::FromRow;
 
 use super::audit::{self, Draft, Target};
-use super::key_list::{Carriers, Order, statement};
+use super::key_list::Order;
+use super::key_way::{self, Placed};
 use super::keys::{self, KeyFilter};
 use super::rows::unsigned;
-use super::{Context, Cursor, Error, PageRequest, Read, Tx, dialect, profiles};
+use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, dialect, profiles};
 use crate::domain::reach::Reach;
 use crate::domain::{KeyId, KeyRef, PrincipalKind, Reason, Refusal, Scopes};
 
@@ -102,22 +103,17 @@ impl Plan {
 /// [`Error::Database`].
 pub async fn survey(read: &mut Read, context: &Context, filter: &KeyFilter, take: usize) -> Result<Survey, Error> {
     let filter = KeyFilter { not_final: true, ..filter.clone() };
-    let now = read.now().await?;
-    let order = Order::of(&filter);
-    let carriers = Carriers::of(read, &context.workspace, &filter).await?;
+    let head = "SELECT k.id, k.number, k.revision, k.kind, k.subject, k.environment, k.scopes, k.owner, k.owner_member, \
+                k.created_at, k.last_used_at, k.expires_at, k.rotate_by FROM ";
     let mut survey = Survey::default();
-    let mut page = PageRequest { limit: STRIDE, after: None };
+    let mut request = PageRequest { limit: STRIDE, after: None };
     loop {
-        let head = "SELECT k.id, k.number, k.revision, k.kind, k.subject, k.environment, k.scopes, k.owner, \
-                    k.owner_member, k.created_at, k.last_used_at, k.expires_at, k.rotate_by FROM ";
-        let mut rows: Vec<Row> = statement(head, &context.workspace, &filter, carriers, &page, now).fetch(read).await?;
-        let more = rows.len() > STRIDE as usize;
-        rows.truncate(STRIDE as usize);
-        page.after = rows.last().map(|row| row.place(order));
-        for row in rows {
+        let found: Page<Row> = key_way::page(read, head, &context.workspace, &filter, &request, u32::MAX).await?;
+        for row in found.items {
             survey.count(context, row, take)?;
         }
-        if !more {
+        request.after = found.next;
+        if request.after.is_none() {
             break;
         }
     }
@@ -243,7 +239,7 @@ struct Row {
     rotate_by: Option<i64>,
 }
 
-impl Row {
+impl Placed for Row {
     fn place(&self, order: Order) -> Cursor {
         let at = order.at(self.created_at, self.last_used_at, self.expires_at, self.rotate_by);
         Cursor { at, id: self.id.clone() }

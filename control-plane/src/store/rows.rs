@@ -3,7 +3,9 @@
 use nightlatch_key::{Digest, Environment};
 use sqlx::FromRow;
 
-use super::Error;
+use super::key_list::Order as ListOrder;
+use super::key_way::Placed;
+use super::{Cursor, Error};
 use crate::domain::rotation::{End, Order, Outcome};
 use crate::domain::{
     Actor, Causes, Key, KeyId, Labels, LinkId, MemberId, PrincipalKind, Rotation, RotationId, Scopes, Stage, Tier,
@@ -65,6 +67,13 @@ pub(super) struct KeyRow {
     weak: i64,
     revision: i64,
     link_id: Option<String>,
+}
+
+impl Placed for KeyRow {
+    fn place(&self, order: ListOrder) -> Cursor {
+        let at = order.at(self.created_at, self.last_used_at, self.expires_at, self.rotate_by);
+        Cursor { at, id: self.id.clone() }
+    }
 }
 
 impl TryFrom<KeyRow> for Key {

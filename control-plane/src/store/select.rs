@@ -72,13 +72,8 @@ impl Select {
     /// Appends the order, the place to continue from and the limit: one row more than asked for, which shows that there
     /// are more. `at` and `id` are the columns the list is ordered by.
     pub(super) fn page(&mut self, at: &'static str, id: &'static str, direction: Direction, page: &PageRequest) {
-        self.page_from(
-            at,
-            id,
-            direction,
-            page.after.as_ref().map(|Cursor { at, id }| (*at, Value::from(id.as_str()))),
-            page,
-        );
+        self.behind(at, id, direction, page.after.as_ref());
+        self.push(" LIMIT ").value(i64::from(page.limit) + 1);
     }
 
     /// As [`Select::page`], where the id is a number.
@@ -89,36 +84,60 @@ impl Select {
         direction: Direction,
         page: &PageRequest,
     ) {
-        // A cursor of another list: behind everything.
-        let place = |Cursor { at, id }: &Cursor| (*at, Value::Int(id.parse().unwrap_or_default()));
-        self.page_from(at, id, direction, page.after.as_ref().map(place), page);
+        self.behind_number(at, id, direction, page.after.as_ref());
+        self.push(" LIMIT ").value(i64::from(page.limit) + 1);
     }
 
-    fn page_from(
+    /// Appends the order and the place to continue from.
+    pub(super) fn behind(
+        &mut self,
+        at: &'static str,
+        id: &'static str,
+        direction: Direction,
+        after: Option<&Cursor>,
+    ) -> &mut Self {
+        self.behind_place(at, id, direction, after.map(|Cursor { at, id }| (*at, Value::from(id.as_str()))))
+    }
+
+    /// As [`Select::behind`], where the id is a number.
+    pub(super) fn behind_number(
+        &mut self,
+        at: &'static str,
+        id: &'static str,
+        direction: Direction,
+        after: Option<&Cursor>,
+    ) -> &mut Self {
+        // A cursor of another list: behind everything.
+        let place = |Cursor { at, id }: &Cursor| (*at, Value::Int(id.parse().unwrap_or_default()));
+        self.behind_place(at, id, direction, after.map(place))
+    }
+
+    fn behind_place(
         &mut self,
         at: &'static str,
         id: &'static str,
         direction: Direction,
         after: Option<(i64, Value)>,
-        page: &PageRequest,
-    ) {
+    ) -> &mut Self {
         let (behind, order) = match direction {
             Direction::Ascending => (") > (", ""),
             Direction::Descending => (") < (", " DESC"),
         };
         if let Some((last_at, last_id)) = after {
-            self.push(" AND (")
-                .push(at)
-                .push(", ")
-                .push(id)
-                .push(behind)
-                .value(last_at)
-                .push(", ")
-                .value(last_id)
-                .push(")");
+            self.push(" AND (").push(at).push(", ").push(id).push(behind);
+            self.value(last_at).push(", ").value(last_id).push(")");
         }
-        self.push(" ORDER BY ").push(at).push(order).push(", ").push(id).push(order);
-        self.push(" LIMIT ").value(i64::from(page.limit) + 1);
+        self.push(" ORDER BY ").push(at).push(order).push(", ").push(id).push(order)
+    }
+
+    /// Appends a limit.
+    pub(super) fn limit(&mut self, limit: u32) -> &mut Self {
+        self.push(" LIMIT ").value(i64::from(limit))
+    }
+
+    /// Appends what leaves but one row, that many rows on.
+    pub(super) fn nth(&mut self, number: u32) -> &mut Self {
+        self.push(" LIMIT 1 OFFSET ").value(i64::from(number) - 1)
     }
 
     /// Runs it.

@@ -14,7 +14,7 @@ use super::keys::{self, KeyView};
 pub use super::management::{ALL_RIGHTS, NewManagement, adopt, create_management, rotate};
 use super::select::{Direction, Select};
 use super::tx::sql;
-use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, dialect, members, rows, workspaces};
+use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, dialect, members, principals, rows, workspaces};
 use crate::domain::{
     Action, Actor, Authority, EdgeClass, EdgeId, KeyId, KeyRef, MemberId, Reason, Refusal, SetId, Standing, TokenId,
     WorkspaceId, authority,
@@ -31,7 +31,7 @@ macro_rules! select_tokens {
         concat!(
             "SELECT t.id, t.workspace_id, t.kind, t.set_id, t.name, t.digest, t.prefix, t.scopes, t.created_by_type, \
          t.created_by_id, t.created_at, t.expires_at, t.revoked_at, t.last_used_at, t.edge_id, \
-         t.key_id, t.member_id, e.class AS edge_class FROM tokens t LEFT JOIN edges e ON e.id = t.edge_id WHERE ",
+         t.key_id, t.member_id, t.subject, t.maker_id, e.class AS edge_class FROM tokens t LEFT JOIN edges e ON e.id = t.edge_id WHERE ",
             $condition
         )
     };
@@ -86,6 +86,10 @@ pub struct Token {
     pub key: Option<KeyId>,
     /// The member whose authority it has.
     pub member: Option<MemberId>,
+    /// The subject of the service account whose token it is.
+    pub service_account: Option<u32>,
+    /// The member who made that token, and may know its text.
+    pub maker: Option<MemberId>,
     /// By whom it was made.
     pub created_by: Actor,
     /// Unix milliseconds.
@@ -197,7 +201,7 @@ pub struct Holder {
     pub token: Token,
     /// The key that it is.
     pub key: Option<KeyView>,
-    /// The authority of a management token; `None` where its member has none now.
+    /// The authority of a management token; `None` where its member or service account has none now.
     pub standing: Option<Standing>,
 }
 
@@ -212,12 +216,19 @@ pub async fn by_digest(read: &mut Read, digest: &Digest) -> Result<Option<(Holde
     let (mut key, mut standing) = (None, None);
     if token.kind == TokenKind::Management {
         key = keys::by_digest(read, &WorkspaceId::reserved(), digest).await?;
-        standing = match &token.member {
-            None => Some(Standing::founder()),
-            Some(member) => members::standing(read, &token.workspace, member).await?,
+        let rights = token.rights();
+        let of;
+        (standing, of) = match (&token.member, token.service_account) {
+            (None, None) => (Some(Standing::founder()), rights),
+            (Some(member), None) => (members::standing(read, &token.workspace, member).await?, rights),
+            // Exactly what is named: nothing where that is everything.
+            (_, Some(subject)) => {
+                (principals::standing(read, &token.workspace, subject).await?, Some(rights.unwrap_or_default()))
+            }
         };
         if let Some(standing) = &mut standing {
-            standing.rights = token.rights();
+            standing.rights = of;
+            standing.maker.clone_from(&token.maker);
             standing.expires_at = token.expires_at;
         }
     }
@@ -234,20 +245,28 @@ pub async fn get(read: &mut Read, workspace: &WorkspaceId, id: &TokenId) -> Resu
     row.ok_or(Error::NotFound("token"))?.try_into()
 }
 
-/// Newest first; those of one member where it is given.
+/// Those that somebody sees, newest first.
 ///
 /// # Errors
 /// [`Error::Database`].
 pub async fn list(
     read: &mut Read,
     workspace: &WorkspaceId,
-    member: Option<&MemberId>,
+    who: &Authority,
     page: &PageRequest,
 ) -> Result<Page<Token>, Error> {
     let mut select = Select::new(select_tokens!("t.workspace_id = "));
     select.value(workspace.as_str());
-    if let Some(member) = member {
-        select.push(" AND t.member_id = ").value(member.as_str());
+    if !sees_all(who) {
+        match (who.member(), who.account()) {
+            (Some(member), _) => {
+                select.push(" AND t.member_id = ").value(member.as_str());
+            }
+            (None, Some(subject)) => {
+                select.push(" AND t.subject = ").value(i64::from(subject));
+            }
+            (None, None) => return Ok(Page { items: Vec::new(), next: None }),
+        }
     }
     select.page("t.created_at", "t.id", Direction::Descending, page);
     let rows: Vec<Row> = select.fetch(read).await?;
@@ -275,12 +294,12 @@ pub(super) async fn end_of_member(
 ) -> Result<(), Error> {
     let sql = select_tokens!("t.workspace_id = $1 AND t.member_id = $2 AND t.revoked_at IS NULL ORDER BY t.id");
     let rows = sql!(tx, sql, context.workspace.as_str(), member.as_str() => all Row)?;
-    let tokens = rows.into_iter().map(Token::try_from).collect::<Result<Vec<_>, _>>()?;
-    end_all(tx, context, &tokens, reason).await
+    end_all(tx, context, rows, reason).await
 }
 
 /// Ends many tokens. Their keys are all taken first, by number as everywhere.
-async fn end_all(tx: &mut Tx, context: &Context, tokens: &[Token], reason: Option<&Reason>) -> Result<(), Error> {
+async fn end_all(tx: &mut Tx, context: &Context, rows: Vec<Row>, reason: Option<&Reason>) -> Result<(), Error> {
+    let tokens = rows.into_iter().map(Token::try_from).collect::<Result<Vec<_>, _>>()?;
     let keys: Vec<&str> = tokens.iter().filter_map(|token| token.key.as_ref()).map(KeyId::as_str).collect();
     let mut numbers = Vec::with_capacity(keys.len());
     for keys in keys.chunks(CHUNK) {
@@ -290,10 +309,22 @@ async fn end_all(tx: &mut Tx, context: &Context, tokens: &[Token], reason: Optio
         numbers.extend(found.into_iter().map(|(number,)| number));
     }
     dialect::lock_numbers(tx, WorkspaceId::reserved().as_str(), &numbers).await?;
-    for token in tokens {
+    for token in &tokens {
         end(tx, context, token, reason).await?;
     }
     Ok(())
+}
+
+/// Ends all tokens of a service account, in the transaction in which it goes.
+pub(super) async fn end_of_account(
+    tx: &mut Tx,
+    context: &Context,
+    subject: u32,
+    reason: Option<&Reason>,
+) -> Result<(), Error> {
+    let sql = select_tokens!("t.workspace_id = $1 AND t.subject = $2 AND t.revoked_at IS NULL ORDER BY t.id");
+    let rows = sql!(tx, sql, context.workspace.as_str(), i64::from(subject) => all Row)?;
+    end_all(tx, context, rows, reason).await
 }
 
 async fn end(tx: &mut Tx, context: &Context, token: &Token, reason: Option<&Reason>) -> Result<(), Error> {
@@ -324,7 +355,7 @@ pub(super) async fn held(tx: &mut Tx, context: &Context, id: &TokenId) -> Result
     let token = get(tx, &context.workspace, id).await?;
     let subject = match &token.member {
         Some(member) => members::subject_of(tx, &context.workspace, member).await?,
-        None => None,
+        None => token.service_account,
     };
     let target = subject.map_or(authority::Target::None, |subject| authority::Target::Principal { subject });
     match context.authority.require(Action::TokensManage, &target) {
@@ -411,6 +442,8 @@ struct Row {
     edge_id: Option<String>,
     key_id: Option<String>,
     member_id: Option<String>,
+    subject: Option<i64>,
+    maker_id: Option<String>,
     edge_class: Option<String>,
 }
 
@@ -437,6 +470,8 @@ impl TryFrom<Row> for Token {
             scopes: row.scopes.split_ascii_whitespace().map(str::to_owned).collect(),
             key: row.key_id.map(KeyId::from_stored),
             member: row.member_id.map(MemberId::from_stored),
+            service_account: row.subject.map(rows::unsigned).transpose()?,
+            maker: row.maker_id.map(MemberId::from_stored),
             created_by: Actor { kind: row.created_by_type, id: row.created_by_id },
             created_at: row.created_at,
             expires_at: row.expires_at,

@@ -3,7 +3,7 @@
 use super::select::Select;
 use super::tx::sql;
 use super::{Error, Read};
-use crate::domain::{Key, MemberId, PrincipalKind, WorkspaceId};
+use crate::domain::{ActorType, Key, MemberId, PrincipalKind, WorkspaceId};
 
 /// A member whose keys are looked for.
 #[derive(Clone, Debug)]
@@ -20,6 +20,10 @@ pub enum Touch {
     Issued,
     /// They rotated its predecessor, and were shown its secret.
     Rotated,
+    /// A service account issued or rotated it with a token that they had made, and whose text they were shown.
+    ServiceAccount,
+    /// A gateway got it with a pairing code that they had made, and were shown.
+    Paired,
     /// They look after it.
     Owner,
     /// It acts for them.
@@ -32,6 +36,8 @@ impl Touch {
         match self {
             Self::Issued => "issued",
             Self::Rotated => "rotated",
+            Self::ServiceAccount => "service_account",
+            Self::Paired => "paired",
             Self::Owner => "owner",
             Self::OwnKey => "own_key",
         }
@@ -54,9 +60,14 @@ impl Person {
     pub fn touches(&self, key: &Key) -> Vec<Touch> {
         let issued = key.issuer_member.as_ref() == Some(&self.member);
         let own = key.kind == PrincipalKind::User && self.subject == Some(key.subject);
+        let paired = issued && key.kind == PrincipalKind::Gateway;
+        let by_account = issued && key.issued_by.kind == ActorType::ServiceAccount.as_str();
+        let itself = issued && !paired && !by_account;
         let touches = [
-            (issued && key.predecessor.is_none(), Touch::Issued),
-            (issued && key.predecessor.is_some(), Touch::Rotated),
+            (itself && key.predecessor.is_none(), Touch::Issued),
+            (itself && key.predecessor.is_some(), Touch::Rotated),
+            (by_account, Touch::ServiceAccount),
+            (paired, Touch::Paired),
             (key.owner_member.as_ref() == Some(&self.member), Touch::Owner),
             (own, Touch::OwnKey),
         ];

@@ -118,6 +118,7 @@ impl TestApp {
             kind: TokenKind::Edge,
             set: Some(self.set.id.clone()),
             scopes: None,
+            service_account: None,
             expires_at: None,
         };
         self.client.create_token(&request).await.unwrap().secret.expose().to_owned()

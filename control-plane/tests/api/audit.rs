@@ -77,6 +77,27 @@ async fn s1_14_an_export_proves_itself(app: TestApp) {
 }
 
 on_both!(
+    /// S1-12: what a member did is what it did itself and with its tokens, also in an export, however little of the log it is.
+    s1_12_an_export_of_a_member_has_what_its_tokens_did
+);
+async fn s1_12_an_export_of_a_member_has_what_its_tokens_did(app: TestApp) {
+    let key = app.issue("billing", &[]).await.key;
+    let filter = AuditFilter { key: Some(key.id.clone()), ..AuditFilter::default() };
+    let issued = app.client.list_audit(&filter).await.unwrap().items.remove(0);
+    let member = issued.on_behalf_of.unwrap();
+    assert_ne!(issued.actor.id, member);
+    app.server.publisher().flush().await.unwrap();
+    for actor in [&member, &issued.actor.id] {
+        let lines = export(&app, AuditExport { actor: Some(actor.clone()), ..AuditExport::default() }).await;
+        assert!(verify(&app, &lines).is_ok());
+        assert!(entries(&lines).iter().any(|entry| entry.target_id == key.id), "{actor}");
+    }
+    let lines = export(&app, AuditExport { actor: Some("mem_nobody".into()), ..AuditExport::default() }).await;
+    assert_eq!(verify(&app, &lines).unwrap().entries, 0);
+    app.stop().await;
+}
+
+on_both!(
     /// S4-24: reading what is worth protecting is told of.
     s4_24_who_exports_is_an_entry
 );
@@ -185,6 +206,7 @@ async fn s1_14_not_everybody_exports(app: TestApp) {
         kind: TokenKind::Management,
         set: None,
         scopes: Some(vec!["audit:read".into()]),
+        service_account: None,
         expires_at: None,
     };
     let token = app.client.create_token(&request).await.unwrap().secret.expose().to_owned();

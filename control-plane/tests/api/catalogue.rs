@@ -5,6 +5,7 @@ use nightlatch_tests::import;
 use serde_json::{Value, json};
 
 use crate::app::TestApp;
+use crate::joining::join;
 use crate::on_both;
 
 async fn scope(app: &TestApp, name: &str) -> Value {
@@ -170,5 +171,39 @@ async fn bad_entries_are_refused(app: TestApp) {
     let second = app.get(&format!("/v1/scopes?limit=2&cursor={cursor}")).send().await.json();
     assert_eq!(first["items"][1]["name"], "b");
     assert_eq!((&second["items"][0]["name"], &second["next_cursor"]), (&json!("c"), &Value::Null));
+    app.stop().await;
+}
+
+on_both!(
+    /// S0-25: a member's key carries what the member and its role have.
+    s0_25_keys_of_members_are_counted_by_what_their_members_have
+);
+async fn s0_25_keys_of_members_are_counted_by_what_their_members_have(app: TestApp) {
+    let (ana, bo) = (join(&app, "ana", "operator").await, join(&app, "bo", "operator").await);
+    app.issue("own", &["logs:read"]).await;
+    let mut keys = Vec::new();
+    for member in [&ana, &ana, &bo] {
+        let body = json!({ "name": "k", "environment": "live", "principal": member.principal });
+        let issued = app.post("/v1/keys", body).token(&member.token).send().await;
+        assert_eq!(issued.status, 201, "{issued:?}");
+        keys.push(issued.json()["key"]["id"].as_str().unwrap().to_owned());
+    }
+    let usable = async || scope(&app, "logs:read").await["usable_keys"].clone();
+    assert_eq!(usable().await, 1);
+    let set = async |scopes: Value| {
+        let role = app.call(reqwest::Method::PUT, "/v1/roles/operator").header("if-match", "*");
+        assert_eq!(role.json(&json!({ "scopes": scopes })).send().await.status, 200);
+    };
+    set(json!(["logs:read"])).await;
+    assert_eq!(usable().await, 4);
+    app.client.revoke_key(&keys[0], &RevokeKey::new("r")).await.unwrap();
+    assert_eq!(usable().await, 3);
+    app.done(&format!("/v1/members/{}/suspend", bo.id), json!({})).await;
+    assert_eq!(usable().await, 2);
+    set(json!([])).await;
+    assert_eq!(usable().await, 1);
+    let patch = app.call(reqwest::Method::PATCH, &format!("/v1/members/{}", ana.id)).header("if-match", "*");
+    assert_eq!(patch.json(&json!({ "scopes": ["logs:read"] })).send().await.status, 200);
+    assert_eq!((usable().await, scope(&app, "logs:read").await["more_keys"].clone()), (json!(2), json!(false)));
     app.stop().await;
 }

@@ -112,6 +112,33 @@ async fn foreign_and_unknown_members_are_alike(app: TestApp) {
     app.stop().await;
 }
 
+on_both!(
+    /// S0-01, S0-02: a user's keys and a partner's are two families under one prefix, told apart by whom they act for, and
+    /// each is listed without the other.
+    s0_01_s0_02_keys_of_users_and_of_partners_are_listed_apart
+);
+async fn s0_01_s0_02_keys_of_users_and_of_partners_are_listed_apart(app: TestApp) {
+    let ana = join(&app, "ana", "admin").await;
+    let partner = app.done("/v1/partners", json!({ "name": "agency" })).await["id"].as_str().unwrap().to_owned();
+    let agent = app.member_token("partner_owner", Some(&partner)).await;
+    let issue = async |token: &str, principal: &str| {
+        let body = json!({ "name": "k", "environment": "live", "principal": principal });
+        let issued = issue_as(&app, token, body).await;
+        (issued.id.clone(), issued.kind.clone(), issued.prefix.clone())
+    };
+    let (user, of_partner) = (issue(&ana.token, &ana.principal).await, issue(&agent, &partner).await);
+    assert_eq!((format!("{:?}", user.1), format!("{:?}", of_partner.1)), ("User".into(), "Partner".into()));
+    assert!(user.2.starts_with("nl_live_") && of_partner.2.starts_with("nl_live_"), "one family of prefixes");
+    assert_eq!(ids(&app, "kind=user").await, [user.0.clone()].into());
+    assert_eq!(ids(&app, "kind=partner").await, [of_partner.0.clone()].into());
+    // In the partner's panel there are its own, and nothing of a user's.
+    let theirs = app.get("/v1/keys").token(&agent).send().await.json();
+    let theirs: Vec<_> = theirs["items"].as_array().unwrap().iter().map(|key| key["id"].clone()).collect();
+    assert_eq!(theirs, [json!(of_partner.0)]);
+    app.get(&format!("/v1/keys/{}", user.0)).token(&agent).send().await.is_problem(404, "not_found");
+    app.stop().await;
+}
+
 on_both!(s4_01_s4_23_s0_11_filters_by_kind_age_and_use);
 async fn s4_01_s4_23_s0_11_filters_by_kind_age_and_use(app: TestApp) {
     let ana = join(&app, "ana", "admin").await;
@@ -329,5 +356,89 @@ async fn an_emergency_of_many_calls_is_resumed() {
     assert_eq!((first.revoked, first.remaining), (2_000, 300));
     let second = app.client.revoke_many(&RevokeMany { expect: Some(first.plan), ..request }).await.unwrap();
     assert_eq!((second.matched, second.revoked, second.remaining), (300, 300, 0));
+    app.stop().await;
+}
+
+on_both!(
+    /// S4-01: also in exports and in what is revoked.
+    s4_01_keys_are_found_by_their_labels
+);
+async fn s4_01_keys_are_found_by_their_labels(app: TestApp) {
+    let labelled =
+        |name: &str, value: &str| json!({ "name": name, "environment": "live", "labels": { "team": value } });
+    let pay = issue_as(&app, &app.token, labelled("pay", "payments")).await.id;
+    let ops = issue_as(&app, &app.token, labelled("ops", "ops")).await.id;
+    app.issue("without", &[]).await;
+    assert_eq!(ids(&app, "label=team").await, [pay.clone(), ops.clone()].into());
+    assert_eq!(ids(&app, "label=team%3Dpayments").await, [pay.clone()].into());
+    assert_eq!(ids(&app, "label=team%3Dpay").await, BTreeSet::new());
+    assert_eq!(ids(&app, "label=team%3Dpayments&state=revoked").await, BTreeSet::new());
+    for wrong in ["", "%3Dpayments", "te%20am", "team%3D%20x"] {
+        app.get(&format!("/v1/keys?label={wrong}")).send().await.is_problem(400, "invalid_request");
+    }
+    let export = app.get("/v1/keys/export?format=ndjson&label=team%3Dops").send().await;
+    assert!(export.text.contains(&ops) && export.text.lines().count() == 1, "{export:?}");
+    let filter = json!({ "label": "team=payments" });
+    let done = many(&app, json!({ "filter": filter, "reason": "moved" })).await.json();
+    assert_eq!((&done["revoked"], &done["revoked_keys"]), (&json!(1), &json!([pay])));
+    // What a list was narrowed to is noted, and never a key that somebody took for a value.
+    let secret = app.issue("secret", &[]).await.secret;
+    app.get(&format!("/v1/keys/export?label=team%3D{}", secret.expose())).send().await;
+    assert!(!app.get("/v1/audit?limit=200").send().await.text.contains(secret.expose()));
+    app.stop().await;
+}
+
+on_both!(
+    /// S3-14, S3-20: what came by their pairing code, and what a service account did with a token that they made.
+    s3_20_a_person_touches_what_came_by_their_codes_and_tokens
+);
+async fn s3_20_a_person_touches_what_came_by_their_codes_and_tokens(app: TestApp) {
+    let (ana, bo) = (join(&app, "ana", "admin").await, join(&app, "bo", "admin").await);
+    let post = async |by: &str, path: &str, body: Value| {
+        let answer = app.post(path, body).token(by).send().await;
+        assert!(answer.status.is_success(), "{path}: {answer:?}");
+        answer.json()
+    };
+    let pair = async |code: &Value| {
+        let answer = app.post("/v1/gateways/pair", json!({ "code": code })).without_token().send().await;
+        assert!(answer.status.is_success(), "{answer:?}");
+        answer.json()
+    };
+    let made = post(&ana.token, "/v1/gateways", json!({ "name": "gate", "environment": "live" })).await;
+    pair(&made["code"]).await;
+    let gateway = made["gateway"]["id"].as_str().unwrap().to_owned();
+    let key = async || app.get(&format!("/v1/gateways/{gateway}")).send().await.json()["key"].clone();
+    let first = key().await;
+    // Another's code brings another's key.
+    let offered =
+        post(&bo.token, &format!("/v1/gateways/{gateway}/pairing-code"), json!({ "order": "issue_first" })).await;
+    pair(&offered["code"]).await;
+    let second = key().await;
+    assert_ne!(first, second);
+    let account = post(&ana.token, "/v1/service-accounts", json!({ "name": "program", "scopes": [] })).await;
+    let account = account["id"].as_str().unwrap();
+    let scopes = json!(["keys:issue", "tokens:manage"]);
+    let token = json!({ "name": "t", "kind": "management", "service_account": account, "scopes": scopes });
+    let token = post(&ana.token, "/v1/tokens", token).await;
+    let body = json!({ "name": "t", "kind": "management", "scopes": ["keys:issue"] });
+    let child = post(token["secret"].as_str().unwrap(), "/v1/tokens", body).await;
+    let mut by_account = Vec::new();
+    for secret in [&token["secret"], &child["secret"]] {
+        by_account.push(issue_as(&app, secret.as_str().unwrap(), named("by the account")).await.id);
+    }
+    let touched = async |who: &str| {
+        let page = app.get(&format!("/v1/keys?touched_by={who}")).send().await.json();
+        let keys = page["items"].as_array().unwrap().iter().map(|key| (key["id"].clone(), key["touched"].clone()));
+        keys.collect::<Vec<_>>()
+    };
+    let found = touched(&ana.id).await;
+    for id in by_account {
+        assert!(found.contains(&(json!(id), json!(["service_account"]))), "{found:?}");
+    }
+    assert!(found.contains(&(first, json!(["paired"]))), "{found:?}");
+    assert_eq!((found.len(), touched(&bo.id).await), (3, vec![(second, json!(["paired"]))]));
+    // They are not revoked here: the answer names the call that works.
+    let plan = many(&app, json!({ "filter": { "touched_by": bo.id }, "reason": "left", "dry_run": true })).await.json();
+    assert!(plan["refusals"][0]["call"].as_str().unwrap().contains("unpair"), "{plan}");
     app.stop().await;
 }

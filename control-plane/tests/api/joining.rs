@@ -37,6 +37,7 @@ pub(crate) async fn token_of(app: &TestApp, member: &str) -> String {
         rights: None,
         expires_at: None,
         member: MemberId::parse(member),
+        service_account: None,
     };
     let made = store
         .write(|tx| Box::pin(async move { tokens::create_management(tx, &context, new, &mut os_random).await }))

@@ -1,13 +1,16 @@
 //! The API through its real router, database and publisher.
 
+mod account_tokens;
 mod app;
 mod attempts;
 mod audit;
 mod bad_input;
 mod border;
 mod catalogue;
+mod clock;
 mod durable;
 mod edges;
+mod endings;
 mod enrolled;
 mod idempotency;
 mod import;

@@ -36,6 +36,7 @@ async fn metrics_speak_of_routes_and_publishing() {
         "nightlatch_unpublished_changes{",
         "nightlatch_lease_term{",
         "nightlatch_publish_duration_seconds_count",
+        "nightlatch_audit_unchained_age_seconds{",
         "# EOF",
     ] {
         assert!(answer.text.contains(line), "{line} is missing:\n{}", answer.text);
@@ -101,4 +102,24 @@ async fn an_unused_enrolment_token_survives_a_restart_and_a_lost_one_is_replaced
     let stranger = nightlatch_api::client::Client::new(&server.url()).unwrap();
     assert!(stranger.enrol(first.trim().into()).await.is_err(), "the lost one is worth nothing");
     server.stop(Duration::from_secs(5)).await;
+}
+
+/// What the leader does not chain is seen to wait.
+#[tokio::test]
+async fn metrics_tell_how_long_audit_entries_wait_to_be_chained() {
+    let app = TestApp::sqlite().await;
+    let waits = async || {
+        let text = app.get("/metrics").without_token().send().await.text;
+        let name = format!("nightlatch_audit_unchained_age_seconds{{set=\"{}\"}} ", app.set.id);
+        let line = text.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or_else(|| panic!("{text}"));
+        line.parse::<f64>().unwrap()
+    };
+    app.issue("k", &[]).await;
+    app.server.publisher().flush().await.unwrap();
+    assert!(waits().await < f64::EPSILON);
+    // Its history is not what was signed: nothing is chained any more.
+    app.sql("UPDATE audit SET at = 1000, seq = NULL WHERE seq = (SELECT MAX(seq) FROM audit)").await;
+    app.server.publisher().flush().await.unwrap();
+    assert!(waits().await > 1_000_000.0);
+    app.stop().await;
 }

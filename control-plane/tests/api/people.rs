@@ -1,10 +1,12 @@
 //! People of every role, principals of every kind, and their keys, made beside the API: what the table of authority says
 //! is not asked for making them.
 
+use std::collections::BTreeSet;
+
 use futures::future::BoxFuture;
 use nightlatch::domain::rotation::{Order, Start};
 use nightlatch::domain::{
-    Issue, Key, KeyRef, Labels, Member, Name, PrincipalKind, Reason, Role, RotationId, Scopes, WorkspaceId,
+    Action, Issue, Key, KeyRef, Labels, Member, Name, PrincipalKind, Reason, Role, RotationId, Scopes, WorkspaceId,
 };
 use nightlatch::store::members::{self, Invitation};
 use nightlatch::store::tokens::{self, NewManagement, Token};
@@ -113,6 +115,25 @@ impl People {
             rights: None,
             expires_at: None,
             member: Some(member.id.clone()),
+            service_account: None,
+        };
+        let made: (Token, KeyText) = self
+            .write(|tx, context| {
+                Box::pin(async move { tokens::create_management(tx, &context, new, &mut os_random).await })
+            })
+            .await
+            .unwrap();
+        (made.0, made.1.expose().to_owned())
+    }
+
+    /// A token of a service account's.
+    pub(crate) async fn account_token(&self, subject: u32, rights: BTreeSet<Action>) -> (Token, String) {
+        let new = NewManagement {
+            name: Name::new(format!("token of {subject}")).unwrap(),
+            rights: Some(rights),
+            expires_at: None,
+            member: None,
+            service_account: Some(subject),
         };
         let made: (Token, KeyText) = self
             .write(|tx, context| {

@@ -120,7 +120,10 @@ fn tokens_are_made_listed_and_revoked() {
     let mut other = server.command(&["tokens", "list"]);
     other.env("NIGHTLATCH_TOKEN", text);
     assert!(crate::program::run(other, "").fine().out.contains("pipeline"));
-    server.run(&["tokens", "revoke", id]).fine();
+    let refused = server.run(&["tokens", "revoke", id]).failed(2);
+    assert!(refused.err.contains("--yes"), "{refused:?}");
+    assert_eq!(server.run_on_terminal(&["tokens", "revoke", id], "n\n").code, Some(1));
+    server.run(&["tokens", "revoke", id, "--yes"]).fine();
     let mut other = server.command(&["tokens", "list"]);
     other.env("NIGHTLATCH_TOKEN", text);
     crate::program::run(other, "").failed(3);

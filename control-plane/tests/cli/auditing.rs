@@ -1,6 +1,7 @@
 //! The audit log on the command line: exported, proven offline, erased.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use crate::program::{Ended, Server, nightlatch, run};
 
@@ -30,11 +31,17 @@ fn s1_14_an_export_is_proven_offline_or_its_first_break_is_named() {
     server.run(&["keys", "revoke", &id, "--reason", "leaked", "--yes"]).fine();
     settled(&server);
     server.run(&["audit", "export", "--out", &file]).fine();
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "it holds addresses");
     let verifier = server.run(&["sets", "show", "--json"]).fine().json()["verifier"].as_str().unwrap().to_owned();
     let proven = verify(&[&file, "--verifier", &verifier, "--checkpoint", &head, "--json"]).fine().json();
     assert_eq!((proven["proven"].as_bool(), proven["checkpoints"].as_u64()), (Some(true), Some(1)));
     let shown = verify(&[&file, "--verifier", &verifier]).fine();
     assert!(shown.out.contains("whole") && shown.out.contains("1 behind the checkpoint"), "{shown:?}");
+
+    // One that fails takes nothing away.
+    let before = fs::read_to_string(&file).unwrap();
+    server.run(&["audit", "export", "--after", "9999", "--out", &file]).failed(4);
+    assert_eq!(fs::read_to_string(&file).unwrap(), before);
 
     // By way of the root and the trust note.
     let sets = server.run(&["sets", "show", "--json"]).fine().json();
@@ -89,7 +96,10 @@ fn s1_14_an_export_is_proven_offline_or_its_first_break_is_named() {
     let listed = server.run(&["audit", "list", "--key", &id]).fine();
     assert!(listed.out.contains("key.revoked") && listed.out.contains("leaked"), "{listed:?}");
     assert_eq!(server.run(&["audit", "--key", &id]).fine().out, listed.out);
-    server.run(&["audit", "erase", "mem_1hTq3e9fKz"]).failed(2);
+    let refused = server.run(&["audit", "erase", "mem_1hTq3e9fKz"]).failed(2);
+    assert!(refused.err.contains("--yes"), "{refused:?}");
+    let asked = server.run_on_terminal(&["audit", "erase", "mem_1hTq3e9fKz"], "n\n");
+    assert!(asked.code == Some(1) && asked.out.contains("for ever"), "{asked:?}");
     let erased = server.run(&["audit", "erase", "mem_1hTq3e9fKz", "--yes"]).fine();
     assert_eq!(erased.out, "0 values about mem_1hTq3e9fKz are erased.\n");
 }

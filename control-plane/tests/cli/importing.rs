@@ -6,7 +6,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::program::Server;
 
-fn line(number: u32) -> String {
+/// A line of an import.
+pub(crate) fn line(number: u32) -> String {
     let digest: String = Sha256::digest(number.to_le_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
     format!(r#"{{"digest":"{digest}","name":"key {number}","environment":"live","entropy_bits":160}}"#) + "\n"
 }

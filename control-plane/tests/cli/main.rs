@@ -5,6 +5,7 @@ mod auditing;
 mod denying;
 mod edges;
 mod importing;
+mod inventory;
 mod people;
 mod principals;
 mod program;

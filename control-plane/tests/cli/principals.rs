@@ -64,7 +64,9 @@ fn s1_18_a_gateway_is_paired_and_unpaired_on_the_command_line() {
     assert!(refused.err.contains("unpair"), "{refused:?}");
     let next = server.path("next");
     server.run(&["gateways", "code", &id, "--order", "revoke-first", "--secret-out", &next]).fine();
-    let unpaired = server.run(&["gateways", "unpair", &id, "--reason", "sold"]).fine();
+    let unpair = ["gateways", "unpair", &id, "--reason", "sold"];
+    server.run(&unpair).failed(2);
+    let unpaired = server.run(&[&unpair[..], &["--yes"]].concat()).fine();
     assert!(unpaired.out.contains("Keys revoked: 1"), "{unpaired:?}");
     let listed = server.run(&["gateways", "list"]).fine();
     assert!(listed.out.contains(&id) && listed.out.contains("unpaired"), "{listed:?}");
@@ -83,7 +85,8 @@ fn a_partner_and_its_links_live_on_the_command_line() {
     assert!(staff.out.contains("a@example.org") && staff.out.contains("partner_owner"), "{staff:?}");
     let moved = server.run(&["partners", "set-role", &id, &member, "staff"]).fine();
     assert!(moved.out.contains("partner_staff"), "{moved:?}");
-    server.run(&["partners", "remove-staff", &id, &member]).fine();
+    server.run(&["partners", "remove-staff", &id, &member]).failed(2);
+    server.run(&["partners", "remove-staff", &id, &member, "--yes"]).fine();
     let code = server.path("code");
     server.run(&["partners", "link", &id, "our best", "--secret-out", &code]).fine();
     let accept = ["links", "accept", "--code-file", &code, "--permission", "orders:place"];
@@ -96,9 +99,16 @@ fn a_partner_and_its_links_live_on_the_command_line() {
     assert!(permitted.out.contains("orders:see"), "{permitted:?}");
     let listed = server.run(&["links", "list"]).fine();
     assert!(listed.out.contains("agency") && listed.out.contains("active"), "{listed:?}");
-    let ended = server.run(&["partners", "end-link", &id, &link, "--reason", "over"]).fine();
+    for end in
+        [&["partners", "end-link", &id, &link, "--reason", "over"][..], &["links", "end", &link, "--reason", "over"]]
+    {
+        server.run(end).failed(2);
+        assert_eq!(server.run_on_terminal(end, "n\n").code, Some(1));
+    }
+    assert!(server.run(&["links", "list"]).fine().out.contains("active"), "nothing has ended");
+    let ended = server.run(&["partners", "end-link", &id, &link, "--reason", "over", "--yes"]).fine();
     assert!(ended.out.contains("Keys revoked: 0"), "{ended:?}");
-    let ended = server.run(&["links", "end", &link, "--reason", "over"]).fine();
+    let ended = server.run(&["links", "end", &link, "--reason", "over", "--yes"]).fine();
     assert!(ended.out.contains("ended by"), "{ended:?}");
     let listed = server.run(&["partners", "list", "--json"]).fine().json();
     assert_eq!(listed["usable_keys"], 0);

@@ -64,11 +64,12 @@ pub(crate) async fn entry_alone(world: &World, about: &str) -> u64 {
 }
 
 /// What somebody does who may write to the database and wants an entry to have said something else: everything that
-/// follows from it is computed anew.
+/// follows from it is computed anew, to the last node that proofs are made of.
 pub(crate) async fn rewrite(world: &World, seq: u64, action: &str) {
     let mut all = entries(&export(world, 0, None).await.unwrap());
     let mut tree = Tree::default();
     let mut before = Hash([0; 32]);
+    let (mut statements, mut nodes) = (Vec::new(), Vec::new());
     for entry in &mut all {
         if entry.seq == seq {
             action.clone_into(&mut entry.action);
@@ -76,15 +77,19 @@ pub(crate) async fn rewrite(world: &World, seq: u64, action: &str) {
         entry.previous_hash.0 = before;
         entry.hash.0 = entry.content_hash(world.workspace.as_str()).unwrap();
         before = entry.hash.0;
-        tree.push(&before, |_, _, _| panic!("small logs only"));
+        tree.push(&before, |level, place, root| nodes.push((level, place, root)));
         let (previous, hash) = (world.blob(&entry.previous_hash.to_string()), world.blob(&entry.hash.to_string()));
-        let sql = format!(
+        statements.push(format!(
             "UPDATE audit SET action = '{}', prev_hash = {previous}, hash = {hash} WHERE seq = {}",
             entry.action, entry.seq
-        );
-        world.execute(&sql).await;
+        ));
+    }
+    for (level, place, root) in nodes {
+        let root = world.blob(&root.to_hex());
+        statements.push(format!("UPDATE audit_nodes SET hash = {root} WHERE level = {level} AND place = {place}"));
     }
     let peaks: String = tree.peaks().iter().map(Hash::to_hex).collect();
     let (hash, peaks) = (world.blob(&before.to_hex()), world.blob(&peaks));
-    world.execute(&format!("UPDATE audit_chains SET count = {}, hash = {hash}, peaks = {peaks}", tree.count())).await;
+    statements.push(format!("UPDATE audit_chains SET count = {}, hash = {hash}, peaks = {peaks}", tree.count()));
+    world.execute(&statements.join("; ")).await;
 }

@@ -2,6 +2,7 @@
 
 mod audit;
 mod background;
+mod before;
 mod crash;
 mod cuts;
 mod denying;
@@ -9,16 +10,20 @@ mod folding;
 mod gate;
 mod heads;
 mod interleaving;
+mod killed;
 mod leadership;
 mod log;
 mod losing;
 mod members;
+mod migrated;
 mod numbering;
+mod people;
 mod reader;
 mod rebuilding;
 mod recovering;
 mod retention;
 mod signers;
+mod tampering;
 mod world;
 
 /// Runs an `async fn(World)` on SQLite and on PostgreSQL, as two tests.

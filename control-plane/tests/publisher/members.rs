@@ -1,24 +1,20 @@
 //! Keys of members: what they may do is their member's, and edges learn of it as one change of one profile.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use nightlatch::domain::{
-    Issue, Key, KeyRef, Labels, MemberId, MemberPatch, Name, PrincipalKind, Role, Scopes, State, Tier,
-};
-use nightlatch::publisher::{CutReason, Limits, Publisher, rebuild};
+use nightlatch::domain::{Key, MemberPatch, PrincipalKind, Role, State};
+use nightlatch::publisher::{CutReason, Limits, rebuild};
 use nightlatch::store::profiles::{self, Contents};
-use nightlatch::store::receipts::{self, Evidence};
 use nightlatch::store::roles::{self, Granted};
-use nightlatch::store::{Context, Error, keys, members, os_random};
-use nightlatch_key::Environment;
+use nightlatch::store::{Context, Error, members};
 use nightlatch_keyset::{FileName, Replica, Status};
-use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use crate::on_both;
+use crate::people::{Fate, member_id, scopes};
 use crate::reader::{Witness, base, load, path};
 use crate::world::{Change, World};
 
@@ -27,6 +23,8 @@ on_both! {
     s0_14_a_replica_says_of_members_what_the_database_says
     /// S0-14: whatever the number of keys.
     s0_14_a_suspension_is_one_small_change_of_one_profile
+    /// S0-14: whatever is done to a member, and whatever it has.
+    s0_14_what_becomes_of_a_member_is_told_once_for_all_its_keys
     /// S0-25: files that are lost come back from the same rows, byte for byte.
     s0_25_profiles_come_back_byte_for_byte
     /// S0-14: a removed member's keys are refused by its profile at once, and revoked one by one later.
@@ -38,112 +36,6 @@ on_both! {
 }
 
 impl World {
-    /// A member of that role, active, with scopes of its own.
-    async fn member(&self, subject: u32, role: &str, scopes: &str) {
-        let workspace = &self.workspace;
-        self.execute(&format!(
-            "INSERT INTO principals (workspace_id, subject, kind, name, created_at) \
-             VALUES ('{workspace}', {subject}, 'user', 'a member', 0)"
-        ))
-        .await;
-        self.execute(&format!(
-            "INSERT INTO members (id, workspace_id, subject, role, name, state, scopes, invited_by_type, invited_by_id, \
-             created_at, revision) VALUES ('mem_{subject:010}', '{workspace}', {subject}, '{role}', 'a member', 'active', \
-             '{scopes}', 'system', 'tests', 0, 1)"
-        ))
-        .await;
-    }
-
-    /// Changes a member, and tells edges of it.
-    async fn set_member(&self, subject: u32, what: &str) {
-        let workspace = &self.workspace;
-        self.execute(&format!("UPDATE members SET {what} WHERE workspace_id = '{workspace}' AND subject = {subject}"))
-            .await;
-        self.tell(subject).await;
-    }
-
-    /// Gives a role's members scopes, and tells edges of it.
-    async fn set_role(&self, role: &str, scopes: &str, members: &BTreeSet<u32>) {
-        let workspace = &self.workspace;
-        self.execute(&format!(
-            "INSERT INTO role_scopes (workspace_id, role, scopes, updated_at) VALUES ('{workspace}', '{role}', '{scopes}', 0) \
-             ON CONFLICT (workspace_id, role) DO UPDATE SET scopes = excluded.scopes"
-        ))
-        .await;
-        for member in members {
-            self.tell(*member).await;
-        }
-    }
-
-    async fn tell(&self, subject: u32) {
-        let workspace = self.workspace.clone();
-        let told = self.store.write(move |tx| {
-            Box::pin(async move {
-                let now = tx.now().await?;
-                profiles::changed(tx, &workspace, subject, now).await
-            })
-        });
-        told.await.unwrap();
-    }
-
-    async fn try_issue_to(
-        &self,
-        subject: u32,
-        environment: Environment,
-        scopes: &[&str],
-        tier: Option<&str>,
-    ) -> Result<Key, Error> {
-        let context = self.context();
-        let issue = Issue {
-            name: Name::new("a key").unwrap(),
-            environment,
-            subject: Some(subject),
-            scopes: Scopes::new(scopes.iter().copied()).unwrap(),
-            tier: tier.map(|tier| Tier::new(tier).unwrap()),
-            owner: None,
-            owner_member: None,
-            link: None,
-            labels: Labels::default(),
-            expires_at: None,
-            rotate_by: None,
-        };
-        let issued =
-            self.store.write(move |tx| Box::pin(async move { keys::issue(tx, &context, issue, &mut os_random).await }));
-        Ok(issued.await?.key)
-    }
-
-    async fn issue_to(&self, subject: u32) -> Key {
-        self.try_issue_to(subject, Environment::Live, &[], None).await.unwrap()
-    }
-
-    /// Removes a member, and revokes its keys without telling edges of each. Returns how many.
-    async fn remove_member(&self, subject: u32) -> u64 {
-        let now = self.store.read().await.unwrap().now().await.unwrap();
-        let mine = format!("workspace_id = '{}' AND subject = {subject} AND state <> 'revoked'", self.workspace);
-        let revoked = self.count(&format!("SELECT COUNT(*) FROM keys WHERE {mine}")).await;
-        self.execute(&format!(
-            "INSERT INTO receipts (set_id, key_id, workspace_id, key_number, revoked_at) \
-             SELECT '{}', id, workspace_id, number, {now} FROM keys WHERE {mine}",
-            self.set
-        ))
-        .await;
-        self.execute(&format!("UPDATE keys SET state = 'revoked', deadline = NULL, revoked_at = {now} WHERE {mine}"))
-            .await;
-        self.set_member(subject, "state = 'removed'").await;
-        u64::try_from(revoked).unwrap()
-    }
-
-    /// Notes of revocations what can be known, and publishes those that came with a member's removal.
-    async fn sweep(&self) -> u64 {
-        let unnoted = receipts::unnoted(&mut self.store.read().await.unwrap()).await.unwrap();
-        self.store.write(move |tx| Box::pin(async move { receipts::note(tx, &unnoted).await })).await.unwrap();
-        self.store.write(|tx| Box::pin(receipts::publish_revoked(tx))).await.unwrap()
-    }
-
-    async fn contents(&self, subject: u32) -> Contents {
-        profiles::contents(&mut self.store.read().await.unwrap(), &self.workspace, subject).await.unwrap()
-    }
-
     /// The replica lets through the keys that the database lets through, with the same scopes, and no others.
     async fn assert_same_verdicts(&self, replica: &Replica) {
         let pepper = self.pepper("p1");
@@ -158,7 +50,7 @@ impl World {
             let scopes: Vec<_> = key.scopes.iter().map(|scope| scope.as_str().to_owned()).collect();
             let mut usable = matches!(key.state(now), State::Active | State::Retiring);
             if key.kind == PrincipalKind::User {
-                let contents = self.contents(key.subject).await;
+                let contents = contents(self, key.subject).await;
                 assert_eq!(profile.live, Some(key.subject));
                 assert_eq!(profile.refused, contents.refused, "{}", key.id);
                 usable &= !contents.refused;
@@ -174,63 +66,20 @@ impl World {
     }
 }
 
-async fn random_change(world: &World, rng: &mut ChaCha8Rng, members: &mut BTreeMap<u32, &'static str>) {
-    let roles = ["admin", "viewer"];
-    let scopes = ["", "*", "a:read", "a:read b:write", "* c:read", "b:write z:last"];
-    let some: Vec<u32> = members.keys().copied().collect();
-    let member = some.choose(rng).copied();
-    let known = world.keys().await;
-    match (rng.random_range(0..20), member) {
-        (0..2, _) | (_, None) => {
-            let last = world.count("SELECT MAX(subject) FROM principals").await;
-            let (subject, role) = (u32::try_from(last).unwrap() + 1, *roles.choose(rng).unwrap());
-            world.member(subject, role, scopes.choose(rng).unwrap()).await;
-            members.insert(subject, role);
-        }
-        (2..7, Some(member)) => {
-            let environment = *[Environment::Live, Environment::Live, Environment::Test].choose(rng).unwrap();
-            // Not while the member is suspended.
-            drop(world.try_issue_to(member, environment, &[], None).await);
-        }
-        (7, Some(_)) => drop(world.issue(&["a:read"]).await),
-        (8..10, Some(member)) => world.set_member(member, &format!("scopes = '{}'", scopes.choose(rng).unwrap())).await,
-        (10, Some(member)) => {
-            let role = *roles.choose(rng).unwrap();
-            members.insert(member, role);
-            world.set_member(member, &format!("role = '{role}'")).await;
-        }
-        (11, Some(_)) => {
-            let role = *roles.choose(rng).unwrap();
-            let its = members.iter().filter(|(_, of)| **of == role).map(|(member, _)| *member).collect();
-            world.set_role(role, scopes.choose(rng).unwrap(), &its).await;
-        }
-        (12, Some(member)) => world.set_member(member, "tier = 'gold'").await,
-        (13..15, Some(member)) => world.set_member(member, "state = 'suspended'").await,
-        (15..17, Some(member)) => world.set_member(member, "state = 'active'").await,
-        (17, Some(member)) => {
-            world.remove_member(member).await;
-            members.remove(&member);
-        }
-        (18, Some(_)) => drop(world.sweep().await),
-        _ => {
-            if let Some(key) = known.choose(rng) {
-                let how = [Change::Disable, Change::Enable, Change::Revoke].choose(rng).unwrap().clone();
-                world.try_change(key, how).await;
-            }
-        }
-    }
+async fn contents(world: &World, subject: u32) -> Contents {
+    profiles::contents(&mut world.store.read().await.unwrap(), &world.workspace, subject).await.unwrap()
 }
 
 async fn s0_14_a_replica_says_of_members_what_the_database_says(world: World) {
     let mut rng = ChaCha8Rng::seed_from_u64(14);
-    let mut members = BTreeMap::new();
+    let mut members = Vec::new();
     let publisher = world.publisher();
     publisher.flush().await.unwrap();
     let mut witness = Witness::default();
     let mut followed: Option<(nightlatch_keyset::Head, Replica)> = None;
     for _ in 0..50 {
         for _ in 0..rng.random_range(1..4) {
-            random_change(&world, &mut rng, &mut members).await;
+            world.live(&mut rng, &mut members).await;
         }
         publisher.flush().await.unwrap();
         witness.look(&world.directory);
@@ -255,7 +104,7 @@ async fn s0_14_a_replica_says_of_members_what_the_database_says(world: World) {
 
 async fn s0_14_a_suspension_is_one_small_change_of_one_profile(world: World) {
     const KEYS: i64 = 10_000;
-    world.member(2, "admin", "invoices:read").await;
+    world.member(2, Role::Admin, "invoices:read").await;
     let first = world.issue_to(2).await;
     // As many again, as an import would write them.
     let copies = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9999)";
@@ -279,7 +128,7 @@ async fn s0_14_a_suspension_is_one_small_change_of_one_profile(world: World) {
     assert_eq!(load(&world.directory).head.keys, u64::try_from(KEYS).unwrap());
     let before = load(&world.directory).head.version;
     let rows = world.count("SELECT COUNT(*) FROM profile_changes").await;
-    world.set_member(2, "state = 'suspended'").await;
+    world.becomes(2, Fate::Suspended).await;
     publisher.flush().await.unwrap();
     assert_eq!(world.count("SELECT COUNT(*) FROM profile_changes").await, rows + 1);
     let edge = load(&world.directory);
@@ -293,25 +142,74 @@ async fn s0_14_a_suspension_is_one_small_change_of_one_profile(world: World) {
         replica.iter().filter(|row| replica.profile(row.as_ref().unwrap().1.profile).unwrap().refused).count()
     };
     assert_eq!(refused(&edge.replica), 10_000);
-    world.set_member(2, "state = 'active'").await;
+    world.becomes(2, Fate::Resumed).await;
     publisher.flush().await.unwrap();
     assert_eq!(refused(&load(&world.directory).replica), 0);
     // What changes nothing is not told.
     let rows = world.count("SELECT COUNT(*) FROM profile_changes").await;
-    world.set_member(2, "name = 'another'").await;
-    world.member(3, "viewer", "a:read").await;
-    world.set_member(3, "scopes = 'b:read'").await;
+    world.becomes(2, Fate::Name("another")).await;
+    world.member(3, Role::Viewer, "a:read").await;
+    world.becomes(3, Fate::Scopes("b:read")).await;
     assert_eq!(world.count("SELECT COUNT(*) FROM profile_changes").await, rows, "member 3 has no keys");
+    publisher.stop().await;
+}
+
+async fn s0_14_what_becomes_of_a_member_is_told_once_for_all_its_keys(world: World) {
+    const KEYS: usize = 500;
+    world.member(2, Role::Operator, "invoices:read").await;
+    futures::future::join_all((0..KEYS).map(|_| world.issue_to(2))).await;
+    let limits = Limits { max_versions: 1000, min_overlay: 100_000, pace: Duration::ZERO, ..Limits::default() };
+    let world = World { limits, ..world };
+    let publisher = world.publisher();
+    publisher.flush().await.unwrap();
+    let rows = async |table: &str| world.count(&format!("SELECT COUNT(*) FROM {table}")).await;
+    let revisions = "SELECT CAST(SUM(revision) AS BIGINT) FROM keys WHERE subject = 2";
+    let all = KEYS as i64;
+    // What is done; what keys may do then; profiles that are told of; rows of keys that are written.
+    let fates: [(Option<Fate>, &[&str], bool, i64, i64); 9] = [
+        (Some(Fate::Scopes("orders:read")), &["orders:read"], false, 1, 0),
+        (None, &["a:read", "orders:read"], false, 1, 0),
+        (Some(Fate::Role(Role::Viewer)), &["orders:read"], false, 1, 0),
+        (Some(Fate::Tier("gold")), &["orders:read"], false, 1, 0),
+        (Some(Fate::Name("Ada")), &["orders:read"], false, 0, 0),
+        // In the database each key says for itself that it is disabled, for whoever lists keys; edges hear of none.
+        (Some(Fate::Suspended), &["orders:read"], true, 1, all),
+        (Some(Fate::Suspended), &["orders:read"], true, 0, 0),
+        (Some(Fate::Resumed), &["orders:read"], false, 1, all),
+        (Some(Fate::Removed), &[], true, 1, all),
+    ];
+    for (fate, may, refused, told, written) in fates {
+        let before = (rows("changes").await, rows("profile_changes").await, world.count(revisions).await);
+        let version = load(&world.directory).head.version;
+        match fate {
+            Some(fate) => world.becomes(2, fate).await,
+            None => world.set_role(Role::Operator, "a:read").await,
+        }
+        assert_eq!(rows("changes").await, before.0, "{fate:?}");
+        assert_eq!(rows("profile_changes").await, before.1 + told, "{fate:?}");
+        assert_eq!(world.count(revisions).await, before.2 + written, "{fate:?}");
+        publisher.flush().await.unwrap();
+        let edge = load(&world.directory);
+        assert_eq!(edge.head.version, version + u64::try_from(told).unwrap(), "{fate:?}");
+        assert_eq!(edge.replica.len(), KEYS);
+        for row in edge.replica.iter() {
+            let profile = edge.replica.profile(row.unwrap().1.profile).unwrap();
+            assert_eq!(
+                (profile.refused, profile.scopes.as_slice()),
+                (refused, may.iter().map(|&scope| scope.to_owned()).collect::<Vec<_>>().as_slice())
+            );
+        }
+    }
     publisher.stop().await;
 }
 
 async fn s0_25_profiles_come_back_byte_for_byte(world: World) {
     let mut rng = ChaCha8Rng::seed_from_u64(25);
-    let mut members = BTreeMap::new();
+    let mut members = Vec::new();
     let publisher = world.publisher();
     publisher.flush().await.unwrap();
     while publisher.status().borrow().epoch < 3 || publisher.status().borrow().version.is_multiple_of(2) {
-        random_change(&world, &mut rng, &mut members).await;
+        world.live(&mut rng, &mut members).await;
         publisher.flush().await.unwrap();
     }
     publisher.stop().await;
@@ -331,36 +229,28 @@ async fn s0_25_profiles_come_back_byte_for_byte(world: World) {
     world.assert_same_verdicts(&load(&world.directory).replica).await;
 }
 
-async fn evidence(world: &World, key: &Key) -> receipts::Facts {
-    let mut read = world.store.read().await.unwrap();
-    let found = receipts::evidence(&mut read, &world.workspace, &world.set, &KeyRef::Id(key.id.clone())).await.unwrap();
-    match found.unwrap() {
-        Evidence::Open(facts) => *facts,
-        Evidence::Decided(note) => panic!("{note}"),
-    }
-}
-
 async fn s0_14_a_removed_members_keys_have_receipts_and_leave(world: World) {
-    world.member(2, "admin", "a:read").await;
+    world.member(2, Role::Admin, "a:read").await;
     let (first, second, third) = (world.issue_to(2).await, world.issue_to(2).await, world.issue_to(2).await);
     let publisher = world.publisher();
     publisher.flush().await.unwrap();
     // Suspended for a while, and one key revoked by itself.
-    world.set_member(2, "state = 'suspended'").await;
+    world.becomes(2, Fate::Suspended).await;
     publisher.flush().await.unwrap();
-    world.set_member(2, "state = 'active'").await;
+    world.becomes(2, Fate::Resumed).await;
     publisher.flush().await.unwrap();
     world.change(&third, Change::Revoke).await;
     let alone = publisher.published(third.number).await.unwrap();
-    assert_eq!(evidence(&world, &third).await.revocation.published.unwrap().version, i64::try_from(alone).unwrap());
+    assert_eq!(world.evidence(&third).await.revocation.published.unwrap().version, i64::try_from(alone).unwrap());
 
-    assert_eq!(world.remove_member(2).await, 2);
+    world.becomes(2, Fate::Removed).await;
+    assert_eq!(world.count("SELECT COUNT(*) FROM receipts WHERE by_profile = 1").await, 2);
     // Who waits for a key of the member waits for the profile.
     let version = publisher.published(first.number).await.unwrap();
     assert_eq!(version, alone + 1);
     publisher.flush().await.unwrap();
     for key in [&first, &second] {
-        let facts = evidence(&world, key).await;
+        let facts = world.evidence(key).await;
         assert_eq!(facts.revocation.published.unwrap().version, i64::try_from(version).unwrap(), "{}", key.id);
     }
     let replica = load(&world.directory).replica;
@@ -375,16 +265,16 @@ async fn s0_14_a_removed_members_keys_have_receipts_and_leave(world: World) {
     publisher.flush().await.unwrap();
     assert_eq!(statuses(&load(&world.directory).replica), [Status::Revoked; 3]);
     for key in [&first, &second] {
-        let facts = evidence(&world, key).await;
+        let facts = world.evidence(key).await;
         assert_eq!(facts.revocation.published.unwrap().version, i64::try_from(version).unwrap(), "{}", key.id);
     }
-    assert_eq!(evidence(&world, &third).await.revocation.published.unwrap().version, i64::try_from(alone).unwrap());
+    assert_eq!(world.evidence(&third).await.revocation.published.unwrap().version, i64::try_from(alone).unwrap());
     publisher.stop().await;
 }
 
 async fn s0_14_profiles_come_before_keys_in_small_versions(world: World) {
     for subject in 2..9 {
-        world.member(subject, "admin", &format!("s{subject}:read")).await;
+        world.member(subject, Role::Admin, &format!("s{subject}:read")).await;
         world.issue_to(subject).await;
         world.issue_to(subject).await;
     }
@@ -411,11 +301,11 @@ async fn s0_14_profiles_come_before_keys_in_small_versions(world: World) {
 }
 
 async fn s0_14_superseded_rows_of_profiles_go(world: World) {
-    world.member(2, "admin", "a:read").await;
+    world.member(2, Role::Admin, "a:read").await;
     world.issue_to(2).await;
     let publisher = world.publisher();
     for round in 0..40 {
-        world.set_member(2, &format!("scopes = 's{round}:read'")).await;
+        world.becomes(2, Fate::Scopes(["even:read", "odd:read"][round % 2])).await;
         publisher.flush().await.unwrap();
     }
     publisher.wait(|status| status.epoch > 5).await.unwrap();
@@ -429,20 +319,7 @@ async fn s0_14_superseded_rows_of_profiles_go(world: World) {
         }
     }
     assert!((1..20).contains(&rows), "{rows}");
-    assert_eq!(rebuild_of(&world, publisher).await, Vec::<String>::new());
-}
-
-/// Stops a publisher and lets its files be checked, its base made anew.
-async fn rebuild_of(world: &World, publisher: Publisher) -> Vec<String> {
-    publisher.stop().await;
-    let head = load(&world.directory).head;
-    let name = head.base_name();
-    let bytes = fs::read(world.directory.file_path(&name)).unwrap();
-    fs::remove_file(world.directory.file_path(&name)).unwrap();
-    let mut mended = rebuild(&world.store, &world.config()).await.unwrap().files;
-    assert!(fs::read(world.directory.file_path(&name)).unwrap() == bytes);
-    mended.retain(|file| *file != name.to_text());
-    mended
+    assert_eq!(world.rebuilt(publisher).await, Vec::<String>::new());
 }
 
 async fn s0_25_a_base_of_the_format_before_is_made_anew(world: World) {
@@ -484,9 +361,9 @@ async fn s0_25_a_base_of_the_format_before_is_made_anew(world: World) {
         .await;
     world.execute(&format!("UPDATE sets SET head = '{note}', commitment = {}", world.blob(&commitment))).await;
 
-    world.member(2, "admin", "a:read").await;
+    world.member(2, Role::Admin, "a:read").await;
     world.issue_to(2).await;
-    world.set_member(2, "state = 'suspended'").await;
+    world.becomes(2, Fate::Suspended).await;
     let publisher = world.publisher();
     let status = publisher.wait(|status| status.epoch == 2).await.unwrap();
     assert_eq!(status.last_cut_reason, Some(CutReason::Format));
@@ -505,10 +382,10 @@ fn hex(bytes: &[u8]) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s0_14_whoever_comes_into_a_role_keeps_nothing_that_was_taken_from_it() {
     let world = World::postgres().await;
-    world.member(7, "viewer", "").await;
-    world.issue_to(7).await;
-    world.set_role("operator", "a:read b:write", &BTreeSet::new()).await;
-    let id = MemberId::parse("mem_0000000007").unwrap();
+    world.member(2, Role::Viewer, "").await;
+    world.issue_to(2).await;
+    world.set_role(Role::Operator, "a:read b:write").await;
+    let id = member_id(2);
     for round in 0..3 {
         // Its profile is written, and not committed.
         let (written, ready) = tokio::sync::oneshot::channel();
@@ -529,7 +406,7 @@ async fn s0_14_whoever_comes_into_a_role_keeps_nothing_that_was_taken_from_it() 
         ready.await.unwrap();
         let (store, context) = (world.store.clone(), Context::system(world.workspace.clone(), "req"));
         let replacing = tokio::spawn(async move {
-            let granted = Granted { everything: false, scopes: Scopes::new(["a:read"]).unwrap() };
+            let granted = Granted { everything: false, scopes: scopes("a:read") };
             let work = store
                 .write(move |tx| Box::pin(async move { roles::replace(tx, &context, Role::Operator, granted).await }));
             work.await
@@ -543,10 +420,10 @@ async fn s0_14_whoever_comes_into_a_role_keeps_nothing_that_was_taken_from_it() 
         decide.send(()).unwrap();
         patching.await.unwrap().unwrap();
         replacing.await.unwrap().unwrap();
-        let last = "SELECT COUNT(*) FROM profile_changes p WHERE p.subject = 7 AND p.scopes = 'a:read' \
-                    AND p.seq = (SELECT MAX(n.seq) FROM profile_changes n WHERE n.subject = 7)";
+        let last = "SELECT COUNT(*) FROM profile_changes p WHERE p.subject = 2 AND p.scopes = 'a:read' \
+                    AND p.seq = (SELECT MAX(n.seq) FROM profile_changes n WHERE n.subject = 2)";
         assert_eq!(world.count(last).await, 1, "round {round}");
-        world.set_member(7, "role = 'viewer'").await;
-        world.set_role("operator", "a:read b:write", &BTreeSet::new()).await;
+        world.becomes(2, Fate::Role(Role::Viewer)).await;
+        world.set_role(Role::Operator, "a:read b:write").await;
     }
 }

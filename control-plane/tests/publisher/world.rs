@@ -70,8 +70,13 @@ impl World {
             .write(move |tx| Box::pin(async move { workspaces::bootstrap(tx, &wanted, &mut os_random).await }))
             .await;
         let (workspace, set) = made.unwrap();
-        let directory = SetDirectory::new(temp.path().join("sets").join(set.id.as_str()));
-        let pepper = |id: &str| Pepper::new(id, set.id.as_str(), &[id.as_bytes()[1]; 32]).unwrap();
+        Self::with(store, url, workspace.id, set.id, temp)
+    }
+
+    /// On a database in which there is something.
+    pub(crate) fn with(store: Store, url: String, workspace: WorkspaceId, set: SetId, temp: TempDir) -> Self {
+        let directory = SetDirectory::new(temp.path().join("sets").join(set.as_str()));
+        let pepper = |id: &str| Pepper::new(id, set.as_str(), &[id.as_bytes()[1]; 32]).unwrap();
         let keys_held = Keyring {
             signers: vec![Arc::new(Self::signer())],
             roots: Vec::new(),
@@ -80,8 +85,8 @@ impl World {
         Self {
             store,
             url,
-            workspace: workspace.id,
-            set: set.id,
+            workspace,
+            set,
             directory,
             limits: small_limits(),
             keys_held: Arc::new(Mutex::new(keys_held)),

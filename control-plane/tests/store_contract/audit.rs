@@ -1,8 +1,8 @@
 //! The audit log.
 
-use nightlatch::domain::{KeyPatch, KeyRef, Name};
+use nightlatch::domain::{Actor, ActorType, Authority, KeyPatch, KeyRef, MemberId, Name, Standing};
 use nightlatch::store::audit::{self, AuditFilter, Entry};
-use nightlatch::store::{PageRequest, keys};
+use nightlatch::store::{Context, PageRequest, keys, os_random};
 
 use crate::arena::{Arena, on_both, overlap, request};
 
@@ -10,6 +10,7 @@ on_both! {
     s1_10_an_entry_says_who_did_what_to_which_key,
     s1_12_entries_are_found_by_every_filter,
     pages_of_entries_neither_repeat_nor_skip,
+    s1_12_what_a_member_did_includes_what_its_tokens_did,
 }
 
 async fn list(arena: &Arena, filter: AuditFilter) -> Vec<Entry> {
@@ -91,4 +92,63 @@ async fn pages_of_entries_neither_repeat_nor_skip(arena: Arena) {
         }
     }
     assert_eq!(paged, whole);
+}
+
+async fn s1_12_what_a_member_did_includes_what_its_tokens_did(arena: Arena) {
+    let member = |id: &str| MemberId::parse(id).unwrap();
+    for (id, subject) in [("mem_1", 11), ("mem_2", 12)] {
+        let workspace = &arena.workspace;
+        arena
+            .execute(format!(
+                "INSERT INTO members (id, workspace_id, subject, role, state, scopes, invited_by_type, invited_by_id, \
+                 created_at, revision) VALUES ('{id}', '{workspace}', {subject}, 'owner', 'active', '', 'system', 'test', 0, 1)"
+            ))
+            .await;
+    }
+    let of = |kind, actor: &str, id: &str| Context {
+        actor: Actor::new(kind, actor),
+        authority: Authority::of(Standing { member: Some(member(id)), ..Standing::founder() }),
+        ..arena.context.clone()
+    };
+    let (itself, token, other) = (
+        of(ActorType::Member, "mem_1", "mem_1"),
+        of(ActorType::Token, "tok_1", "mem_1"),
+        of(ActorType::Token, "tok_2", "mem_2"),
+    );
+    let mut wanted = Vec::new();
+    for (place, context) in [&itself, &token, &other, &token, &itself, &other, &token].into_iter().enumerate() {
+        let own = context.clone();
+        let issue = request(&format!("key {place}"));
+        let issued = arena
+            .store
+            .write(|tx| Box::pin(async move { keys::issue(tx, &own, issue, &mut os_random).await }))
+            .await
+            .unwrap();
+        if context.actor.id != "tok_2" {
+            wanted.insert(0, issued.key.id.to_string());
+        }
+    }
+    let filter = || AuditFilter { actor: Some("mem_1".to_owned()), ..AuditFilter::default() };
+    for limit in 1..=6 {
+        let (mut paged, mut after) = (Vec::new(), None);
+        loop {
+            let page = PageRequest { limit, after };
+            let page = audit::list(&mut arena.read().await, &arena.workspace, &filter(), &page).await.unwrap();
+            paged.extend(page.items.into_iter().map(|entry| entry.target_id));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(paged, wanted, "by {limit}");
+    }
+    // Every other condition holds of both ways to be its.
+    let count = async |filter: AuditFilter| list(&arena, filter).await.len();
+    assert_eq!(count(AuditFilter { actor_type: Some("token".to_owned()), ..filter() }).await, 3);
+    assert_eq!(count(AuditFilter { actor_type: Some("member".to_owned()), ..filter() }).await, 2);
+    assert_eq!(count(AuditFilter { target: Some(wanted[0].clone()), ..filter() }).await, 1);
+    assert_eq!(count(AuditFilter { principal: Some("prn_1".to_owned()), ..filter() }).await, 5);
+    assert_eq!(count(AuditFilter { action: Some("key.revoked".to_owned()), ..filter() }).await, 0);
+    assert_eq!(count(AuditFilter { actor: Some("tok_1".to_owned()), ..filter() }).await, 3);
+    assert_eq!(count(AuditFilter { actor: Some("mem_3".to_owned()), ..filter() }).await, 0);
 }

@@ -90,7 +90,13 @@ async fn a_revoked_token_finishes_nothing(arena: Arena) {
     let (first, second) = (owner(&arena).await, owner(&arena).await);
     let context = identified(&arena, &second.id).await;
     let member = Some(second.id.clone());
-    let new = NewManagement { name: Name::new("laptop").unwrap(), rights: None, expires_at: None, member };
+    let new = NewManagement {
+        name: Name::new("laptop").unwrap(),
+        rights: None,
+        expires_at: None,
+        member,
+        service_account: None,
+    };
     let make = context.clone();
     let made = arena.write(move |tx, _| {
         Box::pin(async move { tokens::create_management(tx, &make, new, &mut os_random).await.map(|(token, _)| token) })

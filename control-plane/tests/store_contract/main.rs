@@ -3,7 +3,9 @@
 mod arena;
 mod audit;
 mod authority;
+mod dump;
 mod edges;
+mod endings;
 mod forgetting;
 mod imports;
 mod keys;

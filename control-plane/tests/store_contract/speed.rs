@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use nightlatch::domain::import::ImportLine;
-use nightlatch::domain::{Labels, Name, Owner, Scope, Scopes, State, Tier};
+use nightlatch::domain::{LabelMatch, Labels, Name, Owner, Scope, Scopes, State, Tier};
 use nightlatch::store::import::{self, Import};
 use nightlatch::store::keys::{self, KeyFilter};
 use nightlatch::store::{PageRequest, Store, os_random};
@@ -46,7 +46,10 @@ fn file(first: u32, count: u32) -> Import {
         scopes: Scopes::new(["invoices:read", if number.is_multiple_of(2) { "a" } else { "b" }]).unwrap(),
         tier: Some(Tier::new("standard").unwrap()),
         owner: number.is_multiple_of(1000).then(|| Owner::new(format!("owner {}", number / 100_000)).unwrap()),
-        labels: Labels::default(),
+        labels: match number % 10 {
+            0 => Labels::new([("team".to_owned(), (number % 1_000).to_string())].into()).unwrap(),
+            _ => Labels::default(),
+        },
         expires_at: number.is_multiple_of(10).then(|| 1_900_000_000 + i64::from(number)),
         rotate_by: None,
         weak: false,
@@ -90,6 +93,9 @@ async fn pages(arena: &Arena) {
         ("issued_by nobody", KeyFilter { issued_by: Some("tok_x".to_owned()), ..none() }),
         ("principal", KeyFilter { subject: Some(1), ..none() }),
         ("scope", KeyFilter { scope: Some(Scope::new("a").unwrap()), ..none() }),
+        ("label=team", KeyFilter { label: LabelMatch::parse("team"), ..none() }),
+        ("label=team=7 (rare)", KeyFilter { label: LabelMatch::parse("team=7"), ..none() }),
+        ("label=team=none", KeyFilter { label: LabelMatch::parse("team=none"), ..none() }),
         ("environment=test (none)", KeyFilter { environment: Some(Environment::Test), ..none() }),
         ("last_used_before (all)", KeyFilter { last_used_before: time(i64::MAX), ..none() }),
         ("last_used_before (none)", KeyFilter { last_used_before: time(0), ..none() }),

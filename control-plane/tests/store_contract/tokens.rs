@@ -1,6 +1,7 @@
 //! Tokens, enrolment, idempotent answers, routes.
 
-use nightlatch::domain::{Reason, Role, TokenId, WorkspaceId};
+use nightlatch::domain::authority::Seat;
+use nightlatch::domain::{Authority, Reason, Role, TokenId, WorkspaceId};
 use nightlatch::store::audit::{self, AuditFilter, Entry};
 use nightlatch::store::enrolment::{self, Enrolled, Founder};
 use nightlatch::store::idempotency::{self, Answer, Found, Secret, Slot};
@@ -52,9 +53,9 @@ async fn a_token_is_found_by_its_digest_until_it_is_revoked(arena: Arena) {
     assert_eq!((found.id, found.scopes, found.workspace), (made.id.clone(), made.scopes, arena.workspace.clone()));
     assert!(tokens::by_digest(&mut read, &Digest::of(&[9])).await.unwrap().is_none());
     let page = PageRequest { limit: 1, after: None };
-    let first = tokens::list(&mut read, &arena.workspace, None, &page).await.unwrap();
+    let first = tokens::list(&mut read, &arena.workspace, &Authority::System, &page).await.unwrap();
     let page = PageRequest { limit: 1, after: first.next };
-    let second = tokens::list(&mut read, &arena.workspace, None, &page).await.unwrap();
+    let second = tokens::list(&mut read, &arena.workspace, &Authority::System, &page).await.unwrap();
     assert!(second.next.is_none());
     drop(read);
 
@@ -169,7 +170,7 @@ async fn an_enrolment_is_exchanged_once(arena: Arena) {
     assert_eq!(made.token.created_by.kind, "enrolment");
     assert_eq!((made.member.role, made.token.member.as_ref()), (Role::Owner, Some(&made.member.id)));
     let (held, _) = tokens::by_digest(&mut arena.read().await, &made.secret.digest()).await.unwrap().unwrap();
-    assert_eq!(held.standing.unwrap().role, Role::Owner);
+    assert_eq!(held.standing.unwrap().seat, Seat::Role(Role::Owner));
     assert_eq!(held.key.unwrap().key.workspace, WorkspaceId::reserved());
     assert!(!enrolment::is_open(&mut arena.read().await, &arena.workspace).await.unwrap());
     assert_eq!(arena.actions().await, ["member.joined", "token.created", "workspace.enrolled"]);

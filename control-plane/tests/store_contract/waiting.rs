@@ -43,6 +43,7 @@ async fn token(arena: &Arena, member: &nightlatch::domain::MemberId) -> Token {
         rights: None,
         expires_at: None,
         member: Some(member.clone()),
+        service_account: None,
     };
     let made = arena.write(|tx, context| {
         Box::pin(

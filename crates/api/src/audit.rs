@@ -55,7 +55,8 @@ pub struct AuditEntry {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditTarget {
-    /// The kind of thing: `key`, `rotation`, `token`, `routes`, `workspace` or `import`.
+    /// The kind of thing, such as `key`, `rotation`, `token`, `member` or `workspace`; of a refused attempt that names nothing,
+    /// `route`.
     #[serde(rename = "type")]
     pub kind: String,
     /// Its id.

@@ -30,10 +30,11 @@ pub struct Scope {
     /// When somebody last said something of it.
     #[serde(default)]
     pub updated_at: Option<Timestamp>,
-    /// Usable keys that carry it as a scope of their own, of the newest hundred; null for a group.
+    /// Usable keys that carry it, as a scope of their own, of the newest hundred, or because their member has it, of members'
+    /// newest thousand; null for a group.
     #[serde(default)]
     pub usable_keys: Option<u64>,
-    /// More keys carry it than were looked at.
+    /// There are more keys than were looked at, and some of them may carry it.
     #[serde(default)]
     pub more_keys: bool,
 }

@@ -75,7 +75,8 @@ pub struct Key {
     pub weak: bool,
     /// From this time on every edge accepts the key.
     pub usable_from: Timestamp,
-    /// Why it is in a list of `touched_by`: `issued` or `rotated` by that member or a token of theirs, `owner`, `own_key`.
+    /// Why it is in a list of `touched_by`: `issued` or `rotated` by that member or a token of theirs; by a `service_account`
+    /// with a token that they made; `paired` with a code that they made; `owner`; `own_key`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub touched: Vec<String>,
 }

@@ -181,11 +181,13 @@ pub struct KeyFilter {
     /// Looked after by this member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner_member: Option<String>,
-    /// Issued by the actor with this id; for a member, `mem_…`, also what was issued with that member's tokens.
+    /// Issued by the actor with this id; for a member, `mem_…`, also what was issued with that member's tokens and with those
+    /// it made for service accounts, and what gateways got with its pairing codes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issued_by: Option<String>,
-    /// Every key that this member may know the secret of or answers for: issued or rotated by them or with a token of theirs,
-    /// looked after by them, or their own. Each key says why in `touched`.
+    /// Every key that this member may know the secret of or answers for: issued or rotated by them, with a token of theirs or
+    /// with one that they made for a service account, given to a gateway for a pairing code of theirs, looked after by them, or
+    /// their own. Each key says why in `touched`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub touched_by: Option<String>,
     /// Acting for this principal.
@@ -198,6 +200,9 @@ pub struct KeyFilter {
     /// Carrying this scope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
+    /// With this label: `name=value`, or `name` for whatever value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// Of this environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", param(inline))]

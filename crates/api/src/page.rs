@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct Page<T> {
     /// The things on this page.
     pub items: Vec<T>,
-    /// What to send as `cursor` for the next page; null on the last. Opaque, and good for the same filters only.
+    /// What to send as `cursor` for the next page; null on the last. Opaque, and good for the same filters only. Other pages
+    /// may hold fewer things than were asked for, or none: where few pass the filters, a page ends once it has looked at enough.
     pub next_cursor: Option<String>,
 }
 

@@ -20,12 +20,15 @@ pub struct Token {
     /// The edge whose credential it is, `edge_…`; null for other tokens.
     #[serde(default)]
     pub edge: Option<String>,
-    /// What it may do; `["*"]` is everything that its kind and its member may.
+    /// What it may do; `["*"]` is everything that its kind and its member may. Of a service account's exactly this.
     pub scopes: Vec<String>,
     /// The member whose authority a management token has, `mem_…`; null for edge tokens, and for those from before there
     /// were members.
     #[serde(default)]
     pub member: Option<String>,
+    /// The service account whose token it is, `prn_…`: with it, the account acts itself.
+    #[serde(default)]
+    pub service_account: Option<String>,
     /// The public, loggable start of its text.
     pub prefix: String,
     /// Whether it works now.
@@ -93,6 +96,10 @@ pub struct CreateToken {
     /// what comes to be possible later, and the default. Edge tokens have no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<String>>,
+    /// Makes it a token of this service account, `prn_…`, and of no member: for who may manage service accounts. `scopes`
+    /// must then name what it may do; it may exactly that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<String>,
     /// When it stops working. Fractions of a second are dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,

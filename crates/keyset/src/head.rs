@@ -13,7 +13,7 @@ use crate::{Commitment, FileName, Hash, StatementError, Tag, hex};
 /// The first line of every head. Its number is the format's version.
 pub const HEAD_FIRST_LINE: &str = "nightlatch.head/4";
 /// What heads began with before they could carry the audit log's checkpoint.
-const EARLIER_FIRST_LINE: &str = "nightlatch.head/3";
+pub const HEAD_FIRST_LINE_BEFORE: &str = "nightlatch.head/3";
 
 /// The largest base or policy a head may announce, in bytes.
 const MAX_FILE_LEN: u64 = 4 << 30;
@@ -190,7 +190,8 @@ impl Head {
 
     fn parse(text: &str) -> Result<Self, StatementError> {
         let mut lines = Lines::new(text);
-        let earlier = lines.begin("nightlatch.head/", &[HEAD_FIRST_LINE, EARLIER_FIRST_LINE])? == EARLIER_FIRST_LINE;
+        let earlier =
+            lines.begin("nightlatch.head/", &[HEAD_FIRST_LINE, HEAD_FIRST_LINE_BEFORE])? == HEAD_FIRST_LINE_BEFORE;
         let head = Self {
             set: lines.id("set")?,
             workspace: lines.id("workspace")?,

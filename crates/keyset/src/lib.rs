@@ -53,7 +53,7 @@ pub use cut::Rebased;
 pub use delta::{DELTA_FORMAT, Delta, DeltaInfo, MAX_DELTA_LEN};
 pub use deny::{DENY_FIRST_LINE, Deny, MAX_DENIED};
 pub use gap::{AUDIT_FIRST_LINE, AuditGap};
-pub use head::{AuditCheckpoint, HEAD_FIRST_LINE, Head};
+pub use head::{AuditCheckpoint, HEAD_FIRST_LINE, HEAD_FIRST_LINE_BEFORE, Head};
 pub use index::{BASE_FORMAT, BaseInfo, Index, MAX_PART_LEN, MAX_PARTS};
 pub use layout::{Columns, Layout};
 pub use lines::StatementError;

@@ -8,7 +8,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use nightlatch_gate::KeyId;
-use nightlatch_keyset::{BASE_FORMAT, DELTA_FORMAT, HEAD_FIRST_LINE, REBASE_FORMAT};
+use nightlatch_keyset::{BASE_FORMAT, DELTA_FORMAT, HEAD_FIRST_LINE, HEAD_FIRST_LINE_BEFORE, REBASE_FORMAT};
 use nightlatch_sync::Mark;
 use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout};
@@ -171,11 +171,12 @@ impl Reporter {
 
 /// The formats this edge reads, newest first.
 fn formats() -> Vec<String> {
-    let head = HEAD_FIRST_LINE.trim_start_matches("nightlatch.").to_owned();
-    // Of bases and deltas the version before is read, too.
+    // Of heads, bases and deltas the version before is read, too.
+    let heads = [HEAD_FIRST_LINE, HEAD_FIRST_LINE_BEFORE];
+    let heads = heads.into_iter().map(|line| line.trim_start_matches("nightlatch.").to_owned());
     let both = |name: &str, format: u16| [format!("{name}/{format}"), format!("{name}/{}", format - 1)];
     let files = both("base", BASE_FORMAT).into_iter().chain(both("delta", DELTA_FORMAT));
-    [head].into_iter().chain(files).chain([format!("rebase/{REBASE_FORMAT}")]).collect()
+    heads.chain(files).chain([format!("rebase/{REBASE_FORMAT}")]).collect()
 }
 
 async fn post(

@@ -26,7 +26,7 @@ async fn s3_10_a_new_version_is_confirmed_when_it_is_kept() -> Result<()> {
     let reports = stand.source.state().reports.clone();
     let last = reports.last().context("a report")?;
     ensure!(last["runtime"] == "sidecar" && last["set"] == stand.set.head.set.as_str(), "{last}");
-    let formats = serde_json::json!(["head/4", "base/3", "base/2", "delta/3", "delta/2", "rebase/1"]);
+    let formats = serde_json::json!(["head/4", "head/3", "base/3", "base/2", "delta/3", "delta/2", "rebase/1"]);
     ensure!(last["formats"] == formats, "{last}");
     ensure!(last["peppers"] == serde_json::json!(["p1"]), "{last}");
     ensure!(last["data_age_ms"].is_u64() && last["sent_at"].is_u64() && last["clock_refused"] == false, "{last}");

@@ -9,6 +9,7 @@ mod forwarding;
 mod inventory;
 mod issuing;
 mod listing;
+mod membership;
 mod numbers;
 mod programs;
 mod publishing;
@@ -80,6 +81,8 @@ enum Measure {
     Revoke,
     /// The same at a sidecar
     RevokeSidecar,
+    /// From the call that changes a member to the new verdict of its keys at the Worker, and the bytes of the change
+    Member,
     /// Pages of the list of keys
     List,
     /// Pages of every list of a large workspace, on both databases
@@ -94,7 +97,7 @@ enum Measure {
 
 impl Measure {
     /// In the order in which they run: what loads the machine's disk comes last.
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Size,
         Self::Worker,
         Self::Forward,
@@ -102,6 +105,7 @@ impl Measure {
         Self::Revoke,
         Self::RevokeSidecar,
         Self::List,
+        Self::Member,
         Self::Wait,
         Self::Inventory,
         Self::AuditShare,
@@ -186,6 +190,7 @@ async fn measure_all(args: &Args, programs: &Programs, cores: Cores) -> Result<(
             (Measure::Publish, Some(scene)) => publishing::measure(scene, effort).await,
             (Measure::Revoke, Some(scene)) => revoking::measure(scene, effort).await,
             (Measure::RevokeSidecar, Some(scene)) => revoking::measure_sidecar(scene, effort).await,
+            (Measure::Member, Some(scene)) => membership::measure(scene, effort).await,
             (Measure::List, Some(scene)) => listing::measure(scene, effort).await,
             (_, None) => bail!("{measure:?} needs a control plane"),
         };

@@ -27,42 +27,54 @@ use super::{Effort, ms, say};
 
 const ORIGIN: &str = r#"export default { fetch() { return new Response("Hello World!"); } };"#;
 /// Requests a second of other keys meanwhile.
-const PACE: u32 = 200;
+pub(super) const PACE: u32 = 200;
 /// Between two tries of the revoked key: what is measured may be this much too long.
-const LOOK: Duration = Duration::from_millis(5);
+pub(super) const LOOK: Duration = Duration::from_millis(5);
 /// What the sync job shows the Worker.
 const PUSH_TOKEN: &str = "the push token of the bench";
 /// How long a revoked key may pass, and a sync job may take to begin.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Measures the Worker by its poll alone, then with push.
 pub(super) async fn measure(scene: &Scene<'_>, effort: Effort) -> Result<Vec<Row>> {
     let mut measured = Vec::new();
     for (pushed, edge, most) in [(false, "the Worker, 1 s poll", 1_500.0), (true, "the Worker with push", 300.0)] {
-        measured.extend(rows(edge, &at_worker(scene, effort, pushed).await?, most));
+        let gated = Gated::start(scene, pushed).await?;
+        measured.extend(rows(edge, &revoke_many(scene, effort, &gated.url).await?, most));
     }
     Ok(measured)
 }
 
-/// How many milliseconds each revoke took at a Worker.
-async fn at_worker(scene: &Scene<'_>, effort: Effort, pushed: bool) -> Result<Vec<f64>> {
-    let origin = Code::Script(ORIGIN.into());
-    let origin = Workerd::start(&scene.cores.load(&scene.programs.workerd), vec![("origin", origin)]).await?;
-    let edge = scene.edge(&origin.url("origin")?).await?;
-    let (edge, job) = match edge {
-        Code::Edge(build, mut variables) if pushed => {
-            let job = variables.clone();
-            variables.insert("NIGHTLATCH_PUSH_TOKEN".into(), PUSH_TOKEN.into());
-            (Code::PushedEdge(build, variables), Some(job))
-        }
-        edge => (edge, None),
-    };
-    let workerd = Workerd::start(&scene.cores.server(&scene.programs.workerd), vec![("edge", edge)]).await?;
-    let _pusher = match job {
-        Some(variables) => Some(Pusher::start(scene, &variables, &workerd.url("edge")?).await?),
-        None => None,
-    };
-    revoke_many(scene, effort, &workerd.url("edge")?).await
+/// A Worker that gates an origin with the scene's set.
+pub(super) struct Gated {
+    /// Where callers find it.
+    pub(super) url: String,
+    _workers: [Workerd; 2],
+    _pusher: Option<Pusher>,
+}
+
+impl Gated {
+    /// Starts one that polls every second, and has heads pushed to it or not.
+    pub(super) async fn start(scene: &Scene<'_>, pushed: bool) -> Result<Self> {
+        let origin = Code::Script(ORIGIN.into());
+        let origin = Workerd::start(&scene.cores.load(&scene.programs.workerd), vec![("origin", origin)]).await?;
+        let edge = scene.edge(&origin.url("origin")?).await?;
+        let (edge, job) = match edge {
+            Code::Edge(build, mut variables) if pushed => {
+                let job = variables.clone();
+                variables.insert("NIGHTLATCH_PUSH_TOKEN".into(), PUSH_TOKEN.into());
+                (Code::PushedEdge(build, variables), Some(job))
+            }
+            edge => (edge, None),
+        };
+        let workerd = Workerd::start(&scene.cores.server(&scene.programs.workerd), vec![("edge", edge)]).await?;
+        let url = workerd.url("edge")?;
+        let pusher = match job {
+            Some(variables) => Some(Pusher::start(scene, &variables, &url).await?),
+            None => None,
+        };
+        Ok(Self { url, _workers: [origin, workerd], _pusher: pusher })
+    }
 }
 
 /// At a sidecar whose question for the head the control plane holds open.
@@ -101,8 +113,7 @@ async fn revoke_many(scene: &Scene<'_>, effort: Effort, edge: &str) -> Result<Ve
 
     let mut tries = JoinSet::new();
     for (number, key) in doomed.into_iter().enumerate() {
-        // From half to one and a half of the pause. Steps of the golden ratio meet every phase of the poll evenly.
-        sleep(pause.mul_f64(0.5 + (number as f64 * 0.618_034).fract())).await;
+        sleep(uneven(pause, number)).await;
         tries.spawn(revoke(scene.client().clone(), caller.clone(), key));
     }
     let mut took = Vec::new();
@@ -113,6 +124,11 @@ async fn revoke_many(scene: &Scene<'_>, effort: Effort, edge: &str) -> Result<Ve
     say(&format!("meanwhile {} requests with another key, {} failed", traffic.sent(), traffic.failures.len()));
     traffic.without_failure()?;
     Ok(took)
+}
+
+/// From half to one and a half of a pause. Steps of the golden ratio meet every phase of a poll evenly.
+pub(super) fn uneven(pause: Duration, number: usize) -> Duration {
+    pause.mul_f64(0.5 + (number as f64 * 0.618_034).fract())
 }
 
 /// A sync job that pushes every head to the Worker, the way it is done where edges do not read from the control plane. It

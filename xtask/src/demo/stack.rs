@@ -117,6 +117,7 @@ async fn day_token(client: &Client) -> Result<Secret> {
         kind: TokenKind::Management,
         set: None,
         scopes: None,
+        service_account: None,
         expires_at: Some(now() + A_DAY),
     };
     Ok(client.create_token(&request).await?.secret)

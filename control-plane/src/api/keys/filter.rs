@@ -6,7 +6,7 @@ use super::view;
 use crate::api::refused::Refused;
 use crate::api::time::to_seconds;
 use crate::domain::ids::principal_subject;
-use crate::domain::{MemberId, Scope};
+use crate::domain::{LabelMatch, MemberId, Scope};
 use crate::store::touched::Person;
 use crate::store::{Context, Read, keys};
 
@@ -20,6 +20,13 @@ pub(super) fn without_secrets(mut filter: KeyFilter) -> KeyFilter {
         if let Ok(parsed) = nightlatch_key::parse(text.trim().as_bytes()) {
             *text = parsed.prefix().to_owned();
         }
+    }
+    if let Some(label) = &mut filter.label {
+        let parts = label.split('=').map(|part| match nightlatch_key::parse(part.trim().as_bytes()) {
+            Ok(parsed) => parsed.prefix().to_owned(),
+            Err(_) => part.to_owned(),
+        });
+        *label = parts.collect::<Vec<_>>().join("=");
     }
     filter
 }
@@ -41,6 +48,10 @@ pub(super) async fn resolve(
         (Some(asked), Some(only)) if asked != only => return Ok(None),
         (asked, only) => only.or(asked),
     };
+    let label = filter.label.as_deref().map(|text| {
+        LabelMatch::parse(text)
+            .ok_or_else(|| Refused::invalid("label", "is neither `name` nor `name=value` of a label"))
+    });
     // No text of ours is longer, or has such a character: nothing can be equal to it or have it within.
     let texts = [&filter.owner, &filter.issued_by, &filter.q];
     if texts.into_iter().flatten().any(|text| text.len() > MAX_TEXT || text.contains('\0')) {
@@ -72,6 +83,7 @@ pub(super) async fn resolve(
         subject,
         kind: filter.kind.map(view::kind_from),
         scope: scope.transpose()?,
+        label: label.transpose()?,
         environment: filter.environment.map(view::environment_from),
         created_after: filter.created_after.map(jiff::Timestamp::as_millisecond),
         created_before: filter.created_before.map(jiff::Timestamp::as_millisecond),

@@ -68,7 +68,8 @@ pub(in crate::api) async fn revoke_many(
     if dry_run {
         let page = PageRequest { limit: SHOWN, after: None };
         let filter = keys::KeyFilter { not_final: true, ..filter };
-        let found = keys::list(&mut read, caller.workspace(), &filter, &page).await?;
+        // As far as the survey has looked.
+        let found = keys::list_within(&mut read, caller.workspace(), &filter, &page, u32::MAX).await?;
         let bound = workspaces::bound(&mut read, caller.workspace()).await?;
         answer.keys = found.items.iter().map(|key| view::listed(key, filter.touched_by.as_ref(), bound)).collect();
         return Ok(axum::Json(answer));

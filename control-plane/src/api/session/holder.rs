@@ -56,7 +56,7 @@ impl Holder {
         drop(read);
         let (request_id, source) = (request_id(extensions), source(extensions));
         let holder = Self { session, now, secret: Arc::new(secret), request_id, source };
-        let denied = |refused| Denied { refused, known: Some(holder.context()) };
+        let denied = |refused| Denied { refused, known: Some(holder.context()), stray: None };
         let standing = standing.ok_or_else(|| denied(Code::SessionInvalid.into()))?;
         let elevated = holder.session.times.is_elevated(now);
         let authority = Authority::of(Standing { elevated, ..standing });

@@ -16,10 +16,10 @@ pub(super) struct Filter {
     /// Exactly this category, such as user.updated.
     #[arg(long)]
     category: Option<String>,
-    /// By the actor with this id.
+    /// By the actor with this id; of a member also what was done with its tokens.
     #[arg(long, value_name = "ID")]
     actor: Option<String>,
-    /// By actors of this type: member, token, edge, enrolment or system.
+    /// By actors of this type: member, token, service_account, edge, gateway, enrolment or system.
     #[arg(long, value_name = "TYPE")]
     actor_type: Option<String>,
     /// About this key.
@@ -40,7 +40,7 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    pub(super) fn list(self, limit: u32) -> AuditFilter {
+    pub(super) fn list(self, page: u32) -> AuditFilter {
         AuditFilter {
             action: self.action,
             category: self.category,
@@ -51,7 +51,7 @@ impl Filter {
             target: self.target,
             from: self.from,
             to: self.to,
-            limit: Some(limit),
+            limit: Some(page),
             cursor: None,
         }
     }

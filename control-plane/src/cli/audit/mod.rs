@@ -3,7 +3,6 @@
 mod filter;
 mod verify;
 
-use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
@@ -12,9 +11,12 @@ use futures::TryStreamExt as _;
 use nightlatch_api::client::Client;
 use nightlatch_api::{AuditEntry, EraseAudit};
 
-use super::exit::Failure;
+use super::confirm::confirmed;
+use super::exit::{Failure, Kind};
 use super::output::{self, printable, time};
 use super::remote::Remote;
+use super::rows::Rows;
+use super::whole_file;
 use filter::Filter;
 use verify::Verify;
 
@@ -44,7 +46,7 @@ Example:
   nightlatch audit erase mem_1hTq3e9fKz --yes
 
 Addresses that the member acted from, and its e-mail and name in entries, go for ever. What was done stays, and stays
-provable.";
+provable. On a terminal it asks first; elsewhere it needs --yes.";
 
 /// Show, export and prove what was done, by whom, when.
 #[derive(Debug, Args)]
@@ -94,29 +96,24 @@ struct List {
     remote: Remote,
     #[command(flatten)]
     filter: Filter,
-    /// At most this many rows.
-    #[arg(long, default_value_t = 100)]
-    limit: usize,
+    #[command(flatten)]
+    rows: Rows,
 }
 
 impl List {
     async fn run(self) -> Result<(), Failure> {
         let client = self.remote.client()?;
-        let page = u32::try_from(self.limit.clamp(1, 200)).unwrap_or(200);
+        let json = self.remote.json;
         let mut table = output::table(["seq", "time", "action", "actor", "target", "prefix", "reason"]);
-        let mut entries = std::pin::pin!(client.audit(self.filter.list(page)));
-        let mut shown = 0;
-        while shown < self.limit
-            && let Some(entry) = entries.try_next().await?
-        {
-            shown += 1;
-            if self.remote.json {
-                output::json_line(&entry)?;
-            } else {
-                table.add_row(row(&entry));
+        let show = |entry: AuditEntry| {
+            if json {
+                return output::json_line(&entry);
             }
-        }
-        if self.remote.json { Ok(()) } else { output::print(&table, "Nothing was done.") }
+            table.add_row(row(&entry));
+            Ok(())
+        };
+        self.rows.each(client.audit(self.filter.list(self.rows.page())), show).await?;
+        if json { Ok(()) } else { output::print(&table, "Nothing was done.") }
     }
 }
 
@@ -161,14 +158,12 @@ impl Export {
             }
             return Ok(out.flush()?);
         };
-        let about = |error: io::Error| Failure::from(error).about(&path.display().to_string());
-        let mut file = File::create(&path).map_err(about)?;
-        let mut bytes = 0;
+        let (mut file, mut bytes) = (whole_file::begin(&path)?, 0);
         while let Some(piece) = pieces.try_next().await? {
-            file.write_all(&piece).map_err(about)?;
+            file.write_all(&piece).map_err(|error| whole_file::about(&path, error))?;
             bytes += piece.len() as u64;
         }
-        file.sync_all().map_err(about)?;
+        whole_file::finish(file, &path)?;
         if self.remote.json {
             return output::json(&serde_json::json!({ "file": path, "bytes": bytes }));
         }
@@ -189,9 +184,16 @@ struct Checkpoint {
 impl Checkpoint {
     async fn run(self) -> Result<(), Failure> {
         let standing = self.remote.client()?.audit_checkpoint().await?;
-        if let (Some(path), Some(signed)) = (&self.out, &standing.checkpoint) {
-            std::fs::write(path, &signed.head)
-                .map_err(|error| Failure::from(error).about(&path.display().to_string()))?;
+        match (&self.out, &standing.checkpoint) {
+            (Some(path), Some(signed)) => {
+                std::fs::write(path, &signed.head).map_err(|error| whole_file::about(path, error))?;
+            }
+            // Whoever keeps checkpoints must not believe to have one.
+            (Some(path), None) => {
+                let why = "no head has signed the log yet, so nothing was written; repeat it once one is published";
+                return Err(Failure::new(Kind::Unavailable, why).about(&path.display().to_string()));
+            }
+            (None, _) => {}
         }
         if self.remote.json {
             return output::json(&standing);
@@ -214,15 +216,16 @@ struct Erase {
     remote: Remote,
     /// The member: mem_…; one that has been removed, too.
     member: String,
-    /// Really: it cannot be undone.
+    /// Do not ask.
     #[arg(long)]
     yes: bool,
 }
 
 impl Erase {
     async fn run(self) -> Result<(), Failure> {
-        if !self.yes {
-            return Err(Failure::usage("erasing cannot be undone; say --yes"));
+        let question = format!("Erase what is personal about {} from the log, for ever? [y/N] ", self.member);
+        if !self.yes && !confirmed(&question)? {
+            return Err(Failure::other("nothing was erased"));
         }
         let client: Client = self.remote.client()?;
         let erased = client.erase_audit(&EraseAudit { about: self.member }).await?;

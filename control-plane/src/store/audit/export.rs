@@ -11,7 +11,8 @@ use serde_json::json;
 
 use super::append::{Draft, SOURCE, Target, append};
 use super::chain::{behind, nodes, standing, tree_at};
-use super::{AuditFilter, Entry, Row, entry_columns, gap_notes, narrow, with_personal};
+use super::way::{Named, Part};
+use super::{AuditFilter, Entry, Row, entry_columns, gap_notes, with_personal};
 use crate::domain::{Action, WorkspaceId, authority};
 use crate::store::publication::{hash, signed, unsigned};
 use crate::store::select::Select;
@@ -20,6 +21,8 @@ use crate::store::{Context, Error, Read, Store, Tx};
 
 /// Entries read at once.
 const PAGE: usize = 500;
+/// Entries looked at for one page where few may be what is asked for.
+const WALK: u64 = 1_000;
 
 /// What of the log is exported.
 #[derive(Clone, Debug, Default)]
@@ -136,18 +139,12 @@ impl Exporter {
             return Ok(None);
         }
         let mut read = self.store.read().await?;
-        let mut select = Select::new(concat!("SELECT ", entry_columns!(), " FROM audit WHERE workspace_id = "));
-        select.value(self.workspace.as_str());
-        if let Some(filter) = &self.filter
-            && !narrow(&mut select, &mut read, &self.workspace, filter).await?
-        {
+        let Some((select, end)) = self.page(&mut read).await? else {
             self.done = true;
             return Ok(None);
-        }
-        select.push(" AND seq > ").value(signed(self.last)?).push(" AND seq <= ").value(signed(self.count)?);
-        select.push(" ORDER BY seq LIMIT ").value(PAGE as i64);
+        };
         let rows: Vec<Row> = select.fetch(&mut read).await?;
-        self.done = rows.len() < PAGE;
+        let is_full = rows.len() == PAGE;
         let entries = with_personal(&mut read, &self.workspace, rows).await?;
         let mut lines = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -158,8 +155,40 @@ impl Exporter {
             }
             lines.push(line);
         }
+        if !is_full {
+            self.last = end;
+        }
+        self.done = self.last >= self.count;
         self.entries += lines.len() as u64;
         Ok(Some(lines))
+    }
+
+    /// The statement for the next page, and the number up to which it finds everything; `None` where nothing can fulfil
+    /// the filter.
+    async fn page(&self, read: &mut Read) -> Result<Option<(Select, u64)>, Error> {
+        let narrowed = match &self.filter {
+            Some(filter) => match Named::find(read, &self.workspace, filter).await? {
+                Some(narrowed) => Some(narrowed),
+                None => return Ok(None),
+            },
+            None => None,
+        };
+        // What an actor did may be the whole log, and no index has it in the order of the log: this walks the log once,
+        // some of it at a time. Its limit keeps databases from taking the inner and the outer select for one.
+        let walk = narrowed.as_ref().is_some_and(|narrowed| !narrowed.is_about_one());
+        let end = if walk { self.count.min(self.last + WALK) } else { self.count };
+        let mut select = Select::new(concat!("SELECT ", entry_columns!(), " FROM "));
+        select.push(if walk { "(SELECT * FROM audit" } else { "audit" }).push(" WHERE workspace_id = ");
+        select.value(self.workspace.as_str());
+        select.push(" AND seq > ").value(signed(self.last)?).push(" AND seq <= ").value(signed(end)?);
+        if walk {
+            select.push(" ORDER BY seq LIMIT ").value(signed(WALK)?).push(") AS audit WHERE 1 = 1");
+        }
+        if let Some(narrowed) = narrowed {
+            narrowed.narrow(&mut select, Part::Any);
+        }
+        select.push(" ORDER BY seq LIMIT ").value(PAGE as i64);
+        Ok(Some((select, end)))
     }
 
     /// The last line: how many entries there were, and what waits behind the checkpoint.

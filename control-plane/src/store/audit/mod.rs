@@ -5,16 +5,17 @@ mod append;
 mod chain;
 mod erase;
 mod export;
+mod find;
 mod gaps;
+mod way;
 
 use std::collections::HashMap;
 
 use sqlx::FromRow;
 
-use super::select::{Direction, Select};
-use super::{Cursor, Error, Page, PageRequest, Read, keys};
-use crate::domain::ids::principal_subject;
-use crate::domain::{Actor, KeyRef, WorkspaceId};
+use super::select::Select;
+use super::{Error, Read};
+use crate::domain::{Actor, WorkspaceId};
 
 pub use append::SOURCE;
 pub(super) use append::{Draft, Target, acknowledged, append, append_refused, difference, rotation_view, view};
@@ -22,6 +23,7 @@ pub(crate) use chain::{Chained, chain};
 pub use chain::{SignedHead, Standing, standing};
 pub use erase::{Erased, erase};
 pub use export::{Exporter, Span, exported};
+pub use find::{AuditFilter, list, list_within, oldest_unchained};
 pub(crate) use gaps::{Gap, kept_since, lacks, notes as gap_notes, own_up};
 
 /// An entry of the audit log.
@@ -86,29 +88,6 @@ pub struct PersonalValue {
     pub value: String,
 }
 
-/// What a list of entries is narrowed to.
-#[derive(Clone, Debug, Default)]
-pub struct AuditFilter {
-    /// Exactly this action.
-    pub action: Option<String>,
-    /// Exactly this category.
-    pub category: Option<String>,
-    /// The actor's id.
-    pub actor: Option<String>,
-    /// The actor's type.
-    pub actor_type: Option<String>,
-    /// A key, by id or number.
-    pub key: Option<KeyRef>,
-    /// A principal, `prn_…`: what was done to it and to its keys.
-    pub principal: Option<String>,
-    /// The id of whatever it was done to.
-    pub target: Option<String>,
-    /// Not before, unix milliseconds.
-    pub from: Option<i64>,
-    /// Before, unix milliseconds.
-    pub to: Option<i64>,
-}
-
 /// The columns of [`Row`].
 macro_rules! entry_columns {
     () => {
@@ -117,64 +96,6 @@ macro_rules! entry_columns {
     };
 }
 use entry_columns;
-
-/// Entries of the workspace, newest first.
-///
-/// # Errors
-/// [`Error::Database`].
-pub async fn list(
-    read: &mut Read,
-    workspace: &WorkspaceId,
-    filter: &AuditFilter,
-    page: &PageRequest,
-) -> Result<Page<Entry>, Error> {
-    let mut select = Select::new(concat!("SELECT ", entry_columns!(), " FROM audit WHERE workspace_id = "));
-    select.value(workspace.as_str());
-    if !narrow(&mut select, read, workspace, filter).await? {
-        return Ok(Page { items: Vec::new(), next: None });
-    }
-    select.page_by_number("at", "id", Direction::Descending, page);
-    let rows: Vec<Row> = select.fetch(read).await?;
-    let entries = with_personal(read, workspace, rows).await?;
-    Ok(Page::from_rows(entries, page.limit, |entry: &Entry| Cursor { at: entry.at, id: entry.id.to_string() }))
-}
-
-/// Appends the filter's conditions. `false` where nothing can fulfil them.
-async fn narrow(
-    select: &mut Select,
-    read: &mut Read,
-    workspace: &WorkspaceId,
-    filter: &AuditFilter,
-) -> Result<bool, Error> {
-    if let Some(key) = &filter.key {
-        let Some(id) = keys::id_of(read, workspace, key).await? else { return Ok(false) };
-        select.push(" AND target_id = ").value(id.as_str());
-    }
-    if let Some(principal) = &filter.principal {
-        let Some(subject) = principal_subject(principal) else { return Ok(false) };
-        select.push(" AND (target_id = ").value(principal.as_str());
-        select.push(" OR target_id IN (SELECT k.id FROM keys k WHERE k.workspace_id = ").value(workspace.as_str());
-        select.push(" AND k.subject = ").value(i64::from(subject)).push("))");
-    }
-    let texts = [
-        (" AND action = ", &filter.action),
-        (" AND category = ", &filter.category),
-        (" AND actor_id = ", &filter.actor),
-        (" AND actor_type = ", &filter.actor_type),
-        (" AND target_id = ", &filter.target),
-    ];
-    for (condition, text) in texts {
-        if let Some(text) = text {
-            select.push(condition).value(text.as_str());
-        }
-    }
-    for (condition, time) in [(" AND at >= ", filter.from), (" AND at < ", filter.to)] {
-        if let Some(time) = time {
-            select.push(condition).value(time);
-        }
-    }
-    Ok(true)
-}
 
 /// Entries with the personal values that lie beside their rows.
 async fn with_personal(read: &mut Read, workspace: &WorkspaceId, rows: Vec<Row>) -> Result<Vec<Entry>, Error> {

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::app::{Answer, Call, TestApp};
-use crate::people::{People, Person};
+use crate::people::People;
 
 /// Everything that is done with keys.
 pub(super) const ACTIONS: &[&str] = &[
@@ -58,8 +58,8 @@ pub(super) async fn fresh(app: &TestApp, people: &People, action: &str, subject:
 }
 
 /// Does it, and says what came of it.
-pub(super) async fn outcome(app: &TestApp, action: &str, target: &Subject, caller: &Person) -> String {
-    let answer = call(app, action, target).token(&caller.text).send().await;
+pub(super) async fn outcome(app: &TestApp, action: &str, target: &Subject, caller: &str) -> String {
+    let answer = call(app, action, target).token(caller).send().await;
     let id = target.key.id.as_str();
     if !answer.status.is_success() {
         return code(&answer);

@@ -1,4 +1,4 @@
-//! The matrix of role × kind of principal × action, and that of role × route, each cell of it through HTTP.
+//! The matrix of role (or service account) × kind of principal × action, and that of role × route, each cell of it through HTTP.
 //!
 //! S0-14, S0-27, S0-28, S0-36, S1-02, S1-03, S1-18, S1-19, S3-21.
 
@@ -7,7 +7,8 @@ mod calls;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use nightlatch::domain::{Key, PrincipalKind, Role, RotationId};
+use nightlatch::domain::authority::Seat;
+use nightlatch::domain::{Action, Key, PrincipalKind, Role, RotationId};
 use reqwest::Method;
 use serde_json::json;
 
@@ -33,14 +34,14 @@ struct Line {
 
 fn cells() -> Vec<Line> {
     let line = |words: Vec<&'static str>| {
-        assert!(matches!(words.len(), 10 | 11), "{words:?}");
+        assert!(matches!(words.len(), 11 | 12), "{words:?}");
         assert!(["own", "others"].contains(&words[2]), "{words:?}");
         Line {
             action: words[0],
             kind: PrincipalKind::from_name(words[1]).unwrap(),
             own: words[2] == "own",
-            cells: words[3..10].to_vec(),
-            since: words.get(10).copied(),
+            cells: words[3..11].to_vec(),
+            since: words.get(11).copied(),
         }
     };
     lines(include_str!("cells.txt")).map(line).collect()
@@ -63,10 +64,18 @@ fn every_cell_is_written_down_once() {
     assert_eq!(written.len(), expected.len(), "a line is there twice");
 }
 
-/// One of every role, somebody else, two partner organisations and a gateway.
+/// Somebody in a column of the tables.
+struct Actor {
+    name: String,
+    text: String,
+    subject: u32,
+    partner: Option<u32>,
+}
+
+/// One of every role and a service account, somebody else, two partner organisations and a gateway.
 struct Cast {
     people: People,
-    by_role: Vec<Person>,
+    actors: Vec<Actor>,
     colleague: u32,
     organisations: [u32; 2],
     gateway: u32,
@@ -77,21 +86,26 @@ async fn cast(app: &TestApp) -> Cast {
     let ours = people.principal(app, PrincipalKind::Partner, "ours").await;
     let theirs = people.principal(app, PrincipalKind::Partner, "theirs").await;
     let gateway = people.principal(app, PrincipalKind::Gateway, "gateway").await;
-    let mut by_role = Vec::new();
+    let mut actors = Vec::new();
     for role in Role::ALL {
         let partner = role.is_partner().then_some(ours);
-        by_role.push(people.person(role, partner, &format!("{role}@example.com")).await);
+        let Person { member, text, .. } = people.person(role, partner, &format!("{role}@example.com")).await;
+        actors.push(Actor { name: role.to_string(), text, subject: member.subject, partner: member.partner });
     }
+    let account = people.principal(app, PrincipalKind::ServiceAccount, "program").await;
+    let all = Action::ALL.iter().copied().filter(|action| Seat::ServiceAccount.may_ever(*action)).collect();
+    let (_, text) = people.account_token(account, all).await;
+    actors.push(Actor { name: "service_account".to_owned(), text, subject: account, partner: None });
     let colleague = people.member(Role::Operator, None, "colleague@example.com").await.subject;
-    Cast { people, by_role, colleague, organisations: [ours, theirs], gateway }
+    Cast { people, actors, colleague, organisations: [ours, theirs], gateway }
 }
 
 impl Cast {
     /// Whose keys a cell is about.
-    fn subject(&self, line: &Line, caller: &Person) -> u32 {
-        let of_partner = caller.member.partner.is_some();
+    fn subject(&self, line: &Line, caller: &Actor) -> u32 {
+        let of_partner = caller.partner.is_some();
         match line.kind {
-            PrincipalKind::User if line.own => caller.member.subject,
+            PrincipalKind::User if line.own => caller.subject,
             PrincipalKind::User => self.colleague,
             PrincipalKind::ServiceAccount => SERVICE_ACCOUNT,
             PrincipalKind::Partner => self.organisations[usize::from(!line.own && of_partner)],
@@ -108,7 +122,7 @@ async fn every_role_may_do_with_every_kind_of_key_what_the_matrix_says(app: Test
     let mut standing: BTreeMap<u32, (Key, String, Key, RotationId)> = BTreeMap::new();
     let (mut wrong, mut before) = (Vec::new(), None);
     for line in cells().iter().filter(|line| line.since.is_none_or(|path| paths.get(path).is_some())) {
-        for (caller, expected) in cast.by_role.iter().zip(&line.cells) {
+        for (caller, expected) in cast.actors.iter().zip(&line.cells) {
             if *expected == "-" {
                 continue;
             }
@@ -132,8 +146,8 @@ async fn every_role_may_do_with_every_kind_of_key_what_the_matrix_says(app: Test
                 Some(footprint) => footprint,
                 None => app.footprint().await,
             };
-            let got = outcome(&app, line.action, &target, caller).await;
-            let role = caller.member.role;
+            let got = outcome(&app, line.action, &target, &caller.text).await;
+            let role = &caller.name;
             let cell =
                 format!("{} {} {}: {role}", line.action, line.kind.as_str(), if line.own { "own" } else { "others" });
             if got != *expected {
@@ -170,7 +184,7 @@ async fn every_route_lets_those_roles_in_that_the_table_names(app: TestApp) {
     let mut wrong = Vec::new();
     for words in table {
         let (method, path) = (words[0], words[1]);
-        assert_eq!(words.len(), 9, "{words:?}");
+        assert_eq!(words.len(), 10, "{words:?}");
         let url = path.replace("{role}", "owner").replace(['{', '}'], "");
         let call = || {
             let call = app.call(Method::from_bytes(method.as_bytes()).unwrap(), &url);
@@ -182,7 +196,7 @@ async fn every_route_lets_those_roles_in_that_the_table_names(app: TestApp) {
         if missing != asks {
             wrong.push(format!("{method} {path}: {} for nobody", nobody.status));
         }
-        for (caller, expected) in cast.by_role.iter().zip(&words[2..]) {
+        for (caller, expected) in cast.actors.iter().zip(&words[2..]) {
             let answer = call().token(&caller.text).send().await;
             let got = match answer.status.as_u16() {
                 403 => "no",
@@ -191,10 +205,7 @@ async fn every_route_lets_those_roles_in_that_the_table_names(app: TestApp) {
                 _ => "any",
             };
             if got != *expected {
-                wrong.push(format!(
-                    "{method} {path}: {} is {got} instead of {expected}: {answer:?}",
-                    caller.member.role
-                ));
+                wrong.push(format!("{method} {path}: {} is {got} instead of {expected}: {answer:?}", caller.name));
             }
         }
         let edges = asks && (path.starts_with("/v1/sets/{set}") || path == "/v1/edges/reports");

@@ -72,6 +72,7 @@ impl TestApp {
                         rights: None,
                         expires_at: None,
                         member: Some(of),
+                        service_account: None,
                     };
                     let context = Context::system(workspace, "req_test");
                     Ok(tokens::create_management(tx, &context, new, &mut os_random).await?.1)

@@ -106,6 +106,26 @@ async fn a_code_is_needed_counts_once_and_a_step_early_or_late(app: TestApp) {
     app.stop().await;
 }
 
+on_both!(a_code_counts_once_when_the_clock_is_set_back_or_on);
+async fn a_code_counts_once_when_the_clock_is_set_back_or_on(app: TestApp) {
+    const STEPS_OF_A_DAY: i64 = 24 * 3600 / 30;
+    let person = person(&app).await;
+    // Set back by a day: the last code was one of tomorrow. No code is taken until then, and a recovery code is.
+    app.sql(&format!("UPDATE accounts SET totp_last_step = totp_last_step + {STEPS_OF_A_DAY}")).await;
+    let now = code(&app, &person, 0).await;
+    sign_in(&app, json!({ "totp": now })).await.is_problem(401, "sign_in_failed");
+    app.sql("DELETE FROM sign_in_guesses").await;
+    assert_eq!(sign_in(&app, json!({ "recovery_code": person.recovery[0] })).await.status, 200);
+    sign_in(&app, json!({ "recovery_code": person.recovery[0] })).await.is_problem(401, "sign_in_failed");
+    app.sql("DELETE FROM sign_in_guesses").await;
+    // Set on by a day: what was taken is long past, and the code of the moment counts once.
+    app.sql(&format!("UPDATE accounts SET totp_last_step = totp_last_step - {}", 2 * STEPS_OF_A_DAY)).await;
+    let now = code(&app, &person, 0).await;
+    assert_eq!(sign_in(&app, json!({ "totp": now })).await.status, 200);
+    sign_in(&app, json!({ "totp": now })).await.is_problem(401, "sign_in_failed");
+    app.stop().await;
+}
+
 on_both!(of_two_with_the_same_code_one_gets_in);
 async fn of_two_with_the_same_code_one_gets_in(app: TestApp) {
     let person = person(&app).await;

@@ -1,0 +1,41 @@
+-- The service account whose management token it is, in place of a member; and the member who made that token, and may know
+-- its text.
+ALTER TABLE tokens ADD COLUMN subject BIGINT;
+ALTER TABLE tokens ADD COLUMN maker_id TEXT COLLATE "C" REFERENCES members (id);
+CREATE INDEX tokens_by_subject ON tokens (workspace_id, subject, created_at, id) WHERE subject IS NOT NULL;
+
+-- The member who made the code that is out: whoever pairs with it does so on that member's authority.
+ALTER TABLE gateways ADD COLUMN code_member TEXT COLLATE "C" REFERENCES members (id);
+
+-- What was done on a member's behalf, in the order of the list. It serves what the one before it did.
+CREATE INDEX audit_by_beneficiary_and_time ON audit (workspace_id, on_behalf_of, at, id) WHERE on_behalf_of IS NOT NULL;
+DROP INDEX audit_by_beneficiary;
+
+-- Labels of keys, to find keys by them. The database itself keeps them as `keys` says, so that programs of before, which run
+-- beside this one while it is introduced, need not know of it. created_at is the key's: a list by label is newest first too.
+CREATE TABLE key_labels (
+    workspace_id TEXT COLLATE "C" NOT NULL,
+    name         TEXT COLLATE "C" NOT NULL,
+    value        TEXT COLLATE "C" NOT NULL,
+    created_at   BIGINT NOT NULL,
+    key_id       TEXT COLLATE "C" NOT NULL REFERENCES keys (id),
+    PRIMARY KEY (workspace_id, name, value, created_at, key_id)
+);
+CREATE INDEX key_labels_by_name ON key_labels (workspace_id, name, created_at, key_id);
+
+CREATE FUNCTION key_labels_follow() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        DELETE FROM key_labels WHERE workspace_id = OLD.workspace_id AND created_at = OLD.created_at AND key_id = OLD.id
+            AND name IN (SELECT l.key FROM json_each_text(OLD.labels::json) l);
+    END IF;
+    INSERT INTO key_labels SELECT NEW.workspace_id, l.key, l.value, NEW.created_at, NEW.id
+        FROM json_each_text(NEW.labels::json) l;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER key_labels_come AFTER INSERT ON keys FOR EACH ROW WHEN (NEW.labels <> '{}')
+    EXECUTE FUNCTION key_labels_follow();
+CREATE TRIGGER key_labels_change AFTER UPDATE OF labels ON keys FOR EACH ROW WHEN (NEW.labels <> OLD.labels)
+    EXECUTE FUNCTION key_labels_follow();
+INSERT INTO key_labels SELECT k.workspace_id, l.key, l.value, k.created_at, k.id FROM keys k, json_each_text(k.labels::json) l
+    WHERE k.labels <> '{}';
