@@ -20,6 +20,7 @@ pub mod program;
 pub mod published;
 pub mod replicas;
 pub mod rotation;
+pub mod schema;
 pub mod seed;
 pub mod set_source;
 pub mod sidecar;

@@ -12,7 +12,7 @@ use super::caller::{Call, Caller, Denied, Who};
 use super::refused::Refused;
 use super::session;
 use super::strays;
-use super::{App, body};
+use super::{App, body, import};
 use crate::domain::Action;
 use crate::store::Context;
 use crate::store::tokens::TokenKind;
@@ -158,14 +158,10 @@ pub(super) fn need(method: &Method, path: &str) -> Option<Need> {
 
 /// Lets a request through to its handler, or not. What a known caller is refused is noted.
 pub(super) async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
-    let mut request = match whole(request).await {
-        Ok(request) => request,
-        Err(refused) => return refused.into_response(),
-    };
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let called = Called::new(request.method(), path, request.uri().path());
-    let (known, response) = match admit(&app, &mut request).await {
-        Ok(known) => (known, next.run(request).await),
+    let (known, response) = match arrived(&app, request).await {
+        Ok((known, request)) => (known, next.run(request).await),
         Err(Denied { refused, known, stray }) => {
             let response = refused.into_response();
             if let Some(stray) = stray {
@@ -183,17 +179,35 @@ pub(super) async fn check(State(app): State<App>, request: Request, next: Next) 
     response
 }
 
-/// Reads a JSON body before anybody is asked who calls: whoever holds the last byte back would otherwise keep the authority
-/// that they had when they began.
-async fn whole(request: Request) -> Result<Request, Refused> {
-    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let asks = need(request.method(), path).is_some_and(|need| need != Anyone);
-    if !asks || body::require_type(request.headers(), "application/json").is_err() {
-        return Ok(request);
+/// Has the whole of a request before it is let through: whoever holds the last byte of a body back would otherwise keep the
+/// authority that they had when they began.
+async fn arrived(app: &App, mut request: Request) -> Result<(Option<Context>, Request), Denied> {
+    let limit = limit(&request);
+    if limit.is_some_and(|limit| limit > body::MAX_JSON) {
+        // So much is kept for nobody unknown. Who it is counts when all of it is here.
+        admit(app, &mut request).await?;
     }
-    let (parts, body) = request.into_parts();
-    let bytes = body::read(Request::from_parts(parts.clone(), body), body::MAX_JSON).await?;
-    Ok(Request::from_parts(parts, Body::from(bytes)))
+    if let Some(limit) = limit {
+        let (parts, body) = request.into_parts();
+        let bytes = body::read(Request::from_parts(parts.clone(), body), limit).await?;
+        request = Request::from_parts(parts, Body::from(bytes));
+    }
+    let known = admit(app, &mut request).await?;
+    Ok((known, request))
+}
+
+/// How much of a body is read before it is asked who calls; `None` where nobody is asked, or nothing reads it.
+fn limit(request: &Request) -> Option<usize> {
+    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    if session::is_safe(request.method()) || need(request.method(), path).is_none_or(|need| need == Anyone) {
+        return None;
+    }
+    if path == import::PATH {
+        // Of another type it is refused unread.
+        return body::require_type(request.headers(), import::NDJSON).ok().map(|()| import::MAX_BODY);
+    }
+    // Of whatever type: a body that may be left out is read to see that it is empty.
+    Some(body::MAX_JSON)
 }
 
 /// Lets a request through. Returns on whose behalf it happens, where that is known.

@@ -8,12 +8,12 @@ use ipnet::IpNet;
 use nightlatch_api::Code;
 use nightlatch_keyset::Pepper;
 use nightlatch_keyset::note::Signer;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::attempts::AttemptLimit;
 use super::cursor::Cursors;
 use super::head::Heads;
+use super::heard::Heard;
 use super::idempotency::Replays;
 use super::refused::Refused;
 use super::session::OidcLimit;
@@ -44,8 +44,6 @@ pub struct Parts {
     pub publishers: Publishers,
     /// The set of the founding workspace.
     pub founding: SetId,
-    /// Why this process should not use the database any more, while that is so.
-    pub outdated: watch::Receiver<Option<String>>,
     /// The identity provider that members may sign in through.
     pub oidc: Option<Provider>,
     /// The networks of the proxies before this server: what they say of where a call came from is believed.
@@ -68,8 +66,7 @@ struct Inner {
     oidc_limit: OidcLimit,
     heads: Heads,
     hashing: Hashing,
-    /// Counts what edges said that may change a receipt.
-    heard: watch::Sender<u64>,
+    heard: Heard,
 }
 
 impl fmt::Debug for App {
@@ -83,7 +80,7 @@ impl App {
     pub fn new(parts: Parts) -> Self {
         let key = parts.secrets.server_key();
         let (cursors, replays) = (Cursors::new(key), Replays::new(Arc::clone(&parts.secrets)));
-        let (verify_limit, heads, heard) = (VerifyLimit::new(), Heads::default(), watch::Sender::new(0));
+        let (verify_limit, heads, heard) = (VerifyLimit::new(), Heads::default(), Heard::default());
         let (attempt_limit, stray_limit) = (AttemptLimit::new(), StrayLimit::new());
         let (oidc_limit, hashing) = (OidcLimit::new(), Hashing::default());
         Self(Arc::new(Inner {
@@ -155,11 +152,6 @@ impl App {
         &self.0.parts.trusted_proxies
     }
 
-    /// Why this process should not use the database any more, while that is so.
-    pub(super) fn outdated(&self) -> Option<String> {
-        self.0.parts.outdated.borrow().clone()
-    }
-
     pub(super) fn secrets(&self) -> &Secrets {
         &self.0.parts.secrets
     }
@@ -183,14 +175,9 @@ impl App {
         &self.0.parts.stopping
     }
 
-    /// Wakes whoever waits for a receipt.
-    pub(super) fn heard_edges(&self) {
-        self.0.heard.send_modify(|count| *count += 1);
-    }
-
-    /// Changes whenever [`App::heard_edges`] is called in this process.
-    pub(super) fn edges_heard(&self) -> watch::Receiver<u64> {
-        self.0.heard.subscribe()
+    /// What edges say that may change a receipt.
+    pub(super) fn heard(&self) -> &Heard {
+        &self.0.heard
     }
 
     /// The peppers of a set.

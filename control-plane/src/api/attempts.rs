@@ -9,6 +9,7 @@ use nightlatch_api::Code;
 
 use super::App;
 use super::refused::RefusedProblem;
+use crate::domain::WorkspaceId;
 use crate::store::attempts::{self, Attempt};
 use crate::store::{Context, Error};
 
@@ -23,6 +24,11 @@ pub(super) struct AttemptLimit(DefaultKeyedRateLimiter<(String, String)>);
 impl AttemptLimit {
     pub(super) fn new() -> Self {
         Self(RateLimiter::keyed(Quota::per_minute(PER_MINUTE)))
+    }
+
+    /// Whether another refusal of this caller, or at this member's account, is to be noted.
+    pub(super) fn allows(&self, workspace: &WorkspaceId, who: &str) -> bool {
+        self.0.check_key(&(workspace.to_string(), who.to_owned())).is_ok()
     }
 }
 
@@ -69,8 +75,7 @@ impl Called {
 
 /// Notes a refused attempt. What cannot be written is told to the server's log: the caller is refused either way.
 pub(super) async fn note(app: &App, context: Context, attempt: Attempt) {
-    let caller = (context.workspace.to_string(), context.actor.id.clone());
-    if app.attempt_limit().0.check_key(&caller).is_err() {
+    if !app.attempt_limit().allows(&context.workspace, &context.actor.id) {
         app.metrics().attempt_not_noted();
         return;
     }

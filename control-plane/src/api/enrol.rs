@@ -5,17 +5,20 @@ use axum::http::Extensions;
 use axum::response::Response;
 use nightlatch_api::{Code, Enrol, Enrolled, Problem};
 use nightlatch_key::{Digest, KeyText};
+use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use super::App;
 use super::body::Json;
 use super::caller::{request_id, source};
 use super::idempotency::Created;
+use super::members::{INVITE_BRAND, INVITE_LIFETIME_MS};
 use super::refused::Refused;
 use super::tokens::{self, mint_reserved};
 use crate::domain::{Name, WorkspaceId};
 use crate::secrets::Secrets;
 use crate::store::enrolment::{self, Founder};
+use crate::store::members::JoinCode;
 use crate::store::{Error, os_random};
 
 /// The brand of an enrolment token's text.
@@ -26,7 +29,8 @@ pub(crate) fn mint(now: i64) -> KeyText {
     mint_reserved(BRAND, now)
 }
 
-/// Trades the enrolment token for an owner and its management token, once.
+/// Trades the enrolment token for an owner and its management token, once. An owner with an address gets a code too, with
+/// which they make their account (`POST /v1/invites/accept`).
 #[utoipa::path(
     post, path = "/v1/enrol", tag = "tokens", operation_id = "enrol",
     request_body = Enrol,
@@ -42,7 +46,8 @@ pub(super) async fn enrol(
     body: Json<Enrol>,
 ) -> Result<Response, Refused> {
     let Enrol { token: offered, name, email } = body.value;
-    let owner = Founder {
+    let mut owner = Founder {
+        join: None,
         name: name.map(Name::new).transpose()?,
         email: email.as_deref().map(super::members::email).transpose()?,
     };
@@ -55,6 +60,8 @@ pub(super) async fn enrol(
     if !enrolment::awaits(&mut app.store().read().await?, &digest).await? {
         return Err(Code::EnrolmentInvalid.into());
     }
+    let code = mint_reserved(INVITE_BRAND, app.store().now().await?);
+    owner.join = Some(JoinCode { digest: code.digest(), lifetime_ms: INVITE_LIFETIME_MS });
     let (request_id, source) = (request_id(&extensions), source(&extensions));
     let exchanged = app
         .store()
@@ -75,7 +82,8 @@ pub(super) async fn enrol(
         "member": super::members::show(&enrolled.member),
         "token": tokens::show(&enrolled.token, now),
     });
-    Ok(Created::new(&body).with_secret(enrolled.secret.expose()).into_response("secret"))
+    let code = enrolled.member.email.is_some().then(|| ("code", SecretString::from(code.expose())));
+    Ok(Created::new(&body).with_secret(enrolled.secret.expose()).into_response_and("secret", code))
 }
 
 /// A used token is worth nothing; the file with it goes, so that nobody tries it. Another workspace's stays.

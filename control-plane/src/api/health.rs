@@ -16,7 +16,7 @@ use super::refused::Refused;
 use crate::domain::{Action, EdgeState, Target};
 use crate::metrics::{EdgeGauges, SetGauges};
 use crate::publisher::{PublisherStatus, Role};
-use crate::store::{audit, edges, workspaces};
+use crate::store::{Error, audit, edges, workspaces};
 
 /// How long the database may take to say what time it is.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(2);
@@ -97,7 +97,11 @@ pub(super) async fn readyz(State(app): State<App>) -> Response {
         Ok(now) => standing(&app, u64::try_from(*now).unwrap_or_default()),
         Err(_) => (SetCounts::default(), Err("cannot be judged without the database".to_owned())),
     };
-    let schema = app.outdated().map_or(Ok(()), Err);
+    let schema = match app.store().fits().await {
+        Err(error @ Error::SchemaTooNew { .. }) => Err(error.to_string()),
+        // Whatever else fails is the database's.
+        _ => Ok(()),
+    };
     let checks =
         vec![Check::new("database", now.map(drop)), Check::new("publisher", publisher), Check::new("schema", schema)];
     let ready = checks.iter().all(|check| check.ok);

@@ -74,22 +74,33 @@ impl Created {
         Self { secret: Some(secret.into()), ..self }
     }
 
-    /// The answer, with the secret as the field of this name. It is the only place where a secret enters a response.
+    /// The answer, with the secret as the field of this name.
     pub(super) fn into_response(self, field: &str) -> Response {
+        self.into_response_and(field, None)
+    }
+
+    /// The same with another secret beside it. It is the only place where a secret enters a response.
+    pub(super) fn into_response_and(self, field: &str, other: Option<(&str, SecretString)>) -> Response {
         let Value::Object(mut body) = self.body else {
             return (self.status, axum::Json(self.body)).into_response();
         };
         if let Some(secret) = self.secret {
             body.insert(field.to_owned(), Value::String(secret.expose_secret().to_owned()));
         }
+        if let Some((name, secret)) = &other {
+            body.insert((*name).to_owned(), Value::String(secret.expose_secret().to_owned()));
+        }
         let response = (self.status, axum::Json(&body)).into_response();
-        erase(body, field);
+        erase(&mut body, field);
+        if let Some((name, _)) = other {
+            erase(&mut body, name);
+        }
         response
     }
 }
 
 /// Overwrites the secret in a body that has been sent.
-fn erase(mut body: Map<String, Value>, field: &str) {
+fn erase(body: &mut Map<String, Value>, field: &str) {
     if let Some(Value::String(secret)) = body.remove(field) {
         drop(Zeroizing::new(secret));
     }

@@ -24,10 +24,12 @@ use crate::domain::{Labels, Name, Owner, Refusal, Scopes, Tier};
 use crate::store::import::{self, Import, Imported};
 use crate::store::{ended, os_random, workspaces};
 
+/// Where it is called.
+pub(super) const PATH: &str = "/v1/keys/import";
 /// The media type of lines of JSON.
-const NDJSON: &str = "application/x-ndjson";
+pub(super) const NDJSON: &str = "application/x-ndjson";
 /// The largest import, in bytes.
-const MAX_BODY: usize = 8 << 20;
+pub(super) const MAX_BODY: usize = 8 << 20;
 /// Most lines of one import.
 const MAX_LINES: usize = 10_000;
 /// The longest text of a foreign key, in bytes.

@@ -6,7 +6,9 @@ use axum::http::header::ETAG;
 use axum::response::{IntoResponse as _, Response};
 use futures::future::BoxFuture;
 use nightlatch_api as api;
-use nightlatch_api::{InviteMember, InvitedMember, MoveMember, Page, Problem, ReplaceRole, RoleScopes, UpdateMember};
+use nightlatch_api::{
+    InviteMember, InvitedMember, MoveMember, Page, Problem, ReinviteMember, ReplaceRole, RoleScopes, UpdateMember,
+};
 use nightlatch_key::KeyText;
 use serde_json::json;
 
@@ -20,17 +22,17 @@ use super::keys::{reason, subject, view};
 use super::params::{Id, Query};
 use super::refused::Refused;
 use super::time::from_ms;
-use super::tokens::{Nothing, mint_reserved};
+use super::tokens::mint_reserved;
 use crate::domain::ids::principal_id;
 use crate::domain::{Member, MemberId, MemberPatch, MemberState, Name, Reason, Role, Scopes, Tier};
-use crate::store::members::{self, Invitation, MemberFilter};
+use crate::store::members::{self, Invitation, JoinCode, MemberFilter};
 use crate::store::roles::{self, Granted};
 use crate::store::{Context, Error, Tx, os_random};
 
 /// The brand of an invitation's code.
 pub(super) const INVITE_BRAND: &str = "nli";
 /// How long an invitation can be accepted, milliseconds: a week.
-const INVITE_LIFETIME_MS: i64 = 7 * 24 * 3600 * 1000;
+pub(super) const INVITE_LIFETIME_MS: i64 = 7 * 24 * 3600 * 1000;
 /// The longest address (RFC 5321, section 4.5.3.1.3, without the angle brackets).
 const MAX_EMAIL: usize = 254;
 
@@ -112,13 +114,15 @@ fn answer(member: &Member, code: &KeyText) -> Created {
     Created::new(&json!({ "member": show(member) })).with_secret(code.expose())
 }
 
-/// Makes another code for somebody who has not joined. The one before works no longer.
+/// Makes another code for somebody who has no account yet: invited, or an owner who came with an enrolment token. The one
+/// before works no longer. A member without an address is given one here.
 #[utoipa::path(
     post, path = "/v1/members/{id}/invite", tag = "members", operation_id = "reinviteMember",
     params(
         ("id" = String, Path, description = "`mem_…`"),
         ("Idempotency-Key" = Option<String>, Header, description = "Sent again within 15 minutes, the same code is answered."),
     ),
+    request_body = Option<ReinviteMember>,
     responses(
         (status = 201, description = "Invited anew.", body = InvitedMember),
         (status = "4XX", description = "Refused; nothing was changed.", body = Problem, content_type = "application/problem+json"),
@@ -130,16 +134,21 @@ pub(super) async fn reinvite(
     caller: Caller,
     Id(id): Id<MemberId>,
     once: Once,
-    _body: OptionalJson<Nothing>,
+    OptionalJson(body): OptionalJson<ReinviteMember>,
 ) -> Result<Response, Refused> {
+    let address = body.email.as_deref().map(email).transpose()?;
     let (context, code) = (caller.context(), mint_reserved(INVITE_BRAND, caller.now));
     let create = Create {
         route: "POST /v1/members/{id}/invite",
         secret: "code",
-        request_hash: idempotency::request_hash(&[id.as_str().as_bytes()]),
+        request_hash: idempotency::request_hash(&[
+            id.as_str().as_bytes(),
+            address.as_deref().unwrap_or_default().as_bytes(),
+        ]),
         work: Box::new(move |tx| {
             Box::pin(async move {
-                Ok((members::reinvite(tx, &context, &id, &code.digest(), INVITE_LIFETIME_MS).await?, code))
+                let join = JoinCode { digest: code.digest(), lifetime_ms: INVITE_LIFETIME_MS };
+                Ok((members::reinvite(tx, &context, &id, address, join).await?, code))
             })
         }),
         answer: |(member, code)| answer(member, code),

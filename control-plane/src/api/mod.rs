@@ -19,6 +19,7 @@ mod frame;
 mod gatekeeper;
 mod head;
 mod health;
+mod heard;
 mod idempotency;
 mod import;
 mod keys;

@@ -120,7 +120,7 @@ pub(super) async fn wait(
         let own = workspaces::sets(&mut app.store().read().await?, workspace).await?;
         own.into_iter().map(|set| set.id).collect()
     };
-    let mut heard = app.edges_heard();
+    let mut heard = app.heard().listen(workspace);
     loop {
         heard.mark_unchanged();
         let mut last = None;

@@ -31,7 +31,11 @@ impl Refused {
                 let value = HeaderValue::from_static("Bearer realm=\"nightlatch\", error=\"invalid_token\"");
                 vec![(WWW_AUTHENTICATE, value)]
             }
-            Code::Unavailable | Code::NotPublished | Code::RateLimited | Code::IdempotencyInProgress => {
+            Code::Unavailable
+            | Code::Outdated
+            | Code::NotPublished
+            | Code::RateLimited
+            | Code::IdempotencyInProgress => {
                 vec![(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS))]
             }
             _ => Vec::new(),
@@ -219,6 +223,7 @@ impl From<store::Error> for Refused {
             store::Error::NotFound(what) => Self::new(Code::NotFound).detail(format!("There is no such {what} here.")),
             store::Error::Stale(revision) => Self::new(Code::EtagStale).with("etag", super::etag::text(revision)),
             store::Error::Closed => Self::new(Code::Unavailable).detail("The server is stopping."),
+            store::Error::SchemaTooNew { .. } => Self::new(Code::Outdated).detail(error.to_string()),
             store::Error::Commit(_) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a commit failed");
                 Self::new(Code::Unavailable)

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::accounts::{OfAccount, ResetPassword};
 use super::exit::Failure;
 use super::home::Home;
 use super::output;
@@ -27,6 +28,21 @@ pub(super) struct Admin {
 enum Command {
     /// Make a one-time token that makes whoever holds it an owner, also where there are owners.
     Recover(Recover),
+    /// Take away a second factor that somebody has lost, with its recovery codes.
+    #[command(
+        after_help = "Example:\n  nightlatch admin reset-second-factor bo@example.com\nMake sure that it is they who ask: whoever has the password gets in. It is in the audit log as admin.second_factor_reset."
+    )]
+    ResetSecondFactor(OfAccount),
+    /// Draw another password for somebody who has lost theirs.
+    #[command(
+        after_help = "Example:\n  nightlatch admin reset-password bo@example.com --secret-out password\nA second factor stays. It is in the audit log as admin.password_reset."
+    )]
+    ResetPassword(ResetPassword),
+    /// Let somebody sign in whom the identity provider has come to know as somebody else.
+    #[command(
+        after_help = "Example:\n  nightlatch admin unlink bo@example.com\nFor another provider, or an address that it made anew. It is in the audit log as admin.identity_unlinked."
+    )]
+    Unlink(OfAccount),
 }
 
 /// Make a one-time token that makes whoever holds it an owner, also where there are owners.
@@ -47,6 +63,9 @@ impl Admin {
     pub(super) async fn run(self) -> Result<(), Failure> {
         match self.command {
             Command::Recover(command) => command.run().await,
+            Command::ResetSecondFactor(command) => command.reset_second_factor().await,
+            Command::ResetPassword(command) => command.run().await,
+            Command::Unlink(command) => command.unlink().await,
         }
     }
 }
@@ -55,7 +74,7 @@ impl Recover {
     async fn run(self) -> Result<(), Failure> {
         let opened = self.home.open().await?;
         let workspace = opened.workspace.clone();
-        let file = opened.config.data_dir.join("enrolment-token");
+        let file = opened.enrolment_file();
         if !self.dry_run {
             make_recovery(&opened.store, &workspace, &file).await?;
         }

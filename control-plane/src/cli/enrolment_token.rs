@@ -6,7 +6,6 @@ use serde_json::json;
 use super::exit::Failure;
 use super::home::Home;
 use super::output;
-use crate::secrets::Secrets;
 use crate::serve::make_enrolment;
 
 const EXAMPLE: &str = "\
@@ -36,9 +35,7 @@ pub(super) struct EnrolmentToken {
 impl EnrolmentToken {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let opened = self.home.open().await?;
-        // The file of the first start is the founding workspace's: of the others each set has a pepper of its own.
-        let further = opened.published.own_pepper.then_some(&opened.workspace);
-        let file = Secrets::enrolment_file(&opened.config.data_dir, further);
+        let file = opened.enrolment_file();
         if !self.dry_run {
             make_enrolment(&opened.store, &opened.workspace, &file).await?;
         }

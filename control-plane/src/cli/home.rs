@@ -61,6 +61,11 @@ impl Home {
         Self { set: Some(set.to_owned()), ..self.clone() }
     }
 
+    /// Opens the database alone.
+    pub(super) async fn store(&self) -> Result<Store, Failure> {
+        store(&self.config()?).await
+    }
+
     /// Opens the database and the secrets.
     pub(super) async fn open(&self) -> Result<Opened, Failure> {
         let config = self.config()?;
@@ -108,6 +113,13 @@ pub(super) struct Opened {
 }
 
 impl Opened {
+    /// Where the one-time token of the workspace is put. That of the first start is the founding workspace's: of the others
+    /// each set has a pepper of its own.
+    pub(super) fn enrolment_file(&self) -> PathBuf {
+        let further = self.published.own_pepper.then_some(&self.workspace);
+        Secrets::enrolment_file(&self.config.data_dir, further)
+    }
+
     /// The keys of the set.
     pub(super) async fn keys(&self) -> Result<Keyring, Failure> {
         keyring(&self.vault.open().await?, &self.published)

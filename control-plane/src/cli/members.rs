@@ -3,7 +3,9 @@
 use clap::{Args, Subcommand};
 use futures::TryStreamExt as _;
 use nightlatch_api::client::Client;
-use nightlatch_api::{InviteMember, InvitedMember, Member, MemberFilter, MemberState, MoveMember, Role, UpdateMember};
+use nightlatch_api::{
+    InviteMember, InvitedMember, Member, MemberFilter, MemberState, MoveMember, ReinviteMember, Role, UpdateMember,
+};
 
 use super::confirm::confirmed;
 use super::exit::Failure;
@@ -16,6 +18,12 @@ Examples:
   nightlatch members invite bo@example.com --role operator --secret-out code
   nightlatch members invite cy@example.com --role viewer --name Cy --scope invoices:read --json
 The code is good once and for a week. Hand it to the person on a way that you trust.";
+
+const REINVITE: &str = "\
+Examples:
+  nightlatch members reinvite mem_1hTq3e9fKz2m4n6p --secret-out code
+  nightlatch members reinvite mem_1hTq3e9fKz2m4n6p --email ana@example.com
+The second is for an owner who enrolled without an address, and can sign in from then on. An address that is there stays.";
 
 const UPDATE: &str = "\
 Examples:
@@ -52,10 +60,13 @@ enum Command {
     #[command(after_help = INVITE)]
     Invite(Invite),
     /// Make another code for somebody who has not joined. The one before works no longer.
-    #[command(after_help = "Example:\n  nightlatch members reinvite mem_1hTq3e9fKz2m4n6p --secret-out code")]
+    #[command(after_help = REINVITE)]
     Reinvite {
         /// The member: `mem_…`.
         member: String,
+        /// The address, where the member has none yet.
+        #[arg(long, value_name = "ADDRESS")]
+        email: Option<String>,
         #[command(flatten)]
         secret_out: SecretOut,
     },
@@ -157,9 +168,10 @@ impl Members {
             Command::List(list) => list.run(&self.remote.client()?, json).await,
             Command::Show { member } => show(json, &self.remote.client()?.member(&member).await?.value),
             Command::Invite(invite) => invite.run(&self.remote).await,
-            Command::Reinvite { member, secret_out } => {
+            Command::Reinvite { member, email, secret_out } => {
                 secret_out.prepare(json)?;
-                deliver(&secret_out, json, &self.remote.client()?.reinvite_member(&member).await?)
+                let invited = self.remote.client()?.reinvite_member(&member, &ReinviteMember { email }).await?;
+                deliver(&secret_out, &self.remote, &invited)
             }
             Command::Update(update) => update.run(&self.remote.client()?, json).await,
             Command::Suspend(Move { member, reason }) => {
@@ -206,7 +218,7 @@ impl Invite {
             tier: self.tier,
             acknowledge_sensitive: self.acknowledge_sensitive,
         };
-        deliver(&self.secret_out, remote.json, &remote.client()?.invite_member(&request).await?)
+        deliver(&self.secret_out, remote, &remote.client()?.invite_member(&request).await?)
     }
 }
 
@@ -253,8 +265,11 @@ fn called(member: &Member) -> &str {
     member.email.as_deref().or(member.name.as_deref()).unwrap_or(&member.id)
 }
 
-fn deliver(secret_out: &SecretOut, json: bool, invited: &InvitedMember) -> Result<(), Failure> {
-    secret_out.deliver_as("code", json, invited, &invited.code, || facts(&invited.member))
+fn deliver(secret_out: &SecretOut, remote: &Remote, invited: &InvitedMember) -> Result<(), Failure> {
+    secret_out.deliver_as("code", remote.json, invited, &invited.code, || {
+        facts(&invited.member)?;
+        output::line(&format!("\nThey take it up with the code: nightlatch join --url {}", remote.url()))
+    })
 }
 
 fn row(member: &Member) -> Vec<String> {

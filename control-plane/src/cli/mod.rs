@@ -1,7 +1,10 @@
 //! The `nightlatch` program's commands.
 
+mod accounts;
 mod admin;
+mod ask;
 mod audit;
+mod change_password;
 mod config;
 mod confirm;
 mod edge;
@@ -14,6 +17,7 @@ mod gateways;
 mod home;
 mod import;
 mod inventory;
+mod join;
 mod key_filter;
 mod keys;
 mod links;
@@ -34,9 +38,11 @@ mod schema;
 mod scopes;
 mod secret_out;
 mod serve;
+mod session;
 mod set;
 mod sets;
 mod settings;
+mod sign_in;
 mod time;
 mod tokens;
 mod trust;
@@ -65,8 +71,9 @@ Exit codes (`nightlatch sync` has its own):
 const EXAMPLES: &str = "\
 Start a control plane and take charge of it:
   nightlatch serve
-  nightlatch enrol --name Ana --email ana@example.com --secret-out ~/.nightlatch-token
+  nightlatch enrol --name Ana --email ana@example.com --secret-out ~/.nightlatch-token --code-out code
   export NIGHTLATCH_TOKEN=$(cat ~/.nightlatch-token)
+  nightlatch join --code-file code
 
 Issue, rotate, revoke:
   nightlatch keys issue 'billing export' --scope invoices:read --expires-in 90d
@@ -99,7 +106,13 @@ enum Command {
     Config(config::Config),
     /// Trade the one-time enrolment token for an owner and its management token.
     Enrol(enrol::Enrol),
-    /// What only who has the server's machine may do: make an owner where none can sign in.
+    /// Take up an invitation: make an account, or join with the one you have.
+    Join(join::Join),
+    /// Sign in with your password, and have a management token of yours made.
+    SignIn(sign_in::SignInCommand),
+    /// Change the password of your account, and end its sessions.
+    ChangePassword(change_password::ChangePasswordCommand),
+    /// What only who has the server's machine may do: let people in who cannot sign in any more.
     Admin(admin::Admin),
     /// Make a new one-time enrolment token, where the management token is lost.
     EnrolmentToken(enrolment_token::EnrolmentToken),
@@ -174,6 +187,9 @@ impl Command {
             Self::Serve(command) => command.run().await,
             Self::Config(command) => command.run().await,
             Self::Enrol(command) => command.run().await,
+            Self::Join(command) => command.run().await,
+            Self::SignIn(command) => command.run().await,
+            Self::ChangePassword(command) => command.run().await,
             Self::Admin(command) => command.run().await,
             Self::EnrolmentToken(command) => command.run().await,
             Self::Keys(command) => command.run().await,

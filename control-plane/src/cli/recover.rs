@@ -99,6 +99,13 @@ fn tell(report: &Report) -> Result<(), Failure> {
     if !findings.disabled.is_empty() {
         output::line(&format!("{} {would}disabled: {}", findings.disabled.len(), findings.disabled.join(", ")))?;
     }
+    for member in &findings.members_refused {
+        output::line(&format!(
+            "warning: {} ({}) was published with all its keys refused, and {would}suspended. If it was removed after the \
+             backup, its keys were revoked for good: remove it again, and do not resume it",
+            member.id, member.principal
+        ))?;
+    }
     for (key, end) in &findings.ends_unknown {
         output::line(&format!(
             "warning: {key} was published with an end at {} that the database does not know of; look at it",

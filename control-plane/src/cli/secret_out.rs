@@ -35,6 +35,11 @@ impl SecretOut {
         }
     }
 
+    /// Whether the secret goes to a file, and is shown nowhere.
+    pub(super) fn is_file(&self) -> bool {
+        self.secret_out.is_some()
+    }
+
     /// Delivers an answer with its secret: as JSON, or as facts that `show` prints followed by the secret.
     pub(super) fn deliver(
         &self,

@@ -86,7 +86,7 @@ impl Serve {
 
 fn announce(enrolment: &Enrolment, url: &str, print: bool) -> Result<(), Failure> {
     let file = enrolment.file.display();
-    output::line(&format!("nobody has enrolled yet; the one-time token is in {file}"))?;
+    output::line(&format!("no owner can get in; the one-time token that makes one is in {file}"))?;
     // So that the line works as it is, wherever this listens.
     let url = if url == DEFAULT_URL { String::new() } else { format!(" --url {url}") };
     output::line(&format!("  nightlatch enrol{url} --enrolment-file {file} --secret-out management-token"))?;

@@ -125,7 +125,8 @@ impl Rotate {
     }
 }
 
-fn facts(created: &CreatedToken) -> Result<(), Failure> {
+/// What people are told of a token that was made.
+pub(super) fn facts(created: &CreatedToken) -> Result<(), Failure> {
     let token = &created.token;
     output::facts([
         ("token", Some(token.id.clone())),

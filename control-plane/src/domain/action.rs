@@ -189,6 +189,7 @@ impl Action {
                 | Self::KeysDisable
                 | Self::KeysRevoke
                 | Self::KeysForce
+                | Self::KeysUpdate
                 | Self::KeysImport
                 | Self::KeysExport
                 | Self::MembersManage
@@ -199,6 +200,8 @@ impl Action {
                 | Self::LinksManage
                 | Self::LinksAccept
                 | Self::GatewaysPair
+                | Self::ScopesManage
+                | Self::AuditExport
                 | Self::AuditErase
                 | Self::TokensManage
                 | Self::RoutesManage

@@ -25,6 +25,10 @@ use crate::store::{self, Store, profile_rows, publication};
 /// the format makes them all due at once.
 static ONE_AT_A_TIME: Semaphore = Semaphore::const_new(1);
 
+/// Of those that can wait, one at a time waits in the other's queue: a build that is urgent then comes after one of them at
+/// most, however many there are.
+static ONE_THAT_CAN_WAIT: Semaphore = Semaphore::const_new(1);
+
 /// How the set is to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
@@ -57,7 +61,8 @@ impl Building {
     ) -> Self {
         let (target, reason) = (plan.target.clone(), plan.reason);
         let task = tokio::spawn(async move {
-            // Nobody closes it.
+            // A pepper may have been stolen. Nobody closes these.
+            let _place = if reason == CutReason::Pepper { None } else { ONE_THAT_CAN_WAIT.acquire().await.ok() };
             let _permit = ONE_AT_A_TIME.acquire().await.ok();
             let result = run(&store, &config, &status, plan).await;
             show(&status, None);

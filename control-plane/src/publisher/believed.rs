@@ -2,7 +2,7 @@
 //! to where edges read could otherwise stop publishing, and so could the thief of a key that has been replaced.
 
 use nightlatch_keyset::note::Verifier;
-use nightlatch_keyset::{Delta, Head, Trust};
+use nightlatch_keyset::{AuditCheckpoint, Delta, Head, Trust};
 use nightlatch_sync::Mark;
 
 use super::blocking;
@@ -21,6 +21,8 @@ pub(super) struct Believed {
     /// A key that signed the stored head and that the note in force no longer lists: it counts below that note's floor,
     /// which is where it signed for this set.
     leaving: Option<(Verifier, State)>,
+    /// Those whose checkpoint of the audit log counts.
+    witnesses: Vec<Verifier>,
 }
 
 impl Believed {
@@ -28,30 +30,41 @@ impl Believed {
     /// and this one does not; and the one of the stored head. Where a later note of a listed root is published, the database
     /// is older than that, and the keys of the published one count, too.
     pub(super) async fn read(store: &Store, config: &PublisherConfig, stored: Option<&str>) -> Result<Self, Error> {
-        let mut verifiers = config.verifiers();
+        let held = config.verifiers();
+        let roots: Vec<_> = config.keys.roots.iter().map(|root| root.verifier()).collect();
         let rows = trust::notes(&mut store.read().await?, &config.set).await?;
-        let mut notes = rows.iter().map(|row| parse(&row.note)).collect::<Result<Vec<_>, _>>()?;
-        let Some(latest) = notes.pop() else { return Ok(Self { verifiers, leaving: None }) };
+        let mut notes = in_force(rows.iter().map(|row| row.note.as_str()), &roots)?;
+        let Some(latest) = notes.pop() else {
+            return Ok(Self { verifiers: held.clone(), leaving: None, witnesses: held });
+        };
         let removed =
             |one: &Verifier| !latest.signers.contains(one) && notes.iter().any(|note| note.signers.contains(one));
         let [incarnation, epoch, version] = latest.floor;
-        let leaving = verifiers
+        let leaving = held
             .iter()
             .find(|one| removed(one) && stored.is_some_and(|note| Head::open(note, std::slice::from_ref(one)).is_ok()))
             .map(|one| (one.clone(), (incarnation, epoch, version)));
-        verifiers.retain(|one| !removed(one));
+        let mut verifiers: Vec<_> = held.iter().filter(|one| !removed(one)).cloned().collect();
         verifiers.extend(latest.signers.iter().cloned());
 
         let directory = config.directory.clone();
         // What cannot be read says nothing.
         let published = blocking(move || Ok(directory.note(TRUST).ok().flatten())).await?;
-        let held = config.keys.roots.iter().map(|root| root.verifier());
-        let roots: Vec<_> = latest.roots.iter().cloned().chain(held).collect();
-        let published = published.and_then(|note| Trust::open(&note, &roots).ok());
+        let able: Vec<_> = latest.roots.iter().chain(&roots).cloned().collect();
+        let published = published.and_then(|note| Trust::open(&note, &able).ok());
         if let Some(newer) = published.filter(|one| one.set == latest.set && one.version > latest.version) {
             verifiers.extend(newer.signers);
         }
-        Ok(Self { verifiers, leaving })
+        // Nobody but a root takes that from a key: who can write to the database could leave the key out of a note of its own,
+        // and have the log's history forgotten.
+        let witnesses =
+            if roots.is_empty() { verifiers.iter().chain(&held).cloned().collect() } else { verifiers.clone() };
+        Ok(Self { verifiers, leaving, witnesses })
+    }
+
+    /// The audit log's checkpoint in the published head.
+    pub(super) fn checkpoint(&self, note: &str) -> Option<AuditCheckpoint> {
+        self.head(note).or_else(|| Head::open(note, &self.witnesses).ok())?.audit
     }
 
     /// A head that is to be believed.
@@ -70,4 +83,19 @@ impl Believed {
             delta.filter(|delta| (delta.info().incarnation, delta.info().epoch, delta.info().to) < *floor)
         })
     }
+}
+
+/// The database's notes, oldest first. Where a root is here, only those that it has signed, or a root that one of those
+/// lists: the others are of somebody who can write to the database. Where none is, the database is believed.
+fn in_force<'a>(notes: impl Iterator<Item = &'a str>, held: &[Verifier]) -> Result<Vec<Trust>, Error> {
+    let (mut roots, mut found) = (held.to_vec(), Vec::new());
+    for note in notes {
+        if held.is_empty() {
+            found.push(parse(note)?);
+        } else if let Ok(trust) = Trust::open(note, &roots) {
+            roots.extend(trust.roots.iter().cloned());
+            found.push(trust);
+        }
+    }
+    Ok(found)
 }

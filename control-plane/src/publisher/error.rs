@@ -107,7 +107,7 @@ impl Error {
                 | Self::StoredHead(_)
                 | Self::Malformed(_)
                 | Self::Inapplicable(_)
-                | Self::Store(store::Error::Corrupt(_))
+                | Self::Store(store::Error::Corrupt(_) | store::Error::SchemaTooNew { .. })
         )
     }
 }

@@ -64,22 +64,10 @@ pub(super) async fn fold(
     next: Next,
 ) -> Result<Made, Error> {
     let Next { layout, cutoff, reason } = next;
-    let pepper = config.pepper(pepper)?;
-    let through = author.replica().version();
-    let digests = {
-        let mut read = store.read().await?;
-        publication::revoked_before(&mut read, &config.set, since.version, since.cutoff, through, cutoff).await?
-    };
-    let ended: Vec<Tag> = digests.into_iter().map(|digest| pepper.tag(&Digest::from_bytes(digest))).collect();
-    let (set, pepper) = (config.set.as_str().to_owned(), pepper.id().to_owned());
+    let ended = ended(store, config, &author, pepper, since, cutoff).await?;
+    let (set, pepper) = (config.set.as_str().to_owned(), pepper.to_owned());
     blocking(move || {
         let replica = author.replica();
-        let mut there = BTreeSet::new();
-        for tag in ended {
-            if replica.lookup(&tag)?.is_some() {
-                there.insert(tag);
-            }
-        }
         let info = BaseInfo {
             set,
             workspace: replica.workspace().to_owned(),
@@ -89,8 +77,48 @@ pub(super) async fn fold(
             version: replica.version() + 1,
             cutoff,
         };
-        let folded = author.rebase(cutoff, layout, &there)?;
+        let folded = author.rebase(cutoff, layout, &of_set(&author, ended)?)?;
         Ok(Made::new(info, layout, reason, folded.files, folded.record))
     })
     .await
+}
+
+/// Makes the rebase record again that such a fold to the same layout has made, here or in the program of the format before.
+pub(super) async fn record(
+    store: &Store,
+    config: &PublisherConfig,
+    author: Author,
+    pepper: &str,
+    since: Since,
+    cutoff: u64,
+) -> Result<Vec<u8>, Error> {
+    let ended = ended(store, config, &author, pepper, since, cutoff).await?;
+    blocking(move || Ok(author.rebase_record(cutoff, &of_set(&author, ended)?)?)).await
+}
+
+/// Keys that may have come to their end by a revocation, and leave then.
+async fn ended(
+    store: &Store,
+    config: &PublisherConfig,
+    author: &Author,
+    pepper: &str,
+    since: Since,
+    cutoff: u64,
+) -> Result<Vec<Tag>, Error> {
+    let pepper = config.pepper(pepper)?;
+    let (mut read, through) = (store.read().await?, author.replica().version());
+    let digests =
+        publication::revoked_before(&mut read, &config.set, since.version, since.cutoff, through, cutoff).await?;
+    Ok(digests.into_iter().map(|digest| pepper.tag(&Digest::from_bytes(digest))).collect())
+}
+
+/// Those of the tags that the set has.
+fn of_set(author: &Author, tags: Vec<Tag>) -> Result<BTreeSet<Tag>, Error> {
+    let mut there = BTreeSet::new();
+    for tag in tags {
+        if author.replica().lookup(&tag)?.is_some() {
+            there.insert(tag);
+        }
+    }
+    Ok(there)
 }

@@ -19,9 +19,9 @@ use super::load::{Loaded, load};
 use super::notes::Notes;
 use super::signing::policy_in_force;
 use super::status::{PublisherStatus, Role};
-use crate::store::Store;
 use crate::store::lease::Lease;
 use crate::store::publication::{self, SetState};
+use crate::store::{self, Store};
 
 /// Between attempts after a failure: at first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -270,7 +270,9 @@ impl Leader {
     /// Takes note of a failure. What is known of the published state may no longer be true.
     async fn failed(&self, error: &Error, tenure: &mut Option<Tenure>) {
         let deposed = matches!(error, Error::Deposed);
-        if deposed {
+        // A program that the database has left behind writes nothing, not even that it gives the lease up: it lets it run out.
+        let outdated = matches!(error, Error::Store(store::Error::SchemaTooNew { .. }));
+        if deposed || outdated {
             *tenure = None;
         } else if let Some(tenure) = tenure {
             tenure.state = Known::Nothing;
@@ -285,9 +287,10 @@ impl Leader {
         };
         let news = self.status.borrow().error.as_ref() != Some(&text);
         self.status.send_modify(|status| {
-            if deposed {
+            if deposed || outdated {
                 status.role = Role::Standby;
-            } else {
+            }
+            if !deposed {
                 status.error = Some(text.clone());
                 status.refused = refused;
             }

@@ -41,7 +41,7 @@ pub(super) async fn load(store: &Store, config: &PublisherConfig, watch: &Watch<
     let stored = stored_head(&state, config)?;
     let published = refuse_if_ahead(store, config, &state, stored.as_ref().map(|(head, _)| head)).await?;
     let Some((head, note)) = stored else {
-        let audit = match published.and_then(|head| head.audit) {
+        let audit = match published {
             Some(audit) if !is_given_up(store, config, &state, &audit).await? => Some(audit),
             _ => None,
         };
@@ -78,8 +78,11 @@ async fn is_given_up(
 ) -> Result<bool, Error> {
     let notes = audit::gap_notes(&mut store.read().await?, config.set.as_str()).await?;
     let gaps = notes.iter().filter_map(|note| AuditGap::open(note, &config.verifiers()).ok());
+    // The recovery may have read another copy, of a later or an earlier head than this one: what it says of one checkpoint it
+    // says of all between, as to whoever verifies an export.
     let said = |gap: AuditGap| {
-        (gap.set.as_str(), gap.incarnation, gap.published) == (config.set.as_str(), state.incarnation, *published)
+        let of_this = (gap.set.as_str(), gap.incarnation) == (config.set.as_str(), state.incarnation);
+        of_this && gap.kept < published.count && published.count <= gap.published.count
     };
     Ok(gaps.into_iter().any(said))
 }
@@ -114,13 +117,13 @@ fn rows_of<'a>(head: &Head, epochs: &'a [EpochRow]) -> Result<(&'a EpochRow, Opt
 
 /// Refuses to go on from a database that is older than what has been published. A file is written only after the
 /// transaction it belongs to is committed, so any file of a later state says so, where it is not a stranger's. Returns the
-/// published head that is to be believed.
+/// audit log's checkpoint in the published head.
 async fn refuse_if_ahead(
     store: &Store,
     config: &PublisherConfig,
     state: &SetState,
     stored: Option<&Head>,
-) -> Result<Option<Head>, Error> {
+) -> Result<Option<AuditCheckpoint>, Error> {
     let directory = config.directory.clone();
     let (note, files) = blocking(move || Ok((directory.head()?, directory.list()?))).await?;
     let believed = Believed::read(store, config, state.head.as_deref()).await?;
@@ -152,7 +155,7 @@ async fn refuse_if_ahead(
         }
         tracing::warn!(file = name.to_text(), "a file is there that no head of this set leads to, and is passed over");
     }
-    Ok(published)
+    Ok(note.and_then(|note| believed.checkpoint(&note)))
 }
 
 /// Whether a delta has been made for this set, for a later state than the database's.

@@ -11,9 +11,8 @@ use super::build::{Watch, build};
 use super::config::PublisherConfig;
 use super::directory::SetDirectory;
 use super::error::Error;
-use super::fold::{Next, Since, fold};
-use super::numbering::author_next;
-use super::reason::CutReason;
+use super::fold::{self, Since};
+use super::numbering::author_again;
 use crate::store::versions::{self, EpochRow};
 use crate::store::{self, Store, profile_rows};
 
@@ -72,7 +71,13 @@ impl<'a> Mender<'a> {
         };
         let layout = Layout::new(row.bucket_bits, row.columns)?;
         let built = build(self.store, self.config, info, layout, row.keys, self.watch).await?;
-        built.filter(|built| built.root == row.root && built.keys == row.keys).ok_or_else(|| {
+        let root = row.root;
+        // An older program may have written it, just before this one has taken its place.
+        let built = match built.filter(|built| built.keys == row.keys) {
+            Some(built) if built.root != root => blocking(move || Ok(built.in_format_before()?)).await?,
+            built => built,
+        };
+        built.filter(|built| built.root == root).ok_or_else(|| {
             let name = FileName::Base { incarnation: row.incarnation, epoch: row.epoch };
             Error::file_contradicts(&name, "comes out with another root than the one that was signed")
         })
@@ -111,14 +116,11 @@ impl<'a> Mender<'a> {
             author = self.step(author, &previous.pepper_id, &link).await?.0;
         }
         let since = Since { version: previous.version, cutoff: previous.cutoff };
-        let layout = Layout::new(row.bucket_bits, row.columns)?;
-        // The reason stands in no file.
-        let next = Next { layout, cutoff: row.cutoff, reason: CutReason::Age };
-        let folded = fold(self.store, self.config, author, &previous.pepper_id, since, next).await?;
-        match folded.record.filter(|record| Hash::of(record) == hash) {
-            Some(record) => self.write(&name, record).await,
-            None => Err(Error::file_contradicts(&name, "comes out otherwise than it was signed")),
+        let record = fold::record(self.store, self.config, author, &previous.pepper_id, since, row.cutoff).await?;
+        if Hash::of(&record) != hash {
+            return Err(Error::file_contradicts(&name, "comes out otherwise than it was signed"));
         }
+        self.write(&name, record).await
     }
 
     /// Takes the author of the head's base to the head's version, and sees to the deltas on the way there and to all that
@@ -200,10 +202,13 @@ impl<'a> Mender<'a> {
     ) -> Result<(Author, Vec<(FileName, Vec<u8>)>), Error> {
         let version = author.replica().version() + 1;
         let rows = profile_rows::of_version(&mut self.store.read().await?, &self.config.set, version).await?;
-        let made = author_next(&mut author, self.config.pepper(pepper)?, &rows, &self.config.signer)?;
-        if made.link != *link {
-            return Err(Error::file_contradicts(&made.name, "comes out otherwise than it was signed"));
-        }
+        let made = author_again(&mut author, self.config.pepper(pepper)?, &rows, link, &self.config.signer)?;
+        let Some(made) = made else {
+            let replica = author.replica();
+            let (incarnation, epoch, from) = (replica.incarnation(), replica.epoch(), replica.version());
+            let name = FileName::Delta { incarnation, epoch, from, to: version };
+            return Err(Error::file_contradicts(&name, "comes out otherwise than it was signed"));
+        };
         Ok((author, vec![(made.name, made.bytes)]))
     }
 

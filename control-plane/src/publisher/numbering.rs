@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nightlatch_keyset::{Author, Authored, FileName, Pepper, Profile};
+use nightlatch_keyset::{Author, Authored, FileName, Hash, Pepper, Profile};
 use nightlatch_publish::head;
 use nightlatch_publish::numbering::{Texts, batch};
 
@@ -113,11 +113,29 @@ pub(super) fn author_next(
     rows: &VersionRows,
     signer: &Signer,
 ) -> Result<Authored, Error> {
-    let decode = |row| Image::decode(row, &rows.in_force, pepper);
-    let images: Vec<_> = rows.changes.iter().map(decode).collect::<Result<_, store::Error>>()?;
+    let (images, live) = images(rows, pepper)?;
     let changes: Vec<_> = images.iter().map(Image::change).collect();
-    let live: Vec<_> = rows.in_force.iter().cloned().collect();
     Ok(author.next(&changes, &live, signer)?)
+}
+
+/// Makes that delta again, as it was signed, and goes there. `None` where the rows do not give what was signed.
+pub(super) fn author_again(
+    author: &mut Author,
+    pepper: &Pepper,
+    rows: &VersionRows,
+    link: &Hash,
+    signer: &Signer,
+) -> Result<Option<Authored>, Error> {
+    let (images, live) = images(rows, pepper)?;
+    let changes: Vec<_> = images.iter().map(Image::change).collect();
+    Ok(author.again(&changes, &live, link, signer)?)
+}
+
+/// What a version's rows say of keys, and of live profiles.
+fn images(rows: &VersionRows, pepper: &Pepper) -> Result<(Vec<Image>, Vec<Profile>), store::Error> {
+    let decode = |row| Image::decode(row, &rows.in_force, pepper);
+    let images = rows.changes.iter().map(decode).collect::<Result<_, _>>()?;
+    Ok((images, rows.in_force.iter().cloned().collect()))
 }
 
 /// The rows of a version that one delta certainly takes, and whether others may be left; those that have got the version

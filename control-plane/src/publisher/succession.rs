@@ -86,6 +86,10 @@ impl Leader {
             pepper: state.pepper_id.clone(),
             columns: Columns { subject: true, number: state.accepts_foreign || tenure.imports },
         };
+        // The key that signs may have been stolen: that waits for no build. A base of another format is laid out anew on the way.
+        if let (Some(_), Some(layout)) = (&self.next, fold::layout(&epoch.author)) {
+            return self.rebase(tenure, CutReason::Signer, layout).await;
+        }
         let reason = if epoch.head.pepper != target.pepper {
             CutReason::Pepper
         } else if epoch.columns() != target.columns {

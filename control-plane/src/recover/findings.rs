@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use super::published::Published;
 use super::{Error, Progress};
-use crate::domain::{SetId, State, WorkspaceId};
+use crate::domain::{MemberId, SetId, State, WorkspaceId};
 use crate::store::ended::{self, EndedTag};
 use crate::store::recovery::{self, KeyRow};
-use crate::store::{self, Store, keys, profiles};
+use crate::store::{self, Store, keys, members, profiles};
 
 /// Keys looked at in one go.
 const PAGE: u32 = 1000;
@@ -53,6 +53,22 @@ pub struct Wider {
     pub scopes: Vec<String>,
 }
 
+/// A member whose keys were published as refused, all of them, and whom the database lets work: it was suspended or removed
+/// after the backup. Which of the two is not published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Stopped {
+    /// `mem_…`
+    pub member: String,
+    /// The same.
+    #[serde(skip)]
+    pub id: MemberId,
+    /// Its principal, `prn_…`
+    pub principal: String,
+    /// Keys of it that would work: numbers and ids.
+    #[serde(skip)]
+    pub(super) active: Vec<(u32, String)>,
+}
+
 /// What a comparison came to.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Findings {
@@ -68,6 +84,9 @@ pub struct Findings {
     /// Members whose keys were published with fewer scopes than the database gives them: what was taken from them, or from
     /// their role, after the backup. Nothing is changed; somebody should look.
     pub profiles_wider: Vec<Wider>,
+    /// Members to be suspended: published as refused, and at work here. Somebody should look: where one of them was removed,
+    /// its keys were revoked for good, and resuming it would bring them back.
+    pub members_refused: Vec<Stopped>,
     /// Tags of published keys that the database does not know: issued after the backup. They end with the incarnation.
     pub unknown: Vec<String>,
     /// How many of those are ended, or are known to end: their texts are not taken in again.
@@ -83,12 +102,59 @@ pub struct Findings {
     pub(super) highest: (u32, u32),
     #[serde(skip)]
     pub(super) to_disable: Vec<u32>,
+    /// Keys that work here and were published with a profile that is refused, by subject.
+    #[serde(skip)]
+    refused: BTreeMap<u32, Vec<(u32, String)>>,
 }
 
 impl Findings {
     /// Whether there is anything to be changed in the database.
     pub(super) fn has_changes(&self) -> bool {
-        !self.revoked.is_empty() || !self.to_disable.is_empty() || !self.ended.is_empty()
+        let keys = !self.revoked.is_empty() || !self.to_disable.is_empty() || !self.ended.is_empty();
+        keys || !self.members_refused.is_empty()
+    }
+
+    /// Adds keys to those that are to be disabled.
+    pub(super) fn disable(&mut self, keys: Vec<(u32, String)>) {
+        for (number, id) in keys {
+            self.to_disable.push(number);
+            self.disabled.push(id);
+        }
+    }
+
+    /// Adds the members whose keys may do more by the database than was published.
+    async fn compare_members(
+        &mut self,
+        store: &Store,
+        workspace: &WorkspaceId,
+        live: &BTreeMap<(u32, &str), &Profile>,
+    ) -> Result<(), Error> {
+        let mut read = store.read().await?;
+        for ((subject, environment), profile) in live {
+            let contents = profiles::contents(&mut read, workspace, *subject).await?;
+            if contents.refused {
+                continue;
+            }
+            let principal = format!("prn_{subject}");
+            if profile.refused {
+                // Its scopes are whatever they were; one environment says it for both.
+                let id = members::of_subject(&mut read, workspace, *subject).await?;
+                let id = id.ok_or(store::Error::Corrupt("member"))?;
+                if self.members_refused.iter().all(|member| member.id != id) {
+                    let active = self.refused.remove(subject).unwrap_or_default();
+                    self.members_refused.push(Stopped { member: id.to_string(), id, principal, active });
+                }
+                continue;
+            }
+            let scopes = contents.scopes.iter().map(|scope| scope.as_str());
+            let scopes: Vec<String> = scopes.filter(|scope| !profile.has_scope(scope)).map(str::to_owned).collect();
+            if !scopes.is_empty() {
+                self.profiles_wider.push(Wider { principal, environment: (*environment).to_owned(), scopes });
+            }
+        }
+        // The keys of whoever is no member, or no longer works, are disabled each, as they were published.
+        std::mem::take(&mut self.refused).into_values().for_each(|keys| self.disable(keys));
+        Ok(())
     }
 
     /// Adds the keys that deny notes name.
@@ -178,27 +244,8 @@ pub(super) async fn compare(
             findings.unknown.push(tag.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect());
         }
     }
-    findings.profiles_wider = wider(store, workspace, &live).await?;
+    findings.compare_members(store, workspace, &live).await?;
     Ok(findings)
-}
-
-/// Members to whose keys the database gives scopes that they were not published with.
-async fn wider(
-    store: &Store,
-    workspace: &WorkspaceId,
-    live: &BTreeMap<(u32, &str), &Profile>,
-) -> Result<Vec<Wider>, Error> {
-    let mut found = Vec::new();
-    let mut read = store.read().await?;
-    for ((subject, environment), profile) in live {
-        let contents = profiles::contents(&mut read, workspace, *subject).await?;
-        let scopes = contents.scopes.iter().map(|scope| scope.as_str());
-        let scopes: Vec<String> = scopes.filter(|scope| !profile.has_scope(scope)).map(str::to_owned).collect();
-        if !contents.refused && !scopes.is_empty() {
-            found.push(Wider { principal: format!("prn_{subject}"), environment: (*environment).to_owned(), scopes });
-        }
-    }
-    Ok(found)
 }
 
 /// The numbers of the keys that are published.
@@ -257,11 +304,13 @@ fn judge(
     } else if end.is_some_and(|end| end <= now) {
         revoke(Why::Ended);
     } else {
-        // Of a member that was suspended or removed after the backup, too.
-        let refused = published.replica.profile(record.profile).is_some_and(|profile| profile.refused);
-        if (record.status == Status::Disabled || refused) && !row.is_disabled() {
-            findings.disabled.push(row.id.clone());
-            findings.to_disable.push(number);
+        let profile = published.replica.profile(record.profile);
+        if record.status == Status::Disabled && !row.is_disabled() {
+            findings.disable(vec![(number, row.id.clone())]);
+        } else if let Some(subject) = profile.filter(|profile| profile.refused).and_then(|profile| profile.live)
+            && !row.is_disabled()
+        {
+            findings.refused.entry(subject).or_default().push((number, row.id.clone()));
         }
         if let Some(end) = record.deadline
             && row.end().is_none_or(|ours| u64::try_from(ours).is_ok_and(|ours| ours > end))

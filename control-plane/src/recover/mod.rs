@@ -10,19 +10,20 @@ mod notes;
 mod published;
 
 use nightlatch_keyset::note::Verifier;
-use nightlatch_keyset::{FileName, Head, StatementError};
+use nightlatch_keyset::{AuditCheckpoint, FileName, Head, StatementError};
 use serde::Serialize;
 
-use crate::domain::{KeyRef, Reason, WorkspaceId};
+use crate::domain::{KeyRef, Reason, Refusal, WorkspaceId};
 use crate::publisher::{Publisher, PublisherConfig, PublisherStatus};
 use crate::store::lease::Lease;
 use crate::store::recovery::{self, Above};
-use crate::store::{self, Context, Store, ended, keys, publication};
+use crate::store::{self, Context, Store, ended, keys, members, publication};
 use crate::sync_job::{Source, SyncError};
 use crate::trust::put_into_force;
+use nightlatch_sync::Mark;
 
 use findings::Subject;
-pub use findings::{Findings, Found, Why, Wider};
+pub use findings::{Findings, Found, Stopped, Why, Wider};
 use published::Published;
 
 /// Keys changed in one transaction.
@@ -53,6 +54,13 @@ pub enum Error {
          copies with --from"
     )]
     Head(StatementError),
+    /// What is read is not the last that was published.
+    #[error(
+        "this control plane's own directory has a later head than what is read: incarnation {}, epoch {}, version {}. Run it \
+         without --from. Where the files there are damaged, read the set from a copy that is as new; where there is none, move \
+         that directory away first: what was revoked since the older copy is then active again"
+    , .0.incarnation, .0.epoch, .0.version)]
+    Older(At),
     /// It is another set's.
     #[error("what is published there is set {0}, which is not this database's")]
     OtherSet(String),
@@ -103,6 +111,12 @@ pub struct At {
     pub epoch: u64,
     /// Change counter.
     pub version: u64,
+}
+
+impl At {
+    fn of(head: &Head) -> Self {
+        Self { incarnation: head.incarnation, epoch: head.epoch, version: head.version }
+    }
 }
 
 /// What a recovery did, or would do.
@@ -169,6 +183,14 @@ impl Recovery<'_> {
             let told = recovery::has_published(&mut read, &set, version, commitment).await?;
             (publication::state(&mut read, &set).await?, told)
         };
+        let here = Published::here(&self.config, &notes.verifiers).await?;
+        if let Some(later) = here.as_ref().filter(|here| Mark::of(here) > Mark::of(head)) {
+            let mut read = self.store.read().await?;
+            // A database that has published it knows all that it says.
+            if !recovery::has_published(&mut read, &set, later.version, &later.commitment).await? {
+                return Err(Error::Older(At::of(later)));
+            }
+        }
         let database = At { incarnation: state.incarnation, epoch: state.epoch, version: state.version };
         let there = At { incarnation: head.incarnation, epoch: head.epoch, version: published.replica.version() };
         // The database has gone on from where that state is not. Short of that version, it has not come to it yet.
@@ -194,9 +216,13 @@ impl Recovery<'_> {
         if let Some(note) = notes.newer_trust {
             self.take_trust(note).await?;
         }
+        let kept = self.suspend(&report.findings.members_refused, &lease).await?;
+        report.findings.disable(kept);
         self.change(&report.findings, &lease).await?;
         self.take_down(&report.findings, &published, &lease).await?;
-        self.raise(&published, &report, &lease).await?;
+        let logs = published.head.audit.into_iter().chain(here.and_then(|head| head.audit));
+        let log = logs.max_by_key(|checkpoint| checkpoint.count);
+        self.raise(&published, log, &report, &lease).await?;
         report.now = Some(self.publish().await?);
         Ok(report)
     }
@@ -218,6 +244,32 @@ impl Recovery<'_> {
             })
         });
         Ok(put.await.map(drop)?)
+    }
+
+    /// Suspends members that were published as refused. Returns the keys of those that cannot be, because nobody else owns
+    /// the workspace by the restored database: they are disabled one by one.
+    async fn suspend(&self, members: &[Stopped], lease: &Lease) -> Result<Vec<(u32, String)>, Error> {
+        let mut keys = Vec::new();
+        for member in members {
+            let (lease, context, id) = (lease.clone(), context(self.workspace), member.id.clone());
+            let suspended = self.store.write(move |tx| {
+                Box::pin(async move {
+                    if !lease.renew(tx).await? {
+                        return Err(Error::Led);
+                    }
+                    members::suspend(tx, &context, &id, Some(&published_as("refused"))).await?;
+                    Ok(())
+                })
+            });
+            match suspended.await {
+                Ok(()) => {}
+                Err(Error::Store(store::Error::Refused(Refusal::LastOwner))) => {
+                    keys.extend(member.active.iter().cloned());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(keys)
     }
 
     async fn change(&self, findings: &Findings, lease: &Lease) -> Result<(), Error> {
@@ -283,7 +335,13 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    async fn raise(&self, published: &Published, report: &Report, lease: &Lease) -> Result<(), Error> {
+    async fn raise(
+        &self,
+        published: &Published,
+        log: Option<AuditCheckpoint>,
+        report: &Report,
+        lease: &Lease,
+    ) -> Result<(), Error> {
         let Head { issued, valid_until, open_until, pepper, .. } = &published.head;
         let above = Above {
             incarnation: report.published.incarnation,
@@ -300,7 +358,7 @@ impl Recovery<'_> {
         let (set, lease, context) = (self.config.set.clone(), lease.clone(), context(self.workspace));
         let signer = self.config.keys.signer(&published.signer).unwrap_or(&self.config.signer).clone();
         let (issued, forked) = (*issued, report.forked);
-        let log = published.head.audit.map(|checkpoint| log::Published { checkpoint, issued, forked });
+        let log = log.map(|checkpoint| log::Published { checkpoint, issued, forked });
         let raised = self.store.write(move |tx| {
             Box::pin(async move {
                 if !lease.renew(tx).await? {

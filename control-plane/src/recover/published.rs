@@ -4,6 +4,8 @@ use nightlatch_keyset::note::Verifier;
 use nightlatch_keyset::{Delta, FileName, Head, MAX_DELTA_LEN, Replica, Tag, levels};
 
 use super::Error;
+use crate::publisher::PublisherConfig;
+use crate::store;
 use crate::store::ended::{self, Tagging};
 use crate::sync_job::Source;
 
@@ -55,6 +57,15 @@ impl Published {
             replica.advance_to(&[delta], next, &commitment).map_err(broken(name))?;
         }
         Ok(Self { head, signer, replica })
+    }
+
+    /// The head in the control plane's own directory, where it is to be believed; whatever copy is read.
+    pub(super) async fn here(config: &PublisherConfig, verifiers: &[Verifier]) -> Result<Option<Head>, Error> {
+        let directory = config.directory.clone();
+        let note = tokio::task::spawn_blocking(move || directory.head()).await.map_err(|_| store::Error::Closed)?;
+        // One that cannot be read says nothing.
+        let head = note.ok().flatten().and_then(|note| Head::open(&note, verifiers).ok());
+        Ok(head.filter(|head| head.set == config.set.as_str()))
     }
 
     /// The bits of a tag that the set's files have.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -24,10 +23,10 @@ pub(super) struct Chores {
 }
 
 impl Chores {
-    /// Starts them. `outdated` says why this process should not use the database any more, while that is so.
-    pub(super) fn spawn(store: Store, instance: String, outdated: watch::Sender<Option<String>>) -> Self {
+    /// Starts them.
+    pub(super) fn spawn(store: Store, instance: String) -> Self {
         let stop = CancellationToken::new();
-        let task = tokio::spawn(tidy(store, instance, outdated, stop.clone()));
+        let task = tokio::spawn(tidy(store, instance, stop.clone()));
         Self { stop, task }
     }
 
@@ -39,10 +38,13 @@ impl Chores {
     }
 }
 
-async fn tidy(store: Store, instance: String, outdated: watch::Sender<Option<String>>, stop: CancellationToken) {
+async fn tidy(store: Store, instance: String, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        if !still_runs(&store, &instance).await {
+            continue;
+        }
         let swept = store.write::<_, Error, _>(|tx| Box::pin(idempotency::sweep(tx))).await;
         report("erasing kept secrets", swept);
         report("closing lapsed rotations", settle(&store).await);
@@ -58,29 +60,27 @@ async fn tidy(store: Store, instance: String, outdated: watch::Sender<Option<Str
         // Some of many at every tick: edges refuse these keys already.
         let revoked = store.write::<_, Error, _>(|tx| Box::pin(receipts::publish_revoked(tx))).await;
         report("publishing keys that were revoked with their member", revoked);
-        still_runs(&store, &instance, &outdated).await;
     }
     let said = store.write::<_, Error, _>(move |tx| Box::pin(async move { replicas::ends(tx, &instance).await })).await;
     report("saying that this process ends", said.map(|()| 0));
 }
 
-/// Says that this process runs, and finds out whether it still may.
-async fn still_runs(store: &Store, instance: &str, outdated: &watch::Sender<Option<String>>) {
+/// Says that this process runs, and finds out whether it still may: otherwise it writes nothing, and leads nothing.
+async fn still_runs(store: &Store, instance: &str) -> bool {
     let (name, schema) = (instance.to_owned(), store.schema());
     let said = store
         .write::<_, Error, _>(move |tx| Box::pin(async move { replicas::still_runs(tx, &name, schema).await }))
         .await;
-    let why = match said {
+    match said {
         Err(error @ Error::SchemaTooNew { .. }) => {
-            tracing::error!(%error, "this process can no longer use the database; stop it");
-            Some(error.to_string())
+            tracing::error!(%error, "this process can no longer use the database and changes nothing; stop it");
+            false
         }
         other => {
             report("saying that this process runs", other.map(|()| 0));
-            None
+            true
         }
-    };
-    outdated.send_replace(why);
+    }
 }
 
 /// Notes of revocations what nobody has noted who made or read them.

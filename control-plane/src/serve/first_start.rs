@@ -89,10 +89,10 @@ async fn found_workspace(store: &Store, config: &Config, secrets: &Secrets) -> R
         .await
 }
 
-/// Makes an enrolment token where nobody can administer the workspace and no earlier token would do.
+/// Makes an enrolment token where no owner can get in and no earlier token would do.
 async fn open_enrolment(store: &Store, workspace: &WorkspaceId, file: &Path) -> Result<Option<Enrolment>, ServeError> {
     let mut read = store.read().await?;
-    if tokens::any_management(&mut read, workspace).await? {
+    if tokens::any_owner(&mut read, workspace).await? {
         return Ok(None);
     }
     if file.exists() && enrolment::is_open(&mut read, workspace).await? {

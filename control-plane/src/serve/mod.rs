@@ -13,7 +13,6 @@ use std::sync::Arc;
 use axum::serve::ListenerExt as _;
 use nightlatch_key::KeyText;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, App, Parts};
@@ -115,8 +114,7 @@ impl Server {
             founding: founding.clone(),
         };
         let publishing = Publishing::spawn(making, &first.set, first.keys)?;
-        let outdated = watch::Sender::new(None);
-        let chores = Chores::spawn(store.clone(), data_dir.instance().to_owned(), outdated.clone());
+        let chores = Chores::spawn(store.clone(), data_dir.instance().to_owned());
         let stop = CancellationToken::new();
         let app = App::new(Parts {
             store: store.clone(),
@@ -126,7 +124,6 @@ impl Server {
             metrics,
             publishers: publishing.publishers().clone(),
             founding: founding.clone(),
-            outdated: outdated.subscribe(),
             oidc,
             trusted_proxies: config.trusted_proxies.clone(),
             stopping: stop.clone(),
@@ -149,7 +146,7 @@ impl Server {
         format!("http://{}", self.address)
     }
 
-    /// The enrolment token, while nobody has enrolled.
+    /// The enrolment token, while no owner can get in.
     pub fn enrolment(&self) -> Option<&Enrolment> {
         self.enrolment.as_ref()
     }

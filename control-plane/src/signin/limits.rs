@@ -30,7 +30,7 @@ const FIRST_MS: i64 = 1000;
 pub struct Bucket {
     /// Failures since it was last empty.
     pub failures: i64,
-    /// The last one, unix milliseconds.
+    /// The last one, or a guess that is being tried, unix milliseconds.
     pub last_at: i64,
 }
 

@@ -4,6 +4,7 @@ use nightlatch_key::Digest;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::FromRow;
 
+use super::member_list::awaits_account;
 use super::tx::sql;
 use super::{Error, Random, Read, Tx, dialect, rows};
 use crate::domain::{AccountId, MemberId, WorkspaceId};
@@ -243,8 +244,11 @@ pub async fn memberships(read: &mut Read, id: &str) -> Result<Vec<Membership>, E
 /// [`Error::Database`].
 pub async fn open_invitations(read: &mut Read, email: &Email) -> Result<Vec<(WorkspaceId, Digest)>, Error> {
     let now = read.now().await?;
-    let sql = "SELECT workspace_id, invite_digest FROM members WHERE email = $1 AND state = 'invited' AND invite_expires_at > $2 \
-               AND invite_digest IS NOT NULL ORDER BY workspace_id, id";
+    let sql = concat!(
+        "SELECT workspace_id, invite_digest FROM members WHERE email = $1 AND ",
+        awaits_account!("$2"),
+        " ORDER BY workspace_id, id"
+    );
     let found = sql!(read, sql, email.as_str(), now => all (String, Vec<u8>))?;
     let invitation =
         |(workspace, bytes): (String, Vec<u8>)| Ok((WorkspaceId::from_stored(workspace), rows::digest(&bytes)?));

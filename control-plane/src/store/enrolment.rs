@@ -4,6 +4,7 @@ use nightlatch_key::{Digest, KeyText};
 use serde_json::{Value, json};
 
 use super::audit::{self, Draft, Target};
+use super::members::JoinCode;
 use super::tokens::{self, NewManagement, Token};
 use super::tx::sql;
 use super::{Context, Error, Random, Read, Tx, members};
@@ -87,6 +88,8 @@ pub struct Founder {
     pub name: Option<Name>,
     /// Its address, lower case; the one the token was made for when absent.
     pub email: Option<String>,
+    /// By which it gets an account at that address.
+    pub join: Option<JoinCode>,
 }
 
 /// What an enrolment makes.
@@ -124,7 +127,7 @@ pub async fn exchange(
         source: source.map(str::to_owned),
         ..Context::system(workspace, request_id)
     };
-    let member = members::found(tx, &context, founder.name, founder.email.or(whose), random).await?;
+    let member = members::found(tx, &context, founder.name, founder.email.or(whose), founder.join, random).await?;
     let name = Name::new("enrolment")?;
     // From here on it is done for the new owner: the address it came from can be erased with it.
     let standing = members::standing(tx, &context.workspace, &member.id).await?.ok_or(Error::Corrupt("member"))?;

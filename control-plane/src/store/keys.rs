@@ -231,11 +231,6 @@ pub async fn revoke(tx: &mut Tx, context: &Context, key: &KeyRef, reason: Option
 
 /// Whether whoever acts may revoke the keys of this principal by name.
 pub(super) fn may_revoke(context: &Context, kind: PrincipalKind, subject: u32) -> Result<(), Refusal> {
-    if kind == PrincipalKind::Gateway {
-        // Paired devices get and lose their keys by pairing only.
-        let call = format!("POST /v1/gateways/{}/unpair", principal_id(subject));
-        return Err(Refusal::NotRevocableHere { call });
-    }
     context.authority.require(Action::KeysRevoke, &Target::Key { kind, subject })
 }
 

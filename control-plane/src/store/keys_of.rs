@@ -3,11 +3,12 @@
 //! Keys are taken by number, as everywhere, some hundreds at a time. Whoever calls this holds the principal or the link, so
 //! that no key is added meanwhile.
 
-use super::record::{self, Entry};
+use super::record::Entry;
+use super::record_many::{self, Turned};
 use super::rows::{KeyRow, key_columns};
 use super::select::Select;
 use super::{Context, Error, Tx, dialect, rotations};
-use crate::domain::{self, Cause, Key, LinkId, PrincipalKind, Reason};
+use crate::domain::{self, Cause, Key, LinkId, Reason};
 
 /// Keys taken in one go.
 const CHUNK: i64 = 500;
@@ -35,19 +36,28 @@ pub(super) async fn revoke(
         after = last;
         let now = tx.now().await?;
         let mut open = rotations::recorded_open_of(tx, keys.iter()).await?;
+        let mut ended = Vec::with_capacity(keys.len());
         for key in keys {
             let rotation = open.remove(&key.id).filter(|rotation| rotation.is_open(now));
             let revoked = domain::revoke(&key, rotation.as_ref(), None, reason.cloned(), &context.actor, now);
-            let Some(ended) = revoked.key else { continue };
+            let Some(after) = revoked.key else { continue };
             let completed = match revoked.completed {
                 Some(completed) => Some(rotations::update(tx, &completed).await?),
                 None => None,
             };
-            let mut entries = vec![Entry::new("key.revoked", text)];
-            entries.extend(completed.iter().map(|rotation| Entry::of_rotation("rotation.completed", text, rotation)));
-            write(tx, context, &key, ended, &entries, now).await?;
-            count += 1;
+            ended.push((key, after, completed));
         }
+        let mut turned: Vec<_> = ended
+            .iter()
+            .map(|(before, after, completed)| {
+                let mut entries = vec![Entry::new("key.revoked", text)];
+                entries
+                    .extend(completed.iter().map(|rotation| Entry::of_rotation("rotation.completed", text, rotation)));
+                Turned { before: before.clone(), after: after.clone(), entries }
+            })
+            .collect();
+        record_many::changed(tx, context, &mut turned, now).await?;
+        count += turned.len() as u64;
     }
 }
 
@@ -60,20 +70,22 @@ pub(super) async fn set_suspended(
     reason: Option<&Reason>,
 ) -> Result<u64, Error> {
     let action = if suspended { "key.disabled" } else { "key.enabled" };
-    let entries = [Entry::new(action, reason.map(Reason::as_str))];
+    let text = reason.map(Reason::as_str);
     let (mut after, mut count) = (0, 0);
     loop {
         let Some((keys, last)) = hold(tx, context, Whose::Principal(subject), after).await? else { return Ok(count) };
         after = last;
         let now = tx.now().await?;
-        for key in keys {
-            let turn = if suspended { domain::disable } else { domain::enable };
+        let turn = if suspended { domain::disable } else { domain::enable };
+        let mut turned = Vec::with_capacity(keys.len());
+        for before in keys {
             // What has ended stays as it is.
-            if let Ok(Some(turned)) = turn(&key, Cause::PrincipalSuspended, now) {
-                write(tx, context, &key, turned, &entries, now).await?;
-                count += 1;
+            if let Ok(Some(after)) = turn(&before, Cause::PrincipalSuspended, now) {
+                turned.push(Turned { before, after, entries: vec![Entry::new(action, text)] });
             }
         }
+        record_many::changed(tx, context, &mut turned, now).await?;
+        count += turned.len() as u64;
     }
 }
 
@@ -103,21 +115,4 @@ fn narrow<'s>(select: &'s mut Select, whose: Whose<'_>) -> &'s mut Select {
         Whose::Principal(subject) => select.push(" AND k.subject = ").value(i64::from(subject)),
         Whose::Link(link) => select.push(" AND k.link_id = ").value(link.as_str()),
     }
-}
-
-/// Keys of members reach the edge with their member, in one change; all others each by its own.
-async fn write(
-    tx: &mut Tx,
-    context: &Context,
-    before: &Key,
-    after: Key,
-    entries: &[Entry<'_>],
-    now: i64,
-) -> Result<(), Error> {
-    if before.kind == PrincipalKind::User {
-        record::changed_untold(tx, context, before, after, entries, now).await?;
-    } else {
-        record::changed(tx, context, before, after, entries, now).await?;
-    }
-    Ok(())
 }

@@ -101,7 +101,7 @@ pub async fn create(tx: &mut Tx, context: &Context, new: &NewLink) -> Result<Lin
         => execute
     )?;
     let view = of_partner(tx, &context.workspace, new.partner, &new.id).await?;
-    tell(tx, context, &view.link, "partner_link.created", None, now).await?;
+    tell(tx, context, &view.link, Told { action: "partner_link.created", before: None, reason: None }, now).await?;
     Ok(view)
 }
 
@@ -193,7 +193,7 @@ pub async fn accept(tx: &mut Tx, context: &Context, code: &Digest, permissions: 
     let sql = "UPDATE partner_links SET code_digest = NULL, accepted_by_type = $2, accepted_by_id = $3 WHERE id = $1";
     sql!(tx, sql, id.as_str(), context.actor.kind.as_str(), context.actor.id.as_str() => execute)?;
     let after = write(tx, &before, after).await?;
-    tell_both(tx, context, Side::Client, &after, "partner_link.accepted", None, now).await?;
+    tell_both(tx, context, Side::Client, &after, Told::change("partner_link.accepted", &before), now).await?;
     of_client(tx, &client, &id).await
 }
 
@@ -218,7 +218,7 @@ pub async fn permit(
     if let Some(after) = before.permit(permissions)? {
         let now = tx.now().await?;
         let after = write(tx, &before, after).await?;
-        tell_both(tx, context, Side::Client, &after, "partner_link.updated", None, now).await?;
+        tell_both(tx, context, Side::Client, &after, Told::change("partner_link.updated", &before), now).await?;
     }
     of_client(tx, &context.workspace, id).await
 }
@@ -300,7 +300,8 @@ async fn end(
     let Some(after) = before.ended(by, reason, now) else { return Ok(None) };
     sql!(tx, "UPDATE partner_links SET code_digest = NULL WHERE id = $1", id.as_str() => execute)?;
     let after = write(tx, &before, after).await?;
-    tell_both(tx, context, by, &after, "partner_link.ended", reason, now).await?;
+    let told = Told { reason, ..Told::change("partner_link.ended", &before) };
+    tell_both(tx, context, by, &after, told, now).await?;
     // The keys are the partner's, whoever ends the link.
     let context = match by {
         Side::Partner => context.clone(),
@@ -355,23 +356,37 @@ async fn write(tx: &mut Tx, before: &Link, mut after: Link) -> Result<Link, Erro
     Ok(after)
 }
 
+/// What is told of a link beside what it is now.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    action: &'static str,
+    /// The link as it was.
+    before: Option<&'a Link>,
+    reason: Option<&'a Reason>,
+}
+
+impl<'a> Told<'a> {
+    fn change(action: &'static str, before: &'a Link) -> Self {
+        Self { action, before: Some(before), reason: None }
+    }
+}
+
 /// Tells both audit logs, as far as there are two sides.
 async fn tell_both(
     tx: &mut Tx,
     context: &Context,
     by: Side,
     link: &Link,
-    action: &'static str,
-    reason: Option<&Reason>,
+    told: Told<'_>,
     now: i64,
 ) -> Result<(), Error> {
-    tell(tx, context, link, action, reason, now).await?;
+    tell(tx, context, link, told, now).await?;
     let other = match by {
         Side::Partner => link.client.clone(),
         Side::Client => Some(link.workspace.clone()),
     };
     match other {
-        Some(other) => tell(tx, &across(context, by, link, other), link, action, reason, now).await,
+        Some(other) => tell(tx, &across(context, by, link, other), link, told, now).await,
         None => Ok(()),
     }
 }
@@ -385,22 +400,23 @@ fn across(context: &Context, by: Side, link: &Link, other: WorkspaceId) -> Conte
     Context { actor, ..Context::system(other, link.id.as_str()) }
 }
 
-async fn tell(
-    tx: &mut Tx,
-    context: &Context,
-    link: &Link,
-    action: &'static str,
-    reason: Option<&Reason>,
-    now: i64,
-) -> Result<(), Error> {
-    let after = json!({
-        "partner": principal_id(link.partner),
-        "state": link.state().as_str(),
-        "permissions": link.permissions.to_stored(),
-    });
-    let target = Target::Other("partner_link", link.id.as_str());
-    let reason = reason.map(Reason::as_str);
-    let draft = Draft { action, target, before: None, after: Some(after), reason, personal: &[], about: None };
+async fn tell(tx: &mut Tx, context: &Context, link: &Link, told: Told<'_>, now: i64) -> Result<(), Error> {
+    let view = |link: &Link| {
+        json!({
+            "partner": principal_id(link.partner),
+            "state": link.state().as_str(),
+            "permissions": link.permissions.to_stored(),
+        })
+    };
+    let draft = Draft {
+        action: told.action,
+        target: Target::Other("partner_link", link.id.as_str()),
+        before: told.before.map(view),
+        after: Some(view(link)),
+        reason: told.reason.map(Reason::as_str),
+        personal: &[],
+        about: None,
+    };
     audit::append(tx, context, &draft, now).await
 }
 

@@ -8,12 +8,13 @@ use serde_json::json;
 use super::audit::{self, Draft, Target};
 use super::tokens::{NewToken, Token, TokenKind, append, get, held, insert};
 use super::tx::sql;
-use super::{Context, Error, Random, Tx, dialect, keys, principals, rotations};
+use super::{Context, Error, Random, Tx, dialect, keys, members, principals, rotations};
 use crate::domain::authority::Seat;
 use crate::domain::ids::principal_id;
 use crate::domain::rotation::{Order, Start};
 use crate::domain::{
-    Action, Issue, KeyId, KeyRef, Labels, MemberId, Name, PrincipalKind, Reason, Refusal, Scopes, TokenId, WorkspaceId,
+    Action, Issue, KeyId, KeyRef, Labels, MemberId, MemberState, Name, PrincipalKind, Reason, Refusal, Scopes, TokenId,
+    WorkspaceId,
 };
 
 /// The scope of a management token that may do everything its holder may.
@@ -68,7 +69,10 @@ pub async fn create_management(
             share_account(tx, context, subject).await?;
             Of::ServiceAccount(subject)
         }
-        None => Of::Member(new.member.clone()),
+        None => {
+            keep_member(tx, context, new.member.as_ref()).await?;
+            Of::Member(new.member.clone())
+        }
     };
     let issue = Issue {
         name: new.name.clone(),
@@ -128,6 +132,17 @@ async fn share_account(tx: &mut Tx, context: &Context, subject: u32) -> Result<(
     context.authority.require_ceiling(account.ceiling.as_ref())?;
     // Only whether it is active: its keys' scopes are not what its tokens name.
     Ok(account.admits(&Scopes::default())?)
+}
+
+/// Keeps the member that is to get a token from going meanwhile: its removal ends the tokens that are there then. Before any
+/// key, as a removal holds them.
+async fn keep_member(tx: &mut Tx, context: &Context, member: Option<&MemberId>) -> Result<(), Error> {
+    let Some(member) = member else { return Ok(()) };
+    dialect::lock_member(tx, member.as_str()).await?;
+    match members::get(tx, &context.workspace, member).await?.state {
+        MemberState::Removed => Err(Refusal::PrincipalRemoved.into()),
+        _ => Ok(()),
+    }
 }
 
 fn token_id(random: Random<'_>) -> TokenId {
@@ -195,6 +210,7 @@ pub async fn rotate(
         }
     };
     context.authority.require_rights(token.rights().as_ref())?;
+    keep_member(tx, context, token.member.as_ref()).await?;
     let key = match (&token.key, token.kind) {
         (Some(key), TokenKind::Management) => key.clone(),
         (None, TokenKind::Management) => adopt(tx, &token).await?,

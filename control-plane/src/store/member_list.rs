@@ -26,6 +26,18 @@ macro_rules! select_members {
     };
 }
 
+/// A condition: the member has a code by which somebody may get it an account. $time: the place of the database clock.
+macro_rules! awaits_account {
+    ($time:literal) => {
+        concat!(
+            "(state = 'invited' OR state = 'active' AND account_id IS NULL) AND invite_digest IS NOT NULL \
+             AND invite_expires_at > ",
+            $time
+        )
+    };
+}
+pub(super) use awaits_account;
+
 /// What a list of members is narrowed to.
 #[derive(Clone, Debug, Default)]
 pub struct MemberFilter {
@@ -89,6 +101,16 @@ pub async fn subject_of(read: &mut Read, workspace: &WorkspaceId, id: &MemberId)
     let sql = "SELECT subject FROM members WHERE workspace_id = $1 AND id = $2";
     let row = sql!(read, sql, workspace.as_str(), id.as_str() => optional (i64,))?;
     row.map(|(subject,)| unsigned(subject)).transpose()
+}
+
+/// The member of a subject, if it is one's.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn of_subject(read: &mut Read, workspace: &WorkspaceId, subject: u32) -> Result<Option<MemberId>, Error> {
+    let sql = "SELECT id FROM members WHERE workspace_id = $1 AND subject = $2";
+    let row = sql!(read, sql, workspace.as_str(), i64::from(subject) => optional (String,))?;
+    row.map(|(id,)| MemberId::parse(&id).ok_or(Error::Corrupt("member"))).transpose()
 }
 
 /// The authority that a member has now; `None` where it has none: it is not here yet, suspended or gone, or its partner
@@ -173,7 +195,7 @@ struct PresentRow {
 /// [`Error::NotFound`] where it is unknown, used or expired.
 pub async fn by_code(read: &mut Read, code: &Digest) -> Result<Member, Error> {
     let now = read.now().await?;
-    let sql = select_members!("invite_digest = $1 AND state = 'invited' AND invite_expires_at > $2");
+    let sql = concat!(select_members!("invite_digest = $1 AND "), awaits_account!("$2"));
     let row = sql!(read, sql, code.as_bytes().as_slice(), now => optional Row)?;
     row.ok_or(Error::NotFound("invitation"))?.try_into()
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::audit::{self, Draft, Target};
 pub(super) use super::member_list::confirm;
-pub use super::member_list::{MemberFilter, by_code, get, list, standing, subject_of};
+pub use super::member_list::{MemberFilter, by_code, get, list, of_subject, standing, subject_of};
 use super::sessions::Which;
 use super::tx::sql;
 use super::{
@@ -90,7 +90,17 @@ pub async fn invite(
     Ok(member)
 }
 
-/// Makes the first owner of a workspace, for whoever held its enrolment token.
+/// The one-time code by which somebody gets a member an account.
+#[derive(Clone, Copy, Debug)]
+pub struct JoinCode {
+    /// SHA-256 of it.
+    pub digest: Digest,
+    /// How long it works, milliseconds.
+    pub lifetime_ms: i64,
+}
+
+/// Makes the first owner of a workspace, for whoever held its enrolment token. It is here at once; with an address, and by
+/// the code, it may have an account.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -99,9 +109,12 @@ pub async fn found(
     context: &Context,
     name: Option<Name>,
     email: Option<String>,
+    join: Option<JoinCode>,
     random: Random<'_>,
 ) -> Result<Member, Error> {
     let now = tx.now().await?;
+    // Nobody proves to have an account at no address.
+    let join = join.filter(|_| email.is_some());
     let member = Member {
         id: member_id(random),
         workspace: context.workspace.clone(),
@@ -114,7 +127,7 @@ pub async fn found(
         scopes: Scopes::default(),
         tier: None,
         account: None,
-        invite_expires_at: None,
+        invite_expires_at: join.map(|join| now.saturating_add(join.lifetime_ms)),
         invited_by: context.actor.clone(),
         created_at: now,
         joined_at: Some(now),
@@ -122,12 +135,13 @@ pub async fn found(
         removed_at: None,
         revision: 1,
     };
-    insert(tx, &member, None).await?;
+    insert(tx, &member, join.as_ref().map(|join| &join.digest)).await?;
     note(tx, context, "member.joined", None, &member, None, now).await?;
     Ok(member)
 }
 
-/// Makes another code for somebody who has not come yet; the one before works no longer.
+/// Makes another code for somebody who has no account yet; the one before works no longer. An address is given to a member
+/// that has none, and never changed: whoever proves that it is theirs gets the account.
 ///
 /// # Errors
 /// A refusal; [`Error::NotFound`].
@@ -135,26 +149,52 @@ pub async fn reinvite(
     tx: &mut Tx,
     context: &Context,
     id: &MemberId,
-    code: &Digest,
-    lifetime_ms: i64,
+    email: Option<String>,
+    join: JoinCode,
 ) -> Result<Member, Error> {
     let before = hold(tx, context, id).await?;
-    if before.state != MemberState::Invited {
+    let awaits = match before.state {
+        MemberState::Invited => true,
+        // A founder, who came with an enrolment token.
+        MemberState::Active => before.account.is_none(),
+        MemberState::Suspended | MemberState::Removed => false,
+    };
+    if !awaits {
         return Err(Refusal::InviteAccepted.into());
     }
+    let email = address(tx, &before, email).await?;
     // Whoever has the code joins with all of this.
     context.authority.require_grant(&before.scopes)?;
     // It was acknowledged when they were invited.
     let acknowledged = Context { acknowledged: true, ..context.clone() };
     roles::require_grant(tx, &acknowledged, before.role).await?;
     let now = tx.now().await?;
-    let after = Member { invite_expires_at: Some(now.saturating_add(lifetime_ms)), ..before.clone() };
-    let sql = "UPDATE members SET invite_digest = $2 WHERE id = $1";
-    sql!(tx, sql, id.as_str(), code.as_bytes().as_slice() => execute)?;
+    let invite_expires_at = Some(now.saturating_add(join.lifetime_ms));
+    let after = Member { email: Some(email.clone()), invite_expires_at, ..before.clone() };
+    let sql = "UPDATE members SET invite_digest = $2, email = $3 WHERE id = $1";
+    sql!(tx, sql, id.as_str(), join.digest.as_bytes().as_slice(), email => execute)?;
     update(tx, context, "member.invited", &before, after, None, now).await
 }
 
-/// Lets somebody who shows the code of an invitation join, with an account.
+/// The address by which a member is to get an account.
+async fn address(tx: &mut Tx, member: &Member, given: Option<String>) -> Result<String, Error> {
+    let not_theirs = |rule| Error::from(Refusal::NotTheirs { field: "email", rule });
+    match (&member.email, given) {
+        (Some(email), None) => Ok(email.clone()),
+        (Some(email), Some(given)) if *email == given => Ok(given),
+        (Some(_), Some(_)) => Err(not_theirs("cannot be changed; remove the member and invite the other address")),
+        (None, None) => Err(not_theirs("is missing: the member has no address yet")),
+        (None, Some(given)) => {
+            let sql = "SELECT COUNT(*) FROM members WHERE workspace_id = $1 AND email = $2 AND state <> 'removed'";
+            match sql!(tx, sql, member.workspace.as_str(), given.as_str() => one (i64,))?.0 {
+                0 => Ok(given),
+                _ => Err(Refusal::MemberExists.into()),
+            }
+        }
+    }
+}
+
+/// Lets somebody who shows the code of an invitation join, with an account; or a founder, who is here, have one.
 ///
 /// # Errors
 /// [`Error::NotFound`] where the code is unknown, used or expired.
@@ -181,12 +221,13 @@ pub async fn accept(
         account: Some(account.to_owned()),
         name: name.map(Name::into_string).or_else(|| before.name.clone()),
         invite_expires_at: None,
-        joined_at: Some(now),
+        joined_at: before.joined_at.or(Some(now)),
         ..before.clone()
     };
+    let action = if before.state == MemberState::Active { "member.account_made" } else { "member.joined" };
     let sql = "UPDATE members SET invite_digest = NULL WHERE id = $1";
     sql!(tx, sql, before.id.as_str() => execute)?;
-    update(tx, &context, "member.joined", &before, after, None, now).await
+    update(tx, &context, action, &before, after, None, now).await
 }
 
 /// Changes a member. `revision` is what the caller read (`If-Match`).

@@ -16,6 +16,7 @@
 //! Whatever changes a key goes through one private step (`record`) that writes the row, its audit entry and, where edges
 //! would see a difference, the change rows, in the same transaction.
 
+pub mod account_reset;
 pub mod accounts;
 pub mod attempts;
 pub mod audit;
@@ -48,6 +49,7 @@ pub mod profiles;
 pub(crate) mod publication;
 pub mod receipts;
 mod record;
+mod record_many;
 pub(crate) mod recovery;
 pub mod replicas;
 pub mod revoke_many;
@@ -218,6 +220,14 @@ impl Store {
         self.schema
     }
 
+    /// Makes sure that the database still has what this program needs. Every mutation does.
+    ///
+    /// # Errors
+    /// [`Error::SchemaTooNew`] where a newer version has taken it away, [`Error::Database`].
+    pub async fn fits(&self) -> Result<(), Error> {
+        schema::fits(&mut self.read().await?, self.schema).await
+    }
+
     async fn open_sqlite(url: &str, migrations: &Migrator, commits: watch::Sender<u64>) -> Result<Backend, Error> {
         let options = SqliteConnectOptions::from_str(url)?
             .create_if_missing(true)
@@ -235,7 +245,7 @@ impl Store {
             .acquire_timeout(PATIENCE)
             .connect_with(options.read_only(true))
             .await?;
-        Ok(Backend::Sqlite { writer: Writer::start(conn, commits), readers })
+        Ok(Backend::Sqlite { writer: Writer::start(conn, commits, schema::newest(migrations)), readers })
     }
 
     async fn open_postgres(url: &str, migrations: &Migrator) -> Result<Backend, Error> {
@@ -288,7 +298,8 @@ impl Store {
     /// locks where two could race.
     ///
     /// # Errors
-    /// Whatever `work` returns; [`Error::Commit`] where the commit failed; [`Error::Closed`] after [`Store::close`].
+    /// Whatever `work` returns; [`Error::SchemaTooNew`] where a newer version has taken away what this program needs: it
+    /// writes nothing then; [`Error::Commit`] where the commit failed; [`Error::Closed`] after [`Store::close`].
     ///
     /// # Panics
     /// Where `work` panics, in the caller.
@@ -303,7 +314,7 @@ impl Store {
             Backend::Postgres(pool) => {
                 // In its own task, so that a caller that goes away does not leave the outcome open.
                 let (pool, commits) = (pool.clone(), self.commits.clone());
-                match tokio::spawn(write_postgres(pool, commits, Box::new(work))).await {
+                match tokio::spawn(write_postgres(pool, commits, self.schema, Box::new(work))).await {
                     Ok(result) => result,
                     Err(error) => match error.try_into_panic() {
                         Ok(panic) => resume_unwind(panic),
@@ -363,13 +374,14 @@ impl Store {
     }
 }
 
-async fn write_postgres<T, E>(pool: PgPool, commits: watch::Sender<u64>, work: Work<T, E>) -> Result<T, E>
+async fn write_postgres<T, E>(pool: PgPool, commits: watch::Sender<u64>, known: i64, work: Work<T, E>) -> Result<T, E>
 where
     E: From<Error>,
 {
     let transaction = pool.begin().await.map_err(Error::Database)?;
     let mut tx = Tx::new(Read::new(Held::Postgres(transaction)));
     // On an error or a panic the transaction is dropped, which rolls it back.
+    schema::fits(&mut tx, known).await?;
     let value = work(&mut tx).await?;
     let publishes = tx.take_publishes();
     if let Held::Postgres(transaction) = tx.into_read().into_held() {

@@ -13,7 +13,7 @@ use super::keys_of::{self, Whose};
 use super::rows::unsigned;
 use super::select::{Direction, Select};
 use super::tx::sql;
-use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, dialect, links, tokens, workspaces};
+use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, dialect, links, profiles, tokens, workspaces};
 use crate::domain::authority::{self, Seat};
 use crate::domain::ids::principal_id;
 use crate::domain::{
@@ -205,6 +205,7 @@ pub async fn suspend_because(
     let Some(after) = before.suspend(now)? else { return Ok(Changed::none(before)) };
     let principal = write(tx, context, &before, after, Happened::Suspended, reason).await?;
     let keys = keys_of::set_suspended(tx, context, subject, true, reason).await?;
+    tell_staff(tx, context, &principal).await?;
     Ok(Changed { principal, keys, changed: true })
 }
 
@@ -223,6 +224,7 @@ pub async fn resume_because(
     let Some(after) = before.resume()? else { return Ok(Changed::none(before)) };
     let principal = write(tx, context, &before, after, Happened::Resumed, reason).await?;
     let keys = keys_of::set_suspended(tx, context, subject, false, reason).await?;
+    tell_staff(tx, context, &principal).await?;
     Ok(Changed { principal, keys, changed: true })
 }
 
@@ -250,7 +252,34 @@ pub async fn remove_because(
     if principal.kind == PrincipalKind::ServiceAccount {
         tokens::end_of_account(tx, context, subject, reason).await?;
     }
+    if principal.kind == PrincipalKind::Partner {
+        keys += end_staff_keys(tx, context, subject, reason).await?;
+    }
+    tell_staff(tx, context, &principal).await?;
     Ok(Changed { principal, keys, changed: true })
+}
+
+/// Revokes the keys of a removed organisation's staff. The members stay, to be seen: what they are staff of is no more.
+async fn end_staff_keys(tx: &mut Tx, context: &Context, partner: u32, reason: Option<&Reason>) -> Result<u64, Error> {
+    let sql = "SELECT m.subject FROM members m WHERE m.workspace_id = $1 AND m.partner = $2 AND EXISTS (SELECT 1 \
+               FROM keys k WHERE k.workspace_id = m.workspace_id AND k.subject = m.subject AND k.state <> 'revoked') \
+               ORDER BY m.subject";
+    let mut keys = 0;
+    for (staff,) in sql!(tx, sql, context.workspace.as_str(), i64::from(partner) => all (i64,))? {
+        let staff = hold(tx, &context.workspace, unsigned(staff)?).await?.subject;
+        keys += keys_of::revoke(tx, context, Whose::Principal(staff), reason).await?;
+    }
+    Ok(keys)
+}
+
+/// What a partner organisation's staff may do ends and begins again with it: edges are told so of those who have keys. To
+/// be called after all locks.
+async fn tell_staff(tx: &mut Tx, context: &Context, principal: &Principal) -> Result<(), Error> {
+    if principal.kind != PrincipalKind::Partner {
+        return Ok(());
+    }
+    let now = tx.now().await?;
+    profiles::staff_changed(tx, &context.workspace, principal.subject, now).await
 }
 
 /// The principal that is to get a key, and the link that key is bound to: both stand still until this mutation ends. To

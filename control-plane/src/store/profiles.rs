@@ -23,9 +23,9 @@ pub struct Contents {
     pub scopes: Scopes,
     /// The name of their rate limit.
     pub tier: Option<Tier>,
-    /// Whether they are all refused: the member is not active.
+    /// Whether they are all refused: the member is not active, or its partner organisation is not.
     pub refused: bool,
-    /// Whether that is for ever: the member was removed.
+    /// Whether that is for ever: one of them was removed.
     gone: bool,
 }
 
@@ -58,6 +58,8 @@ struct MemberRow {
     own: Option<String>,
     tier: Option<String>,
     of_role: Option<String>,
+    /// The state of the partner organisation whose staff it is.
+    partner: Option<String>,
 }
 
 async fn contents_of(
@@ -71,9 +73,10 @@ async fn contents_of(
     let numbers: Vec<_> = subjects.iter().map(u32::to_string).collect();
     // Numbers, written by this program.
     let sql = AssertSqlSafe(format!(
-        "SELECT p.subject, p.state AS principal, m.state AS member, m.scopes AS own, m.tier, r.scopes AS of_role \
-         FROM principals p LEFT JOIN members m ON m.workspace_id = p.workspace_id AND m.subject = p.subject \
+        "SELECT p.subject, p.state AS principal, m.state AS member, m.scopes AS own, m.tier, r.scopes AS of_role, \
+         o.state AS partner FROM principals p LEFT JOIN members m ON m.workspace_id = p.workspace_id AND m.subject = p.subject \
          LEFT JOIN role_scopes r ON r.workspace_id = m.workspace_id AND r.role = m.role \
+         LEFT JOIN principals o ON o.workspace_id = m.workspace_id AND o.subject = m.partner \
          WHERE p.workspace_id = $1 AND p.kind = 'user' AND p.subject IN ({})",
         numbers.join(", ")
     ));
@@ -82,7 +85,7 @@ async fn contents_of(
     for row in rows {
         let subject = u32::try_from(row.subject).map_err(|_| Error::Corrupt("subject"))?;
         // For ever: whatever becomes of the role.
-        if row.principal == "removed" || row.member.as_deref() == Some("removed") {
+        if row.principal == "removed" || [&row.member, &row.partner].iter().any(|is| is.as_deref() == Some("removed")) {
             found.insert(subject, Contents { gone: true, ..Contents::none() });
             continue;
         }
@@ -93,7 +96,9 @@ async fn contents_of(
         let contents = Contents {
             scopes: Scopes::from_stored(&words.join(" ")),
             tier: row.tier.map(Tier::from_stored),
-            refused: row.principal != "active" || row.member.as_deref() != Some("active"),
+            refused: row.principal != "active"
+                || row.member.as_deref() != Some("active")
+                || row.partner.is_some_and(|state| state != "active"),
             gone: false,
         };
         found.insert(subject, contents);
@@ -135,7 +140,23 @@ pub(super) async fn role_changed(tx: &mut Tx, workspace: &WorkspaceId, role: Rol
     let sql = "SELECT m.subject FROM members m WHERE m.workspace_id = $1 AND m.role = $2 AND m.state <> 'removed' \
                AND EXISTS (SELECT 1 FROM sets s JOIN profile_changes p ON p.set_id = s.id \
                WHERE s.workspace_id = m.workspace_id AND p.subject = m.subject) ORDER BY m.subject";
-    for (subject,) in sql!(tx, sql, workspace.as_str(), role.as_str() => all (i64,))? {
+    let subjects = sql!(tx, sql, workspace.as_str(), role.as_str() => all (i64,))?;
+    write_all(tx, workspace, subjects, now).await
+}
+
+/// The same for all staff of a partner organisation, by whoever holds its principal and has changed it; after all locks.
+/// One lock keeps every other away, as in [`role_changed`].
+pub(super) async fn staff_changed(tx: &mut Tx, workspace: &WorkspaceId, partner: u32, now: i64) -> Result<(), Error> {
+    dialect::lock_roles(tx, workspace.as_str()).await?;
+    let sql = "SELECT m.subject FROM members m WHERE m.workspace_id = $1 AND m.partner = $2 AND m.state <> 'removed' \
+               AND EXISTS (SELECT 1 FROM sets s JOIN profile_changes p ON p.set_id = s.id \
+               WHERE s.workspace_id = m.workspace_id AND p.subject = m.subject) ORDER BY m.subject";
+    let subjects = sql!(tx, sql, workspace.as_str(), i64::from(partner) => all (i64,))?;
+    write_all(tx, workspace, subjects, now).await
+}
+
+async fn write_all(tx: &mut Tx, workspace: &WorkspaceId, subjects: Vec<(i64,)>, now: i64) -> Result<(), Error> {
+    for (subject,) in subjects {
         let subject = u32::try_from(subject).map_err(|_| Error::Corrupt("subject"))?;
         write(tx, workspace, subject, None, now).await?;
     }

@@ -2,8 +2,8 @@
 //!
 //! It writes the row, the change rows that edges must learn of (and what a member's key may do, where edges do not know
 //! it yet), the receipt of a revocation, and the audit entries: whoever changes a key cannot
-//! forget one of them, because nothing else writes `keys` but imports (which do all three in bulk), sightings, and pairings,
-//! which say who answers for the key they made.
+//! forget one of them, because nothing else writes `keys` but imports (which do all three in bulk), `record_many` (which does
+//! the same for many keys), sightings, and pairings, which say who answers for the key they made.
 
 use super::audit::{self, Draft, Target};
 use super::rows::{labels_text, stage_name};
@@ -112,23 +112,6 @@ pub(super) async fn changed(
     tx: &mut Tx,
     context: &Context,
     before: &Key,
-    after: Key,
-    entries: &[Entry<'_>],
-    now: i64,
-) -> Result<Key, Error> {
-    let after = changed_untold(tx, context, before, after, entries, now).await?;
-    let image = after.edge_image();
-    if image != before.edge_image() {
-        publish(tx, &after, &image, false, now).await?;
-    }
-    Ok(after)
-}
-
-/// As [`changed`], where edges learn of it by other means: for all keys of a member at once.
-pub(super) async fn changed_untold(
-    tx: &mut Tx,
-    context: &Context,
-    before: &Key,
     mut after: Key,
     entries: &[Entry<'_>],
     now: i64,
@@ -172,6 +155,10 @@ pub(super) async fn changed_untold(
     }
     for entry in entries {
         audit_of(tx, context, Some(before), &after, entry, now).await?;
+    }
+    let image = after.edge_image();
+    if image != before.edge_image() {
+        publish(tx, &after, &image, false, now).await?;
     }
     Ok(after)
 }
@@ -220,12 +207,17 @@ async fn audit_of(
         // A token's key: noted as a token, in the workspace that it administers.
         return Ok(());
     }
+    audit::append(tx, context, &draft_of(before, key, entry), now).await
+}
+
+/// The entry of what happened to a key.
+pub(super) fn draft_of<'d>(before: Option<&Key>, key: &'d Key, entry: &Entry<'d>) -> Draft<'d> {
     let (before, mut after) = audit::difference(before.map(audit::view), audit::view(key));
     if let Some(rotation) = entry.rotation {
         after.extend(audit::rotation_view(rotation));
     }
     audit::acknowledged(&mut after, entry.acknowledged);
-    let draft = Draft {
+    Draft {
         action: entry.action,
         target: Target::Key(key),
         before: before.filter(|fields| !fields.is_empty()).map(serde_json::Value::Object),
@@ -233,12 +225,11 @@ async fn audit_of(
         reason: entry.reason,
         personal: &[],
         about: None,
-    };
-    audit::append(tx, context, &draft, now).await
+    }
 }
 
 /// The columns `deadline`, `revoked_at` and `revoke_reason`.
-fn stage_columns(stage: &Stage) -> (Option<i64>, Option<i64>, Option<&str>) {
+pub(super) fn stage_columns(stage: &Stage) -> (Option<i64>, Option<i64>, Option<&str>) {
     match stage {
         Stage::Active => (None, None, None),
         Stage::Retiring { deadline } => (Some(*deadline), None, None),

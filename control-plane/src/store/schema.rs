@@ -78,11 +78,18 @@ pub async fn floor(read: &mut Read) -> Result<i64, Error> {
     Ok(sql!(read, "SELECT version FROM schema_floor" => one (i64,))?.0)
 }
 
+/// Makes sure that a program of this schema may use the database now.
+///
+/// # Errors
+/// [`Error::SchemaTooNew`], [`Error::Database`].
+pub(super) async fn fits(read: &mut Read, known: i64) -> Result<(), Error> {
+    admit(floor(read).await?, known)
+}
+
 /// Makes sure that a program of this schema may use the database, and that this stays so until the mutation ends.
 pub(super) async fn hold(tx: &mut Tx, known: i64) -> Result<(), Error> {
     dialect::lock_slot(tx, SLOT).await?;
-    let floor = floor(tx).await?;
-    admit(floor, known)
+    fits(tx, known).await
 }
 
 /// What is to be narrowed, and what is in the way.

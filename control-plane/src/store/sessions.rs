@@ -299,18 +299,23 @@ async fn append(
     .await
 }
 
-/// Notes that somebody guessed at the password of a member of the workspace.
+/// Notes that somebody did not get in as a member of the workspace, and by what they failed.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn note_refused(tx: &mut Tx, context: &Context, member: &MemberId) -> Result<(), Error> {
+pub async fn note_refused(
+    tx: &mut Tx,
+    context: &Context,
+    member: &MemberId,
+    failed: &'static str,
+) -> Result<(), Error> {
     let now = tx.now().await?;
     let target = Target::Other("member", member.as_str());
     let draft = Draft {
         action: "session.refused",
         target,
         before: None,
-        after: None,
+        after: Some(json!({ "failed": failed })),
         reason: None,
         personal: &[],
         about: None,

@@ -21,9 +21,21 @@ pub struct Buckets {
 /// A guess that was counted.
 #[derive(Clone, Debug)]
 pub struct Counted {
-    buckets: Buckets,
-    /// The bucket that stood for the account.
-    of_account: Name,
+    /// The bucket of the account at that address.
+    known: Name,
+    address: Taken,
+    /// In the bucket that stood for the account.
+    account: Taken,
+}
+
+/// What counting a guess did to a bucket.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    name: Name,
+    /// When the guess was counted, unix milliseconds.
+    at: i64,
+    /// The failure before it, unix milliseconds.
+    before: i64,
 }
 
 /// What became of a guess.
@@ -53,10 +65,12 @@ pub async fn ask(tx: &mut Tx, buckets: Buckets) -> Result<Asked, Error> {
     let (name, rule) = if is_known { buckets.known } else { buckets.account };
     let account = if is_known { known } else { bucket(tx, &name).await?.0 };
     match (address.count(buckets.address.1, now), account.count(rule, now)) {
-        (Ok(address), Ok(account)) => {
-            keep(tx, &buckets.address.0, address).await?;
-            keep(tx, &name, account).await?;
-            Ok(Asked::Counted(Counted { buckets, of_account: name }))
+        (Ok(counted_address), Ok(counted_account)) => {
+            keep(tx, &buckets.address.0, counted_address).await?;
+            keep(tx, &name, counted_account).await?;
+            let taken = |name, before: Bucket| Taken { name, at: now, before: before.last_at };
+            let (address, account) = (taken(buckets.address.0, address), taken(name, account));
+            Ok(Asked::Counted(Counted { known: buckets.known.0, address, account }))
         }
         (address, account) => Ok(Asked::Wait(address.err().unwrap_or_default().max(account.err().unwrap_or_default()))),
     }
@@ -69,13 +83,12 @@ pub async fn ask(tx: &mut Tx, buckets: Buckets) -> Result<Asked, Error> {
 /// [`Error::Database`].
 pub async fn succeed(tx: &mut Tx, counted: &Counted) -> Result<(), Error> {
     let now = tx.now().await?;
-    let sql = "UPDATE sign_in_guesses SET failures = failures - 1 WHERE bucket = $1 AND failures > 0";
-    sql!(tx, sql, counted.buckets.address.0.as_slice() => execute)?;
+    untake(tx, &counted.address).await?;
     let empty = Bucket { failures: 0, last_at: now };
-    keep(tx, &counted.of_account, empty).await?;
-    keep(tx, &counted.buckets.known.0, empty).await?;
+    keep(tx, &counted.account.name, empty).await?;
+    keep(tx, &counted.known, empty).await?;
     let sql = "UPDATE sign_in_guesses SET known_until = $2 WHERE bucket = $1";
-    sql!(tx, sql, counted.buckets.known.0.as_slice(), now.saturating_add(KNOWN_MS) => execute)?;
+    sql!(tx, sql, counted.known.as_slice(), now.saturating_add(KNOWN_MS) => execute)?;
     Ok(())
 }
 
@@ -85,12 +98,20 @@ pub async fn succeed(tx: &mut Tx, counted: &Counted) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Database`].
 pub async fn give_back(tx: &mut Tx, counted: &Counted) -> Result<(), Error> {
-    let mut names = [counted.buckets.address.0, counted.of_account];
-    names.sort_unstable();
-    for name in names {
-        let sql = "UPDATE sign_in_guesses SET failures = failures - 1 WHERE bucket = $1 AND failures > 0";
-        sql!(tx, sql, name.as_slice() => execute)?;
+    let mut both = [counted.address, counted.account];
+    both.sort_unstable_by_key(|taken| taken.name);
+    for taken in &both {
+        untake(tx, taken).await?;
     }
+    Ok(())
+}
+
+/// Makes a bucket what it would be without the guess. Its last failure is the one before, unless there was another since:
+/// a right guess closes nothing, and lets failures be forgotten as if it had not been.
+async fn untake(tx: &mut Tx, taken: &Taken) -> Result<(), Error> {
+    let sql = "UPDATE sign_in_guesses SET failures = failures - 1, \
+               last_at = CASE WHEN last_at = $2 THEN $3 ELSE last_at END WHERE bucket = $1 AND failures > 0";
+    sql!(tx, sql, taken.name.as_slice(), taken.at, taken.before => execute)?;
     Ok(())
 }
 

@@ -391,16 +391,21 @@ pub async fn touch(tx: &mut Tx, token: &Token) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether the workspace has a usable management token.
+/// Whether an owner of the workspace can get in: with a usable management token, or signed in to an account.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn any_management(read: &mut Read, workspace: &WorkspaceId) -> Result<bool, Error> {
+pub async fn any_owner(read: &mut Read, workspace: &WorkspaceId) -> Result<bool, Error> {
     let second = read.now().await?.div_euclid(1000);
-    let sql = "SELECT COUNT(*) FROM tokens WHERE workspace_id = $1 AND kind = 'management' AND revoked_at IS NULL \
-               AND (expires_at IS NULL OR expires_at > $2)";
-    let (usable,) = sql!(read, sql, workspace.as_str(), second => one (i64,))?;
-    Ok(usable > 0)
+    // A token from before there were members is an owner's.
+    let sql = "SELECT COUNT(*) FROM (SELECT m.id FROM members m WHERE m.workspace_id = $1 AND m.role = 'owner' \
+               AND m.state = 'active' AND m.account_id IS NOT NULL \
+               UNION ALL SELECT t.id FROM tokens t LEFT JOIN members m ON m.id = t.member_id \
+               WHERE t.workspace_id = $1 AND t.kind = 'management' AND t.revoked_at IS NULL \
+               AND (t.expires_at IS NULL OR t.expires_at > $2) \
+               AND (t.member_id IS NULL OR m.role = 'owner' AND m.state = 'active')) AS ways";
+    let (ways,) = sql!(read, sql, workspace.as_str(), second => one (i64,))?;
+    Ok(ways > 0)
 }
 
 /// Writes an entry about a token.

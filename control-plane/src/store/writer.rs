@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::tx::{Conn, Held, Read, Tx};
-use super::{Error, Work};
+use super::{Error, Work, schema};
 
 /// Most mutations in one transaction.
 const MAX_BATCH: usize = 128;
@@ -39,17 +39,19 @@ type Reply<T, E> = std::thread::Result<Result<T, E>>;
 #[derive(Clone, Debug)]
 pub(super) struct Writer {
     jobs: mpsc::Sender<Job>,
+    /// The newest schema that this program knows.
+    known: i64,
     closing: Arc<Notify>,
     task: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 impl Writer {
     /// Starts the task. It ends when it is closed or every handle is gone, after the last queued mutation.
-    pub(super) fn start(conn: SqliteConnection, commits: watch::Sender<u64>) -> Self {
+    pub(super) fn start(conn: SqliteConnection, commits: watch::Sender<u64>, known: i64) -> Self {
         let (jobs, queue) = mpsc::channel(MAX_QUEUE);
         let closing = Arc::new(Notify::new());
         let task = tokio::spawn(run(conn, queue, closing.clone(), commits));
-        Self { jobs, closing, task: Arc::new(Mutex::new(Some(task))) }
+        Self { jobs, known, closing, task: Arc::new(Mutex::new(Some(task))) }
     }
 
     /// Takes no more mutations, and waits until the queued ones are committed and the connection is closed.
@@ -67,10 +69,14 @@ impl Writer {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        let (reply, answer) = oneshot::channel::<Reply<T, E>>();
+        let (known, (reply, answer)) = (self.known, oneshot::channel::<Reply<T, E>>());
         let job: Job = Box::new(move |tx| {
             Box::pin(async move {
-                let result = AssertUnwindSafe(work(tx)).catch_unwind().await;
+                let fitting = async {
+                    schema::fits(tx, known).await?;
+                    work(tx).await
+                };
+                let result = AssertUnwindSafe(fitting).catch_unwind().await;
                 Done {
                     keep: matches!(result, Ok(Ok(_))),
                     answer: Box::new(move |committed| {

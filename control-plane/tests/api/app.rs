@@ -15,6 +15,9 @@ use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
 use tempfile::TempDir;
+use tokio::sync::{Mutex, OnceCell};
+
+use crate::dump::{Database, Rows};
 
 /// A control plane with a management token.
 pub(crate) struct TestApp {
@@ -25,6 +28,7 @@ pub(crate) struct TestApp {
     pub(crate) set: Set,
     http: reqwest::Client,
     pub(crate) data: TempDir,
+    database: OnceCell<Mutex<Database>>,
 }
 
 impl TestApp {
@@ -64,6 +68,14 @@ impl TestApp {
         Server::start(&config).await.unwrap()
     }
 
+    /// Stops it, and starts it on the same data.
+    pub(crate) async fn restarted(self) -> Self {
+        self.server.stop(Duration::from_secs(5)).await;
+        let server = Server::start(&self.config).await.unwrap();
+        let client = Client::new(&server.url()).unwrap().with_token(self.token.clone());
+        Self { server, client, ..self }
+    }
+
     async fn start(environment: Vec<(String, String)>) -> Self {
         Self::listening(environment, "127.0.0.1:0").await
     }
@@ -79,7 +91,7 @@ impl TestApp {
         let token = stranger.enrol(Secret::from(enrolment)).await.unwrap().secret.expose().to_owned();
         let client = stranger.with_token(token.clone());
         let set = client.list_sets().await.unwrap().items.remove(0);
-        Self { server, config, client, token, set, http: reqwest::Client::new(), data }
+        Self { server, config, client, token, set, http: reqwest::Client::new(), data, database: OnceCell::new() }
     }
 
     /// A call with the management token.
@@ -157,57 +169,67 @@ impl TestApp {
 
     /// Reads one text beside the control plane.
     pub(crate) async fn text(&self, sql: &str) -> String {
+        self.texts(sql).await.remove(0)
+    }
+
+    /// Reads texts beside the control plane.
+    async fn texts(&self, sql: &str) -> Vec<String> {
         let url = self.config.store_url();
         let sql = AssertSqlSafe(sql.to_owned());
         if url.expose_secret().starts_with("sqlite:") {
             let mut connection = SqliteConnection::connect(url.expose_secret()).await.unwrap();
-            sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
+            sqlx::query_scalar(sql).fetch_all(&mut connection).await.unwrap()
         } else {
             let mut connection = PgConnection::connect(url.expose_secret()).await.unwrap();
-            sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
+            sqlx::query_scalar(sql).fetch_all(&mut connection).await.unwrap()
         }
     }
 
-    /// How many rows everything has that a call can change.
-    pub(crate) async fn census(&self) -> i64 {
-        // Refusals are noted, and change nothing else.
-        let noted = "(SELECT COUNT(*) FROM audit WHERE action <> 'request.refused')";
-        self.number(&format!("SELECT CAST({} + {noted} AS BIGINT)", rows())).await
+    /// All rows that a call can change: equal where nothing was changed.
+    pub(crate) async fn footprint(&self) -> Rows {
+        let url = self.config.store_url();
+        let database = self.database.get_or_init(async || Mutex::new(Database::open(url.expose_secret()).await)).await;
+        database.lock().await.everything().await
     }
 
-    /// A number that any change moves, but for entries in the audit log: rows, and how often they were changed.
-    pub(crate) async fn footprint(&self) -> i64 {
-        let revised = ["keys", "rotations", "members", "principals"];
-        let sums = revised.map(|table| format!("(SELECT COALESCE(SUM(revision), 0) FROM {table})"));
-        self.number(&format!("SELECT CAST({} + {} AS BIGINT)", rows(), sums.join(" + "))).await
+    /// Columns of rows, as texts. The rest of the statement says of which rows.
+    pub(crate) async fn rows(&self, columns: &[&str], rest: &str) -> Vec<Value> {
+        let mut rows = Vec::new();
+        let select = |column: &str| format!("COALESCE(CAST({column} AS TEXT), '')");
+        let sql = columns.iter().map(|column| select(column)).collect::<Vec<_>>().join(" || chr || ");
+        let chr = if self.config.database_url.is_some() { "chr(31)" } else { "char(31)" };
+        for row in self.texts(&format!("SELECT {} FROM {rest}", sql.replace("chr", chr))).await {
+            let values = row.split('\u{1f}').map(Value::from);
+            rows.push(columns.iter().map(|column| (*column).to_owned()).zip(values).collect());
+        }
+        rows
+    }
+
+    /// From now on, nothing can be written into that table for which the condition holds.
+    pub(crate) async fn break_when(&self, name: &str, table: &str, condition: &str) {
+        if self.config.database_url.is_some() {
+            self.sql(&format!(
+                "CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS \
+                 $$BEGIN RAISE EXCEPTION '{name}'; END$$"
+            ))
+            .await;
+            self.sql(&format!(
+                "CREATE TRIGGER {name} BEFORE INSERT ON {table} FOR EACH ROW WHEN ({condition}) \
+                 EXECUTE FUNCTION {name}()"
+            ))
+            .await;
+        } else {
+            self.sql(&format!(
+                "CREATE TRIGGER {name} BEFORE INSERT ON {table} WHEN {condition} \
+                 BEGIN SELECT RAISE(ABORT, '{name}'); END"
+            ))
+            .await;
+        }
     }
 
     pub(crate) async fn stop(self) {
         self.server.stop(Duration::from_secs(5)).await;
     }
-}
-
-/// The sum of the rows of all tables that a call can change, but for the audit log.
-fn rows() -> String {
-    let tables = [
-        "keys",
-        "rotations",
-        "tokens",
-        "routes",
-        "changes",
-        "scopes",
-        "tiers",
-        "edge_instances",
-        "edges",
-        "edge_marks",
-        "receipts",
-        "members",
-        "principals",
-        "role_scopes",
-        "partner_links",
-        "gateways",
-    ];
-    tables.map(|table| format!("(SELECT COUNT(*) FROM {table})")).join(" + ")
 }
 
 /// The time on the clock that the database of a test shares with it.

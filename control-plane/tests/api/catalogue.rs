@@ -60,11 +60,11 @@ on_both!(s0_26_sensitive_scopes_are_granted_only_knowingly);
 async fn s0_26_sensitive_scopes_are_granted_only_knowingly(app: TestApp) {
     mark(&app, "READ_*", Some(true)).await;
     let asked = json!({ "name": "k", "environment": "live", "scopes": ["READ_SENSITIVE", "status"] });
-    let before = app.census().await;
+    let before = app.footprint().await;
     let problem = app.post("/v1/keys", asked.clone()).send().await.is_problem(422, "sensitive_unacknowledged");
     assert_eq!(problem["scopes"], json!(["READ_SENSITIVE"]));
     assert_eq!(problem["errors"][0]["field"], "acknowledge_sensitive");
-    assert_eq!(app.census().await, before, "nothing was changed");
+    assert_eq!(app.footprint().await, before, "nothing was changed");
     let mut knowingly = asked;
     knowingly["acknowledge_sensitive"] = json!(true);
     let issued = app.post("/v1/keys", knowingly).send().await;

@@ -111,14 +111,14 @@ async fn a_code_that_is_no_good_says_nothing(app: TestApp) {
     app.sql(&format!("UPDATE edges SET code_expires_at = code_expires_at - 3600001 WHERE id = '{}'", expired.edge.id))
         .await;
     app.client.remove_edge(&removed.edge.id).await.unwrap();
-    let census = app.census().await;
+    let census = app.footprint().await;
     let mut garbled = good.code.expose().to_owned();
     garbled.replace_range(20..21, if &garbled[20..21] == "a" { "b" } else { "a" });
     for code in [expired.code.expose(), removed.code.expose(), &garbled, "", "nlc_live_x", &app.token] {
         let answer = enrol(&app, code).await;
         answer.is_problem(401, "edge_code_invalid");
     }
-    assert_eq!(app.census().await, census, "a refused enrolment changed something");
+    assert_eq!(app.footprint().await, census, "a refused enrolment changed something");
     for (field, body) in [
         ("runtime", json!({ "code": good.code.expose(), "runtime": "a b", "version": "1" })),
         ("version", json!({ "code": good.code.expose(), "runtime": "a", "version": "" })),

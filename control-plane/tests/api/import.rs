@@ -84,14 +84,14 @@ async fn bad_lines_are_told_by_number_and_the_rest_is_imported(app: TestApp) {
     ];
     let told = |errors: &[LineError]| errors.iter().map(|e| (e.line, e.code.clone())).collect::<Vec<_>>();
     let expected: Vec<_> = expected.into_iter().map(|(line, code)| (line, code.to_owned())).collect();
-    let before = app.census().await;
+    let before = app.footprint().await;
     let strict = ImportOptions { strict: true, ..ImportOptions::default() };
     let report = app.client.import_keys(strict, body.clone().into_bytes()).await.unwrap();
     assert_eq!((report.created, told(&report.errors)), (0, expected.clone()), "with one bad line nothing is imported");
     let dry = ImportOptions { dry_run: true, ..ImportOptions::default() };
     let report = app.client.import_keys(dry, body.clone().into_bytes()).await.unwrap();
     assert_eq!((report.created, told(&report.errors)), (2, expected.clone()));
-    assert_eq!(app.census().await, before);
+    assert_eq!(app.footprint().await, before);
     let report = app.client.import_keys(ImportOptions::default(), body.into_bytes()).await.unwrap();
     assert_eq!((report.created, told(&report.errors)), (2, expected));
     app.stop().await;

@@ -1,6 +1,5 @@
 //! Guarantee 10: tenants are strangers, through the API and in what is published.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,95 +12,15 @@ use nightlatch_keyset::note::Verifier;
 use nightlatch_keyset::{Pepper, Status};
 use nightlatch_tests::follower::Follower;
 use nightlatch_tests::wait::eventually;
-use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::app::TestApp;
 use crate::on_both;
-use crate::principals::Whole;
-use crate::tenants::{Foreign, foreign};
+use crate::operation::Operation;
+use crate::tenants::{foreign, ours, unknown};
 
 /// Longer than anything here takes.
 const SOON: Duration = Duration::from_secs(30);
-
-/// A body that a route takes, so that the thing it names is looked for.
-fn body(method: &Method, path: &str) -> Option<Value> {
-    Some(match (method.as_str(), path) {
-        ("GET", _) => return None,
-        ("PATCH", "/v1/keys/{id}") => json!({ "name": "another" }),
-        ("PATCH", "/v1/members/{id}" | "/v1/workspaces/{id}") => json!({ "name": "another" }),
-        ("POST", "/v1/keys/{id}/disable" | "/v1/keys/{id}/enable") => json!({ "reason": "r" }),
-        ("POST", "/v1/keys/{id}/revoke") => json!({ "reason": "r" }),
-        ("POST", "/v1/keys/{id}/rotations") => json!({ "overlap_seconds": 86_400, "reason": "r" }),
-        ("POST", "/v1/rotations/{id}/extend") => json!({ "overlap_seconds": 172_800, "reason": "r" }),
-        ("POST", "/v1/rotations/{id}/cancel") => json!({ "successor": "keep", "reason": "r" }),
-        ("POST", "/v1/rotations/{id}/complete") => json!({ "force": true, "reason": "r" }),
-        ("POST", "/v1/tokens/{id}/revoke" | "/v1/edges/{id}/remove") => json!({}),
-        ("POST", "/v1/tokens/{id}/rotations") => json!({ "overlap_seconds": 86_400, "reason": "r" }),
-        ("POST", "/v1/members/{id}/invite") => json!({}),
-        ("POST", "/v1/members/{id}/suspend" | "/v1/members/{id}/resume" | "/v1/members/{id}/remove") => {
-            json!({ "reason": "r" })
-        }
-        ("POST", "/v1/edges/{id}/credentials") => json!({ "overlap_seconds": 60 }),
-        ("PATCH", "/v1/service-accounts/{id}" | "/v1/partners/{id}" | "/v1/partners/{id}/staff/{member}") => {
-            json!({ "name": "another" })
-        }
-        ("POST", "/v1/partners/{id}/staff") => json!({ "email": "s@example.org", "role": "partner_staff" }),
-        ("POST", "/v1/partners/{id}/links") => json!({ "client_name": "n" }),
-        ("PATCH", "/v1/links/{id}") => json!({ "permissions": [] }),
-        ("POST", "/v1/gateways/{id}/pairing-code") => json!({}),
-        ("POST", _) if ["/suspend", "/resume", "/remove", "/end", "/unpair"].iter().any(|end| path.ends_with(end)) => {
-            json!({ "reason": "r" })
-        }
-        _ => panic!("{method} {path}: say here what body it takes"),
-    })
-}
-
-/// Whether a path names a thing of a workspace; every workspace has the same roles, names of scopes are its own,
-/// and sessions are a person's.
-fn names_a_thing(path: &str) -> bool {
-    let of_nobody = path.contains("{role}") || path.starts_with("/v1/scopes/") || path.starts_with("/v1/sessions/");
-    path.contains('{') && !of_nobody
-}
-
-/// What a workspace has, and ids of the same shape that nobody has.
-fn things(of: &Foreign) -> HashMap<&'static str, (String, &'static str)> {
-    HashMap::from([
-        ("keys", (of.key.clone(), "key_0000000000")),
-        ("rotations", (of.rotation.clone(), "rot_0000000000000000")),
-        ("tokens", (of.token_id.clone(), "tok_0000000000000000")),
-        ("sets", (of.set.clone(), "set_0000000000000000")),
-        ("members", (of.member.clone(), "mem_0000000000000000")),
-        ("edges", (of.edge.clone(), "edge_0000000000000000")),
-        ("service-accounts", (of.whole.service_account.clone(), "prn_4000000000")),
-        ("partners", (of.whole.partner.clone(), "prn_4000000000")),
-        ("links", (of.whole.link.clone(), "lnk_0000000000000000")),
-        ("gateways", (of.whole.gateway.clone(), "prn_4000000000")),
-        ("workspaces", (of.workspace.clone(), "ws_0000000000000000")),
-    ])
-}
-
-/// What our own workspace has, as strangers see it.
-async fn ours(app: &TestApp) -> Foreign {
-    let key = app.issue("ours", &[]).await.key.id;
-    let body = json!({ "overlap_seconds": 86_400, "reason": "test" });
-    let rotation = app.post(&format!("/v1/keys/{key}/rotations"), body).send().await.json();
-    let edge = app.post("/v1/edges", json!({ "name": "ours", "class": "durable" })).send().await.json();
-    let body = json!({ "email": "ours@example.org", "role": "viewer" });
-    let invited = app.post("/v1/members", body).send().await.json();
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
-    Foreign {
-        whole: Whole::make(app, &app.token).await,
-        member: text(&invited["member"]["id"]),
-        workspace: app.set.workspace.clone(),
-        token: app.token.clone(),
-        key,
-        rotation: text(&rotation["rotation"]["id"]),
-        token_id: app.client.list_tokens(&Default::default()).await.unwrap().items[0].id.clone(),
-        set: app.set.id.clone(),
-        edge: text(&edge["edge"]["id"]),
-    }
-}
 
 on_both!(g10_ids_of_others_answer_as_unknown_ones);
 async fn g10_ids_of_others_answer_as_unknown_ones(app: TestApp) {
@@ -109,35 +28,34 @@ async fn g10_ids_of_others_answer_as_unknown_ones(app: TestApp) {
     app.server.publisher().flush().await.unwrap();
     let edge_token = app.post("/v1/tokens", json!({ "name": "edge", "kind": "edge", "set": theirs.set }));
     let edge_token = edge_token.token(&theirs.token).send().await.json()["secret"].as_str().unwrap().to_owned();
-    let document: Value = serde_json::from_str(&nightlatch::api::openapi_document()).unwrap();
-    let before = app.census().await;
+    let before = app.footprint().await;
     let mut walked = 0;
-    for (path, operations) in document["paths"].as_object().unwrap().iter().filter(|(path, _)| names_a_thing(path)) {
-        for method in operations.as_object().unwrap().keys() {
-            let method: Method = method.to_uppercase().parse().unwrap();
-            let resource = path.split('/').nth(2).unwrap();
-            // The first is whose things are named, the others who names them.
-            for (things_of, token) in [(&ours, &theirs.token), (&ours, &edge_token), (&theirs, &app.token)] {
-                // The founding workspace's see that others exist.
-                let seen = *token == app.token && method == Method::GET && path == "/v1/workspaces/{id}";
-                // Edge tokens may not even ask for most.
-                if seen || (*token == edge_token && resource != "sets") {
-                    continue;
-                }
-                let things = things(things_of);
-                let (known, unknown) =
-                    things.get(resource).unwrap_or_else(|| panic!("{path}: say here what a stranger's is"));
+    for operation in Operation::all().iter().filter(|operation| !operation.named().is_empty()) {
+        // Whose things are named, who names them, and what is theirs.
+        for (strangers, token, own) in
+            [(&ours, &theirs.token, &theirs), (&ours, &edge_token, &theirs), (&theirs, &app.token, &ours)]
+        {
+            // The founding workspace's see that others exist.
+            let seen = *token == app.token && operation.id == "readWorkspace";
+            // Edge tokens may not even ask for most.
+            if seen || (*token == edge_token && operation.named() != ["set"]) {
+                continue;
+            }
+            let (strangers, own) = (strangers.things(), own.things());
+            // All that is named is theirs; and of several, each alone.
+            let mut cases = vec![(strangers.clone(), strangers.map(unknown))];
+            for kind in operation.named() {
+                let stranger = strangers.id(kind);
+                cases.push((own.with(kind, stranger), own.with(kind, unknown(stranger))));
+            }
+            for (known, unknown) in cases {
                 let mut answers = Vec::new();
-                for id in [known.as_str(), unknown] {
-                    let name = format!("delta-{}", "0".repeat(8));
-                    let filled = path.replace("{id}", id).replace("{set}", id).replace("{name}", &name);
-                    let filled = filled.replace("{member}", "mem_0000000000000000");
-                    let filled = filled.replace("{link}", "lnk_0000000000000000");
-                    let mut call = app.call(method.clone(), &filled).token(token).header("if-match", "*");
-                    if let Some(body) = body(&method, path) {
-                        call = call.json(&body);
-                    }
+                for things in [&known, &unknown] {
+                    let file = format!("delta-{}", "0".repeat(8));
+                    let call = operation.call(&app, &things.with("file", file)).token(token);
+                    let call = if operation.changes() { operation.with(call, &operation.body(&own)) } else { call };
                     let answer = call.send().await;
+                    assert_eq!(answer.status, 404, "{operation:?} {things:?}: {answer:?}");
                     answer.is_problem(404, "not_found");
                     let mut told = answer.json();
                     told.as_object_mut().unwrap().remove("request_id");
@@ -145,12 +63,12 @@ async fn g10_ids_of_others_answer_as_unknown_ones(app: TestApp) {
                     answers.push((told, headers));
                     walked += 1;
                 }
-                assert_eq!(answers[0], answers[1], "{method} {path}");
+                assert_eq!(answers[0], answers[1], "{operation:?}");
             }
         }
     }
-    assert!(walked > 80, "{walked}");
-    assert_eq!(app.census().await, before, "nothing was changed");
+    assert!(walked > 240, "{walked}");
+    assert_eq!(app.footprint().await, before, "something was changed");
     app.stop().await;
 }
 

@@ -344,15 +344,17 @@ async fn nobody_grants_beyond_their_own_scopes(app: TestApp) {
     beyond(invite(&app, by, body).await, json!(["o:write"]));
     beyond(patch(&app, by, &viewer, json!({ "role": "operator" })).await, json!(["o:write"]));
     beyond(patch(&app, by, admin.member.id.as_str(), json!({ "role": "operator" })).await, json!(["o:write"]));
+    assert_eq!(app.footprint().await, before, "something was changed");
     let issued = app.issue("wide", &["c:read"]).await;
+    let before = app.footprint().await;
     let successor = json!({ "overlap_seconds": 86_400, "reason": "test" });
     let start = app.post(&format!("/v1/keys/{}/rotations", issued.key.id), successor).token(by);
     beyond(start.send().await, json!(["c:read"]));
     let line = json!({ "name": "k", "environment": "live", "scopes": ["c:read"], "digest": "ab".repeat(32), "entropy_bits": 256 });
     let import = app.call(Method::POST, "/v1/keys/import").body("application/x-ndjson", line.to_string()).token(by);
     assert_eq!(import.send().await.json()["errors"][0]["code"], "beyond_own_scopes");
+    assert_eq!(app.footprint().await, before, "only the key that the owner made");
     app.client.revoke_key(&issued.key.id, &nightlatch_api::RevokeKey::new("done")).await.unwrap();
-    assert!(app.footprint().await > before, "only the key that the owner made");
     assert_eq!(app.number("SELECT COUNT(*) FROM members WHERE email IN ('y@example.com', 'z@example.com')").await, 0);
     // What changes for the role holds at once.
     assert_eq!(set(&app.token, "admin", json!(["*"])).await.status, 200);

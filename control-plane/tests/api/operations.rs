@@ -83,6 +83,25 @@ async fn a_restart_finds_everything_as_it_was(app: TestApp) {
 }
 
 #[tokio::test]
+async fn a_start_makes_owners_only_where_none_can_get_in() {
+    let app = TestApp::sqlite().await;
+    crate::session::join(&app, "ada@example.com", "owner").await;
+    // Ada has a password; nobody has a token.
+    app.sql("UPDATE tokens SET revoked_at = 1").await;
+    let file = app.data.path().join("data/enrolment-token");
+    let app = app.restarted().await;
+    assert!(app.server.enrolment().is_none() && !file.exists(), "an owner signs in");
+    // An operator's token makes no owner.
+    let people = crate::people::People::of(&app).await;
+    people.person(nightlatch::domain::Role::Operator, None, "op@example.com").await;
+    app.sql("UPDATE members SET state = 'suspended' WHERE email = 'ada@example.com'").await;
+    app.sql("UPDATE members SET role = 'viewer' WHERE email IS NULL").await;
+    let app = app.restarted().await;
+    assert!(app.server.enrolment().is_some() && file.exists());
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn an_unused_enrolment_token_survives_a_restart_and_a_lost_one_is_replaced() {
     let app = TestApp::sqlite().await;
     app.sql("UPDATE tokens SET revoked_at = 1").await;

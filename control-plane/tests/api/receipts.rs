@@ -126,14 +126,14 @@ on_both!(a_wait_that_is_too_short_says_where_the_receipt_is);
 async fn a_wait_that_is_too_short_says_where_the_receipt_is(app: TestApp) {
     let key = app.issue("k", &[]).await.key;
     let path = format!("/v1/keys/{}/revoke", key.id);
-    let census = app.census().await;
+    let census = app.footprint().await;
     for wait in [json!(31), json!(u64::MAX)] {
         let problem = app.post(&path, json!({ "reason": "r", "wait": wait })).send().await;
         let problem = problem.is_problem(422, "value_invalid");
         assert_eq!(problem["errors"][0]["field"], "wait");
     }
     app.post(&path, json!({ "reason": "r", "wait": -1 })).send().await.is_problem(400, "invalid_request");
-    assert_eq!(app.census().await, census, "a refused call changed something");
+    assert_eq!(app.footprint().await, census, "a refused call changed something");
     app.get(&format!("/v1/keys/{}/receipt", key.id)).send().await.is_problem(404, "key_not_revoked");
     let answer = app.post(&path, json!({ "reason": "r", "wait": 0 })).send().await;
     assert_eq!(answer.status, 202);

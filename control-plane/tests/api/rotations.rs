@@ -185,7 +185,7 @@ async fn rotations_are_listed_by_state_and_key(app: TestApp) {
 on_both!(s4_16_a_dry_run_says_what_would_happen_and_changes_nothing);
 async fn s4_16_a_dry_run_says_what_would_happen_and_changes_nothing(app: TestApp) {
     let old = app.issue("client", &["a"]).await.key;
-    let before = app.census().await;
+    let before = app.footprint().await;
     let plan = app.client.plan_rotation(&old.id, &asked(3600)).await.unwrap();
     assert_ne!(plan.name, "client");
     let lead = plan.deadline.unwrap().duration_since(now()).unsigned_abs();
@@ -194,6 +194,6 @@ async fn s4_16_a_dry_run_says_what_would_happen_and_changes_nothing(app: TestApp
     let answer = app.post(&format!("/v1/keys/{}/rotations", old.id), body).send().await;
     assert_eq!(answer.status, 200);
     assert!(answer.json().get("secret").is_none());
-    assert_eq!(app.census().await, before);
+    assert_eq!(app.footprint().await, before);
     app.stop().await;
 }

@@ -1,9 +1,10 @@
 //! A second workspace in the same database, and that neither learns of the other.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::app::TestApp;
 use crate::on_both;
+use crate::operation::Things;
 use crate::principals::Whole;
 
 /// Things of another workspace.
@@ -50,6 +51,58 @@ pub(crate) async fn foreign(app: &TestApp) -> Foreign {
         rotation: text(&started["rotation"]["id"]),
         token_id: text(&enrolled.json()["token"]["id"]),
         set: text(&made["set"]),
+    }
+}
+
+/// What our own workspace has, as strangers see it.
+pub(crate) async fn ours(app: &TestApp) -> Foreign {
+    let key = app.issue("ours", &[]).await.key.id;
+    let body = json!({ "overlap_seconds": 86_400, "reason": "test" });
+    let rotation = app.post(&format!("/v1/keys/{key}/rotations"), body).send().await.json();
+    let edge = app.post("/v1/edges", json!({ "name": "ours", "class": "durable" })).send().await.json();
+    let body = json!({ "email": "ours@example.org", "role": "viewer" });
+    let invited = app.post("/v1/members", body).send().await.json();
+    let token = app.post("/v1/tokens", json!({ "name": "other", "kind": "management" })).send().await.json();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    Foreign {
+        whole: Whole::make(app, &app.token).await,
+        member: text(&invited["member"]["id"]),
+        workspace: app.set.workspace.clone(),
+        token: app.token.clone(),
+        key,
+        rotation: text(&rotation["rotation"]["id"]),
+        token_id: text(&token["token"]["id"]),
+        set: app.set.id.clone(),
+        edge: text(&edge["edge"]["id"]),
+    }
+}
+
+impl Foreign {
+    /// All of it, by kind.
+    pub(crate) fn things(&self) -> Things {
+        Things::new([
+            ("key", &self.key),
+            ("rotation", &self.rotation),
+            ("token", &self.token_id),
+            ("set", &self.set),
+            ("edge", &self.edge),
+            ("member", &self.member),
+            ("workspace", &self.workspace),
+            ("service_account", &self.whole.service_account),
+            ("partner", &self.whole.partner),
+            ("staff", &self.whole.staff),
+            ("link", &self.whole.link),
+            ("gateway", &self.whole.gateway),
+        ])
+    }
+}
+
+/// An id of the same shape that nobody has.
+pub(crate) fn unknown(id: &str) -> String {
+    let (kind, tail) = id.split_once('_').unwrap();
+    match kind {
+        "kn" | "prn" => format!("{kind}_4000000000"),
+        _ => format!("{kind}_{}", "0".repeat(tail.len())),
     }
 }
 

@@ -12,3 +12,4 @@ mod program;
 mod recovering;
 mod serving;
 mod set;
+mod signing_in;

@@ -24,3 +24,23 @@ fn who_has_the_machine_makes_an_owner_and_it_is_noted() {
     unknown.failed(2);
     assert!(!std::path::Path::new(&file).exists());
 }
+
+/// Of several workspaces each has a file of its own: making one token takes no other away.
+#[test]
+fn a_recovery_of_one_workspace_leaves_anothers_token() {
+    let server = Server::start();
+    let (data, founding) = (server.path("data"), server.path("data/enrolment-token"));
+    let made = server.run(&["workspaces", "create", "second", "--brand", "second", "--json"]).fine().json();
+    let second = made["workspace"]["id"].as_str().unwrap();
+    let first = server.run(&["workspaces", "list", "--json"]).fine().out;
+    let first = first.split('"').find(|word| word.starts_with("ws_") && *word != second).unwrap().to_owned();
+    server.run(&["enrolment-token", "--data-dir", &data, "--workspace", &first]).fine();
+    let pending = std::fs::read_to_string(&founding).unwrap();
+    let opened = server.run(&["admin", "recover", "--data-dir", &data, "--workspace", second, "--json"]).fine().json();
+    let file = opened["file"].as_str().unwrap();
+    assert!(file.ends_with(&format!("enrolment-token-{second}")), "{file}");
+    assert_eq!(std::fs::read_to_string(&founding).unwrap(), pending, "the founding workspace's is as it was");
+    let secret = server.path("owner");
+    server.run(&["enrol", "--enrolment-file", file, "--secret-out", &secret]).fine();
+    server.run(&["enrol", "--enrolment-file", &founding, "--secret-out", &server.path("first")]).fine();
+}

@@ -1,20 +1,28 @@
 //! A backup does not have the audit log's last entries. The recovery says so, and nobody else can.
 
+use std::path::Path;
+
 use nightlatch::recover::{Recovery, Report};
 use nightlatch::sync_job::Source;
 use nightlatch_audit::Fault;
-use nightlatch_keyset::Head;
+use nightlatch_keyset::{Head, Trust};
 
 use crate::log::{entries, export, proven, rewrite, verify};
 use crate::on_both;
 use crate::reader::load;
-use crate::world::{Change, World};
+use crate::signers::{another, establish, root};
+use crate::world::{Change, World, copy_files};
 
 on_both! {
     /// Guarantees 7 and 9.
     entries_that_a_backup_does_not_have_are_lost_by_name
     a_backup_that_has_all_entries_loses_none
     a_recovery_that_nobody_signed_is_no_excuse
+    /// Guarantee 7: a recovery from another copy than the own files.
+    what_another_copy_lost_is_lost_here_too
+    /// Guarantee 7: with a root here, and with none.
+    a_list_of_keys_that_no_root_signed_is_no_excuse
+    without_a_root_here_a_list_of_keys_is_no_excuse_either
 }
 
 fn head(world: &World) -> Head {
@@ -22,7 +30,11 @@ fn head(world: &World) -> Head {
 }
 
 async fn recover(world: &World) -> Report {
-    let place = world.directory.path().display().to_string();
+    recover_from(world, world.directory.path()).await
+}
+
+async fn recover_from(world: &World, place: &Path) -> Report {
+    let place = place.display().to_string();
     let (store, workspace) = (&world.store, &world.workspace);
     let recovery = Recovery { store, workspace, config: world.config(), progress: &|_, _, _| {} };
     recovery.run(Source::open(&place, None).unwrap(), false).await.unwrap()
@@ -110,4 +122,87 @@ async fn a_recovery_that_nobody_signed_is_no_excuse(mut world: World) {
     world.execute("DELETE FROM audit_gaps").await;
     let lines = export(&world, 0, None).await.unwrap();
     assert_eq!(verify(&lines, &[]).unwrap_err().fault, Fault::Root { confirmed: 0 });
+}
+
+async fn what_another_copy_lost_is_lost_here_too(mut world: World) {
+    let publisher = world.publisher();
+    let key = world.issue(&["a:read"]).await;
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let backup = world.back_up().await;
+    // The own files end with one state, and the copy that edges read with a later one; the backup has neither.
+    let publisher = world.publisher();
+    world.change(&key, Change::Disable).await;
+    publisher.flush().await.unwrap();
+    let own = world.copy_of_files();
+    world.change(&key, Change::Enable).await;
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let bucket = world.copy_of_files();
+    let late = head(&world);
+    std::fs::remove_dir_all(world.directory.path()).unwrap();
+    copy_files(own.path(), world.directory.path());
+    assert!(head(&world).audit.unwrap().count < late.audit.unwrap().count);
+    world.restore(backup).await;
+
+    recover_from(&world, bucket.path()).await;
+    let publisher = world.publisher();
+    for _ in 0..6 {
+        world.issue(&[]).await;
+    }
+    publisher.flush().await.unwrap();
+    assert_eq!(publisher.status().borrow().audit_broken, None);
+    publisher.stop().await;
+    let now = head(&world);
+    assert!(now.audit.unwrap().count > late.audit.unwrap().count);
+    assert!(matches!(proven(&world, &[now, late]).await.unwrap_err().fault, Fault::Lost { .. }));
+}
+
+async fn a_list_of_keys_that_no_root_signed_is_no_excuse(world: World) {
+    no_excuse(world, true).await;
+}
+
+async fn without_a_root_here_a_list_of_keys_is_no_excuse_either(world: World) {
+    no_excuse(world, false).await;
+}
+
+/// Who can write to the database and nothing else leaves out the key that has signed, and takes the stored head away.
+async fn no_excuse(mut world: World, root_here: bool) {
+    establish(&world).await;
+    let publisher = world.publisher();
+    for _ in 0..3 {
+        world.issue(&["a:read"]).await;
+    }
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let kept = head(&world);
+    assert_eq!(kept.trust, Some(1));
+    world.limits.max_versions = 1_000;
+    if !root_here {
+        world.keys_held.lock().unwrap().roots.clear();
+    }
+    rewrite(&world, 2, "never.done").await;
+    let forged = Trust {
+        set: world.set.to_string(),
+        version: 2,
+        issued: 1,
+        floor: [0; 3],
+        roots: vec![root(8).verifier()],
+        signers: vec![another(9).verifier()],
+    };
+    // Signed by a root of the writer's own.
+    let forged = forged.sign(&root(77));
+    world
+        .execute(&format!(
+            "INSERT INTO trust_notes (set_id, version, note, created_at) SELECT id, 2, '{forged}', 0 FROM sets"
+        ))
+        .await;
+    let state = "UPDATE sets SET head = NULL, incarnation = 1, epoch = epoch + 1, version = version + 100";
+    world.execute(state).await;
+    let publisher = world.publisher();
+    let status = publisher.wait(|status| status.audit_broken.is_some() || status.heads > 0).await.unwrap();
+    assert!(status.audit_broken.is_some(), "{status:?}");
+    publisher.stop().await;
+    let note = world.directory.head().unwrap().unwrap();
+    assert_eq!(Head::open(&note, &World::verifiers()).unwrap().audit, kept.audit);
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use nightlatch::domain::{Key, MemberPatch, PrincipalKind, Role, State};
-use nightlatch::publisher::{CutReason, Limits, rebuild};
+use nightlatch::publisher::{Limits, rebuild};
 use nightlatch::store::profiles::{self, Contents};
 use nightlatch::store::roles::{self, Granted};
 use nightlatch::store::{Context, Error, members};
@@ -31,13 +31,11 @@ on_both! {
     s0_14_a_removed_members_keys_have_receipts_and_leave
     s0_14_profiles_come_before_keys_in_small_versions
     s0_14_superseded_rows_of_profiles_go
-    /// S0-25: a base of the format before is made anew from the database.
-    s0_25_a_base_of_the_format_before_is_made_anew
 }
 
 impl World {
     /// The replica lets through the keys that the database lets through, with the same scopes, and no others.
-    async fn assert_same_verdicts(&self, replica: &Replica) {
+    pub(crate) async fn assert_same_verdicts(&self, replica: &Replica) {
         let pepper = self.pepper("p1");
         let now = self.store.read().await.unwrap().now().await.unwrap();
         let all = self.keys().await;
@@ -320,62 +318,6 @@ async fn s0_14_superseded_rows_of_profiles_go(world: World) {
     }
     assert!((1..20).contains(&rows), "{rows}");
     assert_eq!(world.rebuilt(publisher).await, Vec::<String>::new());
-}
-
-async fn s0_25_a_base_of_the_format_before_is_made_anew(world: World) {
-    let publisher = world.publisher();
-    publisher.flush().await.unwrap();
-    publisher.stop().await;
-    // The first base as the program before wrote it: it differs in its number, and so in its root and all that follows.
-    let edge = load(&world.directory);
-    let mut index = fs::read(world.directory.file_path(&edge.head.base_name())).unwrap();
-    index[6] = 2;
-    let core = index.len() - 32 - 2 * 2;
-    let root = nightlatch_keyset::Hash::of(&index[..core]);
-    let commitment = nightlatch_keyset::Commitment::START.then(&root);
-    let head = nightlatch_keyset::Head {
-        commitment,
-        base_commitment: commitment,
-        base_root: root,
-        version: edge.head.base_version,
-        keys: 0,
-        ..edge.head.clone()
-    };
-    fs::write(world.directory.file_path(&head.base_name()), &index).unwrap();
-    let note = head.sign(&World::signer());
-    fs::write(world.directory.head_path(), &note).unwrap();
-    let (root, commitment) = (hex(&root.0), hex(&commitment.0.0));
-    world
-        .execute(&format!(
-            "UPDATE set_epochs SET root = {0}, commitment = {1}",
-            world.blob(&root),
-            world.blob(&commitment)
-        ))
-        .await;
-    world
-        .execute(&format!(
-            "UPDATE set_versions SET link = {}, commitment = {}",
-            world.blob(&root),
-            world.blob(&commitment)
-        ))
-        .await;
-    world.execute(&format!("UPDATE sets SET head = '{note}', commitment = {}", world.blob(&commitment))).await;
-
-    world.member(2, Role::Admin, "a:read").await;
-    world.issue_to(2).await;
-    world.becomes(2, Fate::Suspended).await;
-    let publisher = world.publisher();
-    let status = publisher.wait(|status| status.epoch == 2).await.unwrap();
-    assert_eq!(status.last_cut_reason, Some(CutReason::Format));
-    publisher.flush().await.unwrap();
-    let edge = load(&world.directory);
-    assert!(edge.replica.has_current_format() && edge.head.rebase.is_none());
-    world.assert_same_verdicts(&edge.replica).await;
-    publisher.stop().await;
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// S0-14: a member comes into a role while that loses a scope. PostgreSQL only: SQLite has one writer.

@@ -42,7 +42,7 @@ fn snapshot(directory: &SetDirectory) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// The second epoch, with a base of several keys and four deltas; the publisher stopped.
-async fn published(world: &World) {
+pub(crate) async fn published(world: &World) {
     let publisher = world.publisher();
     publisher.flush().await.unwrap();
     publisher.stop().await;

@@ -26,6 +26,8 @@ on_both! {
     /// Guarantees 6 and 9: a key that was ended and lost with the database stays ended.
     what_was_ended_and_lost_is_not_taken_in_again
     secrets_that_are_lost_are_named_before_anything_is_changed
+    /// Guarantee 6: what was revoked since an old copy was made does not work again.
+    a_copy_that_is_older_than_the_own_files_is_refused
 }
 
 async fn recover(world: &World, config: PublisherConfig, dry_run: bool) -> Result<Report, Error> {
@@ -279,6 +281,37 @@ async fn what_was_ended_and_lost_is_not_taken_in_again(mut world: World) {
     edge.poll(world.directory.path()).unwrap();
     assert_eq!(edge.status(&Digest::of(b"import-1")), Some(Status::Active));
     assert_eq!(edge.status(&Digest::of(b"import-2")), None);
+}
+
+async fn a_copy_that_is_older_than_the_own_files_is_refused(mut world: World) {
+    let publisher = world.publisher();
+    let key = world.issue(&[]).await;
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let backup = world.back_up().await;
+
+    // What edges read is a copy that is made now and then; the key is revoked after the last.
+    let publisher = world.publisher();
+    world.issue(&[]).await;
+    publisher.flush().await.unwrap();
+    let copy = world.copy_of_files();
+    world.change(&key, Change::Revoke).await;
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    world.restore(backup).await;
+
+    let place = copy.path().display().to_string();
+    let published = world.directory.head().unwrap();
+    for dry_run in [true, false] {
+        let refused = recover_from(&world, &place, world.config(), dry_run).await.unwrap_err();
+        assert!(matches!(refused, Error::Older(_)) && refused.to_string().contains("without --from"), "{refused}");
+    }
+    assert_eq!(world.directory.head().unwrap(), published);
+    assert_eq!(world.count("SELECT COUNT(*) FROM sets WHERE incarnation = 0").await, 1);
+    let done = recover(&world, world.config(), false).await.unwrap();
+    assert_eq!(done.findings.revoked.len(), 1);
+    // Now the own files are the database's, and an old copy is in nobody's way.
+    assert!(!recover_from(&world, &place, world.config(), false).await.unwrap().ahead);
 }
 
 async fn secrets_that_are_lost_are_named_before_anything_is_changed(mut world: World) {

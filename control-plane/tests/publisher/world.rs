@@ -1,5 +1,6 @@
 //! A store with a workspace and a set, and publishers of it.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -122,6 +123,13 @@ impl World {
     /// Where another process would keep its files.
     pub(crate) fn other_directory(&self) -> SetDirectory {
         SetDirectory::new(self.temp.path().join("other").join(self.set.as_str()))
+    }
+
+    /// A copy of the files as they are now.
+    pub(crate) fn copy_of_files(&self) -> TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        copy_files(self.directory.path(), copy.path());
+        copy
     }
 
     pub(crate) fn signer() -> Signer {
@@ -354,5 +362,17 @@ impl Change {
             Self::Expiry(at) => KeyPatch { expires_at: Some(Some(at)), ..KeyPatch::default() },
         };
         Ok(keys::patch(tx, context, key, None, patch).await?.key)
+    }
+}
+
+/// Copies all files of a directory.
+pub(crate) fn copy_files(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_files(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+        }
     }
 }

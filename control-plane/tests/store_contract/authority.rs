@@ -16,7 +16,9 @@ on_both! {
 
 async fn owner(arena: &Arena) -> Member {
     arena
-        .write(|tx, context| Box::pin(async move { members::found(tx, &context, None, None, &mut os_random).await }))
+        .write(|tx, context| {
+            Box::pin(async move { members::found(tx, &context, None, None, None, &mut os_random).await })
+        })
         .await
         .unwrap()
 }

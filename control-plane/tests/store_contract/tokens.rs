@@ -41,12 +41,12 @@ async fn create(arena: &Arena, token: NewToken) -> Result<Token, Error> {
 }
 
 async fn a_token_is_found_by_its_digest_until_it_is_revoked(arena: Arena) {
-    assert!(!tokens::any_management(&mut arena.read().await, &arena.workspace).await.unwrap());
+    assert!(!tokens::any_owner(&mut arena.read().await, &arena.workspace).await.unwrap());
     let made = create(&arena, token(1, TokenKind::Management)).await.unwrap();
     let edge = NewToken { set: Some(arena.set.clone()), ..token(2, TokenKind::Edge) };
     create(&arena, edge).await.unwrap();
     let mut read = arena.read().await;
-    assert!(tokens::any_management(&mut read, &arena.workspace).await.unwrap());
+    assert!(tokens::any_owner(&mut read, &arena.workspace).await.unwrap());
     let (found, now) = tokens::by_digest(&mut read, &Digest::of(&[1])).await.unwrap().unwrap();
     let found = found.token;
     assert!(found.is_usable(now));

@@ -1,11 +1,10 @@
 //! The schema while control planes are upgraded one after the other (issue "rolling upgrade"): a newer program widens it
 //! beside an older one, and nobody narrows it while somebody runs who would break.
 
-use std::path::Path;
-
 use nightlatch::store::replicas::{self, ALIVE_MS};
 use nightlatch::store::schema::{self, Narrowing};
 use nightlatch::store::{Error, Store};
+use nightlatch_tests::schema::with_later;
 use sqlx::migrate::Migrator;
 use tempfile::TempDir;
 
@@ -24,14 +23,8 @@ const NARROWER: &str = "9002_contract_narrower.sql";
 /// The migrations of a later version: one that adds, and one that takes something away.
 async fn later(arena: &Arena) -> (Migrator, TempDir) {
     let kind = if arena.url.starts_with("sqlite:") { "sqlite" } else { "postgres" };
-    let directory = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(Path::new("migrations").join(kind)).unwrap() {
-        let path = entry.unwrap().path();
-        std::fs::copy(&path, directory.path().join(path.file_name().unwrap())).unwrap();
-    }
     let wider = "ALTER TABLE keys ADD COLUMN of_later BIGINT NOT NULL DEFAULT 7; CREATE TABLE of_later (id BIGINT);";
-    std::fs::write(directory.path().join(WIDER), wider).unwrap();
-    std::fs::write(directory.path().join(NARROWER), "ALTER TABLE keys DROP COLUMN of_later;").unwrap();
+    let directory = with_later(kind, &[(WIDER, wider), (NARROWER, "ALTER TABLE keys DROP COLUMN of_later;")]);
     (Migrator::new(directory.path()).await.unwrap(), directory)
 }
 
@@ -125,6 +118,11 @@ async fn one_that_was_silent_while_the_schema_was_narrowed_finds_out(arena: Aren
     let known = arena.store.schema();
     let said = arena.store.write(move |tx| Box::pin(replicas::still_runs(tx, "cp_older", known))).await;
     assert!(matches!(said, Err(Error::SchemaTooNew { .. })), "{said:?}");
+    // Before it does, nothing of it is written; what it reads is as it was.
+    let refused = arena.issue(request("by the older")).await.unwrap_err();
+    assert!(matches!(refused, Error::SchemaTooNew { floor: 9002, .. }), "{refused}");
+    assert!(matches!(arena.store.fits().await, Err(Error::SchemaTooNew { .. })));
+    assert_eq!(arena.number("SELECT COUNT(*) FROM keys").await, 0);
     // A leader of a version that does not announce itself counts too, where it leads.
     let (other, _directory) = later(&arena).await;
     arena.execute("DELETE FROM _sqlx_migrations WHERE version = 9002").await;

@@ -14,7 +14,8 @@ pub struct Enrol {
     /// What the first owner is to be called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The first owner's address.
+    /// The first owner's address. Without one they cannot sign in, until one is given to them with
+    /// `POST /v1/members/{id}/invite`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
 }
@@ -29,4 +30,7 @@ pub struct Enrolled {
     pub token: Token,
     /// Its text, shown this once.
     pub secret: Secret,
+    /// Where the owner has an address: the one-time code by which they get an account and can sign in, shown this once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Secret>,
 }

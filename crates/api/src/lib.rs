@@ -62,8 +62,8 @@ pub use links::{
     AcceptLink, ClientLink, CreateLink, CreatedLink, EndedPartnerLink, LinkSide, LinkState, PartnerLink, UpdateLink,
 };
 pub use member::{
-    InviteMember, InvitedMember, Member, MemberFilter, MemberState, MoveMember, ReplaceRole, Role, RoleScopes,
-    UpdateMember,
+    InviteMember, InvitedMember, Member, MemberFilter, MemberState, MoveMember, ReinviteMember, ReplaceRole, Role,
+    RoleScopes, UpdateMember,
 };
 pub use page::{Page, PageQuery};
 pub use principals::{

@@ -168,6 +168,16 @@ pub struct InviteMember {
     pub acknowledge_sensitive: bool,
 }
 
+/// Asks for another code for a member who has no account yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReinviteMember {
+    /// The address, where the member has none yet. One that is there cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+}
+
 /// An invited member and the code by which it joins.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

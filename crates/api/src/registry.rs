@@ -156,7 +156,7 @@ registry! {
         "Change the present member, or remove it before inviting it anew.";
     /// The invitation was accepted already.
     InviteAccepted = "invite_accepted", 409, "The invitation was accepted already",
-        "Nothing is left to do: the member is active.";
+        "The member has an account and signs in with it. Where that is lost: `nightlatch admin` on the server's machine.";
     /// The predecessor was used within the last 120 seconds.
     PredecessorInUse = "predecessor_in_use", 409, "The predecessor is still in use",
         "Find who still uses it, wait, and try again; or send `force: true` with a `reason`.";
@@ -238,6 +238,9 @@ registry! {
     /// The server cannot answer now.
     Unavailable = "unavailable", 503, "The server cannot answer now",
         "Try again after `Retry-After` seconds; /readyz says what is missing.";
+    /// A newer version has taken away what this server's version needs of the database.
+    Outdated = "outdated", 503, "This server's version is outdated",
+        "Send it to another control plane of this database, or start the version that the others run; this one changes nothing any more.";
     /// Nothing was published yet.
     NotPublished = "not_published", 503, "The set has no head yet",
         "Try again in a few seconds; /readyz says what is missing.";

@@ -6,7 +6,9 @@ use alloc::vec::Vec;
 use nightlatch_key::Environment;
 
 use crate::codec::Malformed;
-use crate::delta::{DEADLINE, DELTA_FORMAT, DeltaInfo, Ground, PROFILE, Patch, STATUS, SUBJECT, Statement};
+use crate::delta::{
+    DEADLINE, DELTA_FORMAT, DELTA_FORMAT_BEFORE, DeltaInfo, Ground, PROFILE, Patch, STATUS, SUBJECT, Statement,
+};
 use crate::encode::{DeltaDraft, mask};
 use crate::note::Signer;
 use crate::pepper::Tag;
@@ -125,7 +127,34 @@ impl Author {
     /// [`Malformed`] where a change cannot be encoded or contradicts what is known of a key, or the delta would be longer
     /// than a file may be. Nothing is changed then.
     pub fn next(&mut self, changes: &[Change<'_>], live: &[Profile], signer: &Signer) -> Result<Authored, Malformed> {
-        let version = self.replica.version();
+        let body = self.draft(changes, live)?.encode(DELTA_FORMAT)?;
+        self.go(DELTA_FORMAT, &body, signer)
+    }
+
+    /// Makes a delta again that [`Self::next`] has made before, here or in the program of the format before: whichever of
+    /// the two formats gives the link that was signed. `None` where neither does; this author is then as it was.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn again(
+        &mut self,
+        changes: &[Change<'_>],
+        live: &[Profile],
+        link: &Hash,
+        signer: &Signer,
+    ) -> Result<Option<Authored>, Malformed> {
+        let draft = self.draft(changes, live)?;
+        for format in [DELTA_FORMAT, DELTA_FORMAT_BEFORE] {
+            let body = draft.encode(format)?;
+            if Hash::of(&body) == *link {
+                return self.go(format, &body, signer).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// What leads to the next version.
+    fn draft(&self, changes: &[Change<'_>], live: &[Profile]) -> Result<DeltaDraft, Malformed> {
         let mut draft = DeltaDraft::new(self.replica.ground());
         // Of several contents of one live profile, too, the last count.
         let mut contents = BTreeMap::new();
@@ -188,10 +217,15 @@ impl Author {
             }
         }
 
-        let body = draft.encode()?;
-        let link = Hash::of(&body);
+        Ok(draft)
+    }
+
+    /// Signs a delta with that body, and goes where it leads.
+    fn go(&mut self, format: u16, body: &[u8], signer: &Signer) -> Result<Authored, Malformed> {
+        let version = self.replica.version();
+        let link = Hash::of(body);
         let commitment = self.replica.commitment().then(&link);
-        let bytes = self.file(version, version + 1, (*self.replica.commitment(), commitment), &body, signer);
+        let bytes = self.file(format, (version, version + 1), (*self.replica.commitment(), commitment), body, signer);
         // What edges will do with the file, done here before anybody sees it.
         let delta = Delta::open(&bytes, &[signer.verifier()])?;
         self.replay(&delta, bytes.len()).map_err(|error| match error {
@@ -265,13 +299,22 @@ impl Author {
                 draft.additions.insert(tag, record);
             }
         }
-        let bytes = self.file(from, to, (start.commitment, *self.replica.commitment()), &draft.encode()?, signer);
+        let body = draft.encode(DELTA_FORMAT)?;
+        let ends = (start.commitment, *self.replica.commitment());
+        let bytes = self.file(DELTA_FORMAT, (from, to), ends, &body, signer);
         Ok((self.name(from, to), bytes))
     }
 
-    fn file(&self, from: u64, to: u64, commitments: (Commitment, Commitment), body: &[u8], signer: &Signer) -> Vec<u8> {
+    fn file(
+        &self,
+        format: u16,
+        (from, to): (u64, u64),
+        commitments: (Commitment, Commitment),
+        body: &[u8],
+        signer: &Signer,
+    ) -> Vec<u8> {
         let statement = Statement {
-            format: DELTA_FORMAT,
+            format,
             info: DeltaInfo {
                 set: self.replica.set().into(),
                 incarnation: self.replica.incarnation(),

@@ -34,19 +34,38 @@ impl Author {
     /// [`Malformed`] where a segment of the base at hand is not what was signed, or there are too many keys.
     pub fn rebase(&self, cutoff: u64, layout: Layout, ended: &BTreeSet<Tag>) -> Result<Rebased, Malformed> {
         let replica = &self.replica;
-        let before = replica.base.info();
-        let info = BaseInfo { epoch: before.epoch + 1, version: replica.version() + 1, cutoff, ..before.clone() };
-        let Sorted { plan, removed_ranks, profiles, keys } = self.sort_out(cutoff, ended)?;
+        let info = self.next_base(cutoff);
+        let sorted = self.sort_out(cutoff, ended)?;
         // A replica's own next base has the format and the layout of the one at hand.
         if layout != replica.layout() || replica.base.index().format() != BASE_FORMAT {
-            return Ok(Rebased { files: self.lay_out_anew(info, layout, &plan)?, record: None });
+            return Ok(Rebased { files: self.lay_out_anew(info, layout, &sorted.plan)?, record: None });
         }
-        let mut assembler = Assembler::new(info.clone(), layout, keys)?;
+        let mut assembler = Assembler::new(info, layout, sorted.keys)?;
         for segment in 0..layout.segments() {
-            let (block, directory) = merge(replica, &plan, segment)?;
+            let (block, directory) = merge(replica, &sorted.plan, segment)?;
             assembler.push(&block, &directory)?;
         }
-        let files = assembler.finish(profiles.len(), &profiles.concat())?;
+        let files = assembler.finish(sorted.profiles.len(), &sorted.profiles.concat())?;
+        Ok(Rebased { files, record: Some(self.record(cutoff, sorted)) })
+    }
+
+    /// The record alone of [`Self::rebase`] to the same layout and format, whichever of the two formats that is.
+    ///
+    /// # Errors
+    /// As [`Self::rebase`].
+    pub fn rebase_record(&self, cutoff: u64, ended: &BTreeSet<Tag>) -> Result<Vec<u8>, Malformed> {
+        Ok(self.record(cutoff, self.sort_out(cutoff, ended)?))
+    }
+
+    /// The next base.
+    fn next_base(&self, cutoff: u64) -> BaseInfo {
+        let (replica, before) = (&self.replica, self.replica.base.info());
+        BaseInfo { epoch: before.epoch + 1, version: replica.version() + 1, cutoff, ..before.clone() }
+    }
+
+    fn record(&self, cutoff: u64, sorted: Sorted) -> Vec<u8> {
+        let (replica, info) = (&self.replica, self.next_base(cutoff));
+        let Sorted { plan, removed_ranks, profiles, keys } = sorted;
         let ground = replica.ground();
         let record = rebase::Record {
             set: info.set,
@@ -57,13 +76,13 @@ impl Author {
             before: *replica.commitment(),
             old: [ground.base, ground.added, ground.profiles],
             new_profiles: profiles.len() as u32,
-            layout,
+            layout: replica.layout(),
             keys: keys as u32,
             removed_slots: plan.removed_slots,
             removed_ranks,
             profiles: plan.profiles,
         };
-        Ok(Rebased { files, record: Some(record.encode()) })
+        record.encode()
     }
 
     /// Decides which keys and profiles go over.

@@ -16,7 +16,7 @@ use crate::{Commitment, Hash};
 /// The version of the delta's format.
 pub const DELTA_FORMAT: u16 = 3;
 /// The version before it, which is still read. Its profiles have no flag *refused*.
-const DELTA_FORMAT_BEFORE: u16 = 2;
+pub(crate) const DELTA_FORMAT_BEFORE: u16 = 2;
 
 /// The longest delta file, in bytes.
 pub const MAX_DELTA_LEN: usize = 16 << 20;

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::bits::BitWriter;
 use crate::codec::Malformed;
-use crate::delta::{DEADLINE, DELTA_FORMAT, Ground, MAGIC, PROFILE, Patch, STATUS, SUBJECT};
+use crate::delta::{DEADLINE, Ground, MAGIC, PROFILE, Patch, STATUS, SUBJECT};
 use crate::pepper::Tag;
 use crate::profile::Profile;
 use crate::row::{PROFILE_BITS, Record, Status, stored_deadline};
@@ -45,8 +45,8 @@ impl DeltaDraft {
         self.of_added.entry(kind(&patch)).or_default().insert(rank, patch);
     }
 
-    /// The body's bytes.
-    pub(crate) fn encode(&self) -> Result<Vec<u8>, Malformed> {
+    /// The body's bytes, in a version of the format.
+    pub(crate) fn encode(&self, format: u16) -> Result<Vec<u8>, Malformed> {
         let mut profiles = Vec::new();
         for profile in &self.new_profiles {
             profiles.extend_from_slice(&profile.encode()?);
@@ -59,7 +59,7 @@ impl DeltaDraft {
         let Ground { base, added, profiles: before, tag_bits, columns } = self.ground;
         let mut out = Vec::new();
         out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&DELTA_FORMAT.to_le_bytes());
+        out.extend_from_slice(&format.to_le_bytes());
         for number in [base, added, before] {
             out.extend_from_slice(&number.to_le_bytes());
         }

@@ -122,6 +122,18 @@ impl Index {
         &self.info
     }
 
+    /// Its bytes and its root as the program of the format before writes them: with another number, which the root covers.
+    /// `None` where that one knows no such profiles.
+    pub(crate) fn in_format_before(self) -> Option<(Vec<u8>, Hash)> {
+        if self.profiles.iter().any(|profile| profile.refused) {
+            return None;
+        }
+        let mut bytes = self.bytes;
+        bytes[6..8].copy_from_slice(&BASE_FORMAT_BEFORE.to_le_bytes());
+        let root = Hash::of(&bytes[..self.leaves_at]);
+        Some((bytes, root))
+    }
+
     /// The version of its format.
     pub(crate) fn format(&self) -> u16 {
         self.format

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::codec::Malformed;
-use crate::index::{BASE_FORMAT, IndexDraft, MAX_PART_LEN, MAX_PARTS, leaf_hash};
+use crate::index::{BASE_FORMAT, Index, IndexDraft, MAX_PART_LEN, MAX_PARTS, leaf_hash};
 use crate::layout::{Layout, write_rest};
 use crate::pepper::Tag;
 use crate::row::{self, Record};
@@ -23,6 +23,17 @@ pub struct BaseFiles {
 }
 
 impl BaseFiles {
+    /// The same base as the program of the format before writes it, for files of a state that it has signed. `None` where
+    /// that format cannot say all that is in there.
+    ///
+    /// # Errors
+    /// [`Malformed`] where this is no base.
+    pub fn in_format_before(self) -> Result<Option<Self>, Malformed> {
+        let Self { index, parts, root, keys } = self;
+        let before = Index::open(index, &root)?.in_format_before();
+        Ok(before.map(|(index, root)| Self { index, parts, root, keys }))
+    }
+
     /// Bytes of all files together.
     pub fn len(&self) -> u64 {
         self.parts.iter().chain([&self.index]).map(|bytes| bytes.len() as u64).sum()

@@ -22,6 +22,7 @@ mod settings;
 mod shared;
 mod source;
 mod store;
+mod supply;
 mod verdict;
 mod warm;
 mod worker;

@@ -10,8 +10,9 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use crate::refresh::{InForce, Supply};
+use crate::refresh::InForce;
 use crate::store::{Note, Store, StoreError};
+use crate::supply::Supply;
 
 /// How long to wait after something could not be kept.
 const PAUSE: Duration = Duration::from_secs(2);

@@ -7,9 +7,9 @@ use nightlatch_sync::{Edge, EdgeConfig};
 
 use crate::config::Config;
 use crate::mark::Kept;
-use crate::refresh::Supply;
 use crate::shared::Shared;
 use crate::source::Source;
+use crate::supply::Supply;
 use crate::warm;
 
 /// Puts a configuration into force. What is loaded stays, unless the keys it is believed by, the peppers or the memory it may

@@ -17,12 +17,13 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 use crate::cli::Given;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::refresh::{Refresher, Supply};
+use crate::refresh::Refresher;
 use crate::report::Reporter;
 use crate::serve::Workers;
 use crate::shared::{Gate, Shared};
 use crate::source::Source;
 use crate::store::Store;
+use crate::supply::Supply;
 use crate::{admin, mirror, warm};
 
 /// How long the last report may take.

@@ -273,7 +273,7 @@ pub(super) async fn remove(
         .store()
         .write::<_, Error, _>(move |tx| Box::pin(async move { edges::remove(tx, &context, &id).await }))
         .await?;
-    app.heard_edges();
+    app.heard().say(caller.workspace());
     Ok((StatusCode::OK, axum::Json(show(&removed))).into_response())
 }
 

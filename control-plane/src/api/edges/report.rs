@@ -39,13 +39,14 @@ pub(in crate::api) async fn report(
     body: Json<EdgeReport>,
 ) -> Result<axum::Json<EdgeReportAccepted>, Refused> {
     let report = checked(body.value)?;
+    let workspace = caller.workspace().clone();
     let Who::Token(token) = caller.who else { return Err(Code::Forbidden.into()) };
     let Taken { accepted, advanced } = app
         .store()
         .write::<_, Error, _>(move |tx| Box::pin(async move { edges::report(tx, &token, &report).await }))
         .await?;
     if advanced {
-        app.heard_edges();
+        app.heard().say(&workspace);
     }
     Ok(axum::Json(EdgeReportAccepted { accepted }))
 }

@@ -80,6 +80,10 @@ pub(in crate::api) async fn revoke_many(
     }
     let mut plan = survey.plan;
     let mut announcement = Some((shown, survey.clone()));
+    if survey.first.is_empty() && survey.refused > 0 {
+        // Nothing will be revoked; that somebody tried is told all the same.
+        revoke(&app, &context, Vec::new(), reason.clone(), announcement.take()).await?;
+    }
     for keys in survey.first.chunks(TRANSACTION) {
         if app.stopping().is_cancelled() {
             break;

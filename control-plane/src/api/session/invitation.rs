@@ -7,11 +7,12 @@ use nightlatch_api::{AcceptInvitation, AcceptedInvitation, Code, Problem};
 use nightlatch_key::Digest;
 use secrecy::SecretString;
 
+use super::refused_sign_in::{self, Failed};
 use super::second_factor::{self, Proof};
+use super::sign_in::Visit;
 use super::{Holder, check, guesses, origin, view};
 use crate::api::App;
 use crate::api::body::Json;
-use crate::api::caller::{request_id, source};
 use crate::api::refused::Refused;
 use crate::domain::Name;
 use crate::signin::Email;
@@ -54,22 +55,31 @@ pub(in crate::api) async fn accept(
         let account = accounts::by_email(&mut read, &email).await?;
         (email, member.workspace, account, read.now().await?)
     };
-    let source = source(&extensions);
+    let visit = Visit::of(&headers, &extensions)?;
     let proven = match (account, &asked.password) {
         (None, Some(password)) => Proven::New(check::new_password(&app, "password", password, &invited).await?),
         (None, None) => return Err(Refused::value("password", "is missing: choose one for the new account")),
         (Some(account), Some(password)) => {
             check::length("password", password)?;
-            let counted = guesses::count(&app, invited.as_str(), source.as_deref()).await?;
+            let counted = guesses::count(&app, invited.as_str(), visit.source.as_deref()).await?;
             if !check::password(&app, password, account.password_hash.clone()).await? {
+                refused_sign_in::note_of(&app, &visit, &account.id, Failed::Password).await?;
                 return Err(Code::SignInFailed.into());
             }
             let proof = match (&account.totp, &asked.totp) {
                 (None, _) => Proof::NotNeeded,
-                (Some(_), None) => return Err(Refused::value("totp", "is missing: the account has an authenticator")),
-                (Some(_), Some(code)) => {
-                    second_factor::step(&app, &account, code, now).map(Proof::Step).ok_or(Code::SignInFailed)?
+                (Some(_), None) => {
+                    guesses::give_back(&app, counted).await?;
+                    refused_sign_in::note_of(&app, &visit, &account.id, Failed::SecondFactorMissing).await?;
+                    return Err(Refused::value("totp", "is missing: the account has an authenticator"));
                 }
+                (Some(_), Some(code)) => match second_factor::step(&app, &account, code, now) {
+                    Some(step) => Proof::Step(step),
+                    None => {
+                        refused_sign_in::note_of(&app, &visit, &account.id, Failed::SecondFactor).await?;
+                        return Err(Code::SignInFailed.into());
+                    }
+                },
             };
             Proven::Password(Box::new((account, proof, counted)))
         }
@@ -83,7 +93,7 @@ pub(in crate::api) async fn accept(
             Proven::Session(Box::new(account))
         }
     };
-    let request_id = request_id(&extensions);
+    let Visit { request_id, source, .. } = visit;
     let joined = app
         .store()
         .write::<_, Error, _>(move |tx| {

@@ -17,7 +17,7 @@ use super::holder::{context, session_cookie};
 use super::second_factor::Proof;
 use super::sign_in::{Entry, Visit, enter};
 use super::step_up::{Raise, raise};
-use super::{Holder, cookie};
+use super::{Holder, cookie, origin};
 use crate::api::App;
 use crate::api::caller::source;
 use crate::api::params::Query;
@@ -47,6 +47,9 @@ struct Flow {
     workspace: Option<String>,
     /// The session that steps up.
     step_up: Option<String>,
+    /// Whether an invitation may be taken up by it: not where another site's page began it.
+    #[serde(default)]
+    may_join: bool,
 }
 
 /// Sends the browser to the identity provider. It comes back to `/v1/session/oidc/callback`, and goes on to `next`, a path
@@ -85,6 +88,7 @@ pub(in crate::api) async fn start(
         next: local.to_owned(),
         workspace: asked.workspace,
         step_up,
+        may_join: !origin::is_led_by_another(&headers),
     };
     let (digest, sealed) = (state.digest(), seal_flow(&app, &binding, &state.digest(), &flow)?);
     app.store()
@@ -101,7 +105,8 @@ pub(in crate::api) async fn start(
 /// end, which somebody else may have made.
 ///
 /// Members of several workspaces name one when they begin (`workspace`). Who did not is sent to `next` without a session,
-/// with `needs=workspace` and a `workspace` for each that can be named.
+/// with `needs=workspace` and a `workspace` for each that can be named; so is who would take an invitation up by a link on
+/// another site.
 #[utoipa::path(
     get, path = "/v1/session/oidc/callback", tag = "session", operation_id = "finishOidc",
     params(OidcAnswer),
@@ -154,7 +159,7 @@ pub(in crate::api) async fn callback(
                 .filter(|holder| holder.session.id.as_str() == session);
             stepped_up(&app, provider, &holder.ok_or(Code::SessionInvalid)?, &identity, began).await?
         }
-        None => match find(&app, provider, &visit, identity, flow.workspace).await? {
+        None => match find(&app, provider, &visit, identity, (flow.workspace, flow.may_join)).await? {
             Found::Nobody => None,
             Found::Several(workspaces) => return to_choose(&flow.next, &workspaces),
             Found::Member(account, chosen) => {
@@ -180,13 +185,14 @@ enum Found {
     Member(Box<Account>, Box<Membership>),
 }
 
-/// Finds the member that somebody is in the workspace they named, or their only one; an invitation there is taken up.
+/// Finds the member that somebody is in the workspace they named, or their only one; an invitation there is taken up, where
+/// that may be: a link on another site makes nobody a member, who chooses on a page of this server first.
 async fn find(
     app: &App,
     provider: &Provider,
     visit: &Visit,
     identity: Identity,
-    workspace: Option<String>,
+    (workspace, may_join): (Option<String>, bool),
 ) -> Result<Found, Refused> {
     let (issuer, request_id, source) = (provider.issuer().to_owned(), visit.request_id.clone(), visit.source.clone());
     let found = app
@@ -205,6 +211,10 @@ async fn find(
                     None if memberships.is_empty() && invitations.len() == 1 => invitations.first(),
                     None => None,
                 };
+                if invitation.is_some() && !may_join {
+                    let joined = memberships.into_iter().map(|one| one.workspace);
+                    return Ok(Found::Several(joined.chain(invitations.into_iter().map(|(id, _)| id)).collect()));
+                }
                 let account = match (known, invitation, &identity.email) {
                     (Some(account), ..) => Some(account),
                     (None, Some(_), Some(email)) => {

@@ -27,8 +27,13 @@ pub(super) fn require_own(headers: &HeaderMap) -> Result<(), Refused> {
     Ok(())
 }
 
+/// Whether another site's page led the browser to this call: a link there that somebody followed, knowingly or not.
+pub(super) fn is_led_by_another(headers: &HeaderMap) -> bool {
+    headers.get_all("sec-fetch-site").iter().any(|site| site != "same-origin" && site != "none")
+}
+
 /// Whether calls of this method change nothing.
-pub(super) fn is_safe(method: &Method) -> bool {
+pub(in crate::api) fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
@@ -44,6 +49,19 @@ mod tests {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         require_own(&headers).is_ok()
+    }
+
+    #[test]
+    fn a_link_on_another_site_is_told_apart() {
+        let led = |sites: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for site in sites {
+                headers.append("sec-fetch-site", HeaderValue::from_static(site));
+            }
+            is_led_by_another(&headers)
+        };
+        assert!(!led(&[]) && !led(&["same-origin"]) && !led(&["none"]));
+        assert!(led(&["cross-site"]) && led(&["same-site"]) && led(&["none", "cross-site"]) && led(&[""]));
     }
 
     #[test]

@@ -62,5 +62,5 @@ pub(super) fn open_totp(app: &App, account: &AccountId, sealed: &[u8]) -> Option
 /// Whether the account proves itself as it did when it was read.
 pub(super) fn is_unchanged(before: &Account, now: &Account) -> bool {
     let [before_hash, now_hash] = [before, now].map(|one| one.password_hash.as_ref().map(ExposeSecret::expose_secret));
-    before_hash == now_hash && before.totp == now.totp
+    before_hash == now_hash && before.totp == now.totp && before.oidc == now.oidc
 }

@@ -10,6 +10,7 @@ use nightlatch_api::{Code, Problem, SessionNeed, SignIn, SignedIn};
 use nightlatch_key::Digest;
 
 use super::holder::context;
+use super::refused_sign_in::{self, Failed};
 use super::second_factor::{self, Proof};
 use super::{check, cookie, guesses, origin, view};
 use crate::api::App;
@@ -55,25 +56,34 @@ pub(in crate::api) async fn sign_in(
     let hash = account.as_ref().and_then(|account| account.password_hash.clone());
     let right = check::password(&app, &asked.password, hash).await?;
     if !right {
-        note_refused(&app, &visit, memberships);
+        refused_sign_in::note(&app, &visit, memberships, Failed::Password);
         return Err(Code::SignInFailed.into());
     }
     let Some(account) = account.filter(|_| !memberships.is_empty()) else {
         return Err(Code::SignInFailed.into());
     };
+    let refuse = |failed| {
+        refused_sign_in::note(&app, &visit, memberships.clone(), failed);
+        Refused::from(Code::SignInFailed)
+    };
     let proof = match (&account.totp, &asked.totp, &asked.recovery_code) {
         (None, ..) => Proof::NotNeeded,
         (Some(_), None, None) => {
+            refused_sign_in::note(&app, &visit, memberships, Failed::SecondFactorMissing);
             guesses::give_back(&app, counted).await?;
             return Ok(axum::Json(view::still_needs(SessionNeed::Totp, &[])).into_response());
         }
-        (Some(_), Some(code), _) => {
-            second_factor::step(&app, &account, code, now).map(Proof::Step).ok_or(Code::SignInFailed)?
+        (Some(_), Some(code), _) => second_factor::step(&app, &account, code, now)
+            .map(Proof::Step)
+            .ok_or_else(|| refuse(Failed::SecondFactor))?,
+        (Some(_), None, Some(code)) => {
+            second_factor::recovery(&account, code).ok_or_else(|| refuse(Failed::SecondFactor))?
         }
-        (Some(_), None, Some(code)) => second_factor::recovery(&account, code).ok_or(Code::SignInFailed)?,
     };
     let chosen = match (&asked.workspace, memberships.as_slice()) {
-        (Some(id), _) => memberships.iter().find(|one| one.workspace.as_str() == id).ok_or(Code::SignInFailed)?,
+        (Some(id), _) => {
+            memberships.iter().find(|one| one.workspace.as_str() == id).ok_or_else(|| refuse(Failed::Workspace))?
+        }
         (None, [only]) => only,
         // Who cannot be told apart from a guesser until the recovery code is taken learns no names.
         (None, _) if matches!(proof, Proof::Recovery(_)) => {
@@ -85,10 +95,12 @@ pub(in crate::api) async fn sign_in(
         }
     };
     let chosen = chosen.clone();
+    // A code that was right by its shape may have been used, or be none of the account's.
+    let otherwise = if matches!(proof, Proof::NotNeeded) { Failed::Workspace } else { Failed::SecondFactor };
     let entry = Entry { account, proof, counted: Some(counted), method: Method::Password, elevated: true };
-    match enter(&app, visit, entry, chosen).await? {
+    match enter(&app, visit.clone(), entry, chosen).await? {
         Some((session, secret, now)) => Ok(view::with_cookie(&app, &session, &secret, now)),
-        None => Err(Code::SignInFailed.into()),
+        None => Err(refuse(otherwise)),
     }
 }
 
@@ -102,6 +114,7 @@ async fn find(app: &App, email: &Email) -> Result<(Option<Account>, Vec<Membersh
 }
 
 /// What is known of a request that may become a session.
+#[derive(Debug, Clone)]
 pub(super) struct Visit {
     pub(super) request_id: String,
     pub(super) source: Option<String>,
@@ -178,30 +191,6 @@ async fn is_member(tx: &mut Tx, account: &Account, chosen: &Membership) -> Resul
     let memberships = accounts::memberships(tx, account.id.as_str()).await?;
     let still = memberships.iter().any(|one| one.member == chosen.member);
     Ok(still && members::standing(tx, &chosen.workspace, &chosen.member).await?.is_some())
-}
-
-/// Notes, where the account is a member, that somebody guessed at its password. Beside the request, so that it takes as
-/// long where there is nothing to note; how often that can be is limited as guesses are.
-fn note_refused(app: &App, visit: &Visit, memberships: Vec<Membership>) {
-    if memberships.is_empty() {
-        return;
-    }
-    let (store, request_id, source) = (app.store().clone(), visit.request_id.clone(), visit.source.clone());
-    tokio::spawn(async move {
-        let noted = store.write::<_, Error, _>(move |tx| {
-            Box::pin(async move {
-                for membership in memberships {
-                    let context =
-                        Context { source: source.clone(), ..Context::system(membership.workspace, request_id.clone()) };
-                    sessions::note_refused(tx, &context, &membership.member).await?;
-                }
-                Ok(())
-            })
-        });
-        if let Err(error) = noted.await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "a refused sign-in was not noted");
-        }
-    });
 }
 
 /// Ends the session a browser had before, where it was the same person's.

@@ -2,9 +2,11 @@
 
 use nightlatch_audit::{Commitments, SALT_LEN, Salt, commitment};
 use serde_json::{Map, Value, json};
+use sqlx::{AssertSqlSafe, Postgres, Sqlite};
 
 use crate::domain::{Key, Rotation, Scope};
-use crate::store::tx::sql;
+use crate::store::select::RowArguments;
+use crate::store::tx::{Conn, sql};
 use crate::store::{Context, Error, Tx, members, os_random, rows};
 
 /// The personal field that an entry's row holds itself.
@@ -54,13 +56,7 @@ pub(in crate::store) async fn append_refused(
     draft: &Draft<'_>,
     now: i64,
 ) -> Result<(), Error> {
-    let (target_type, target_id, key) = match draft.target {
-        Target::Key(key) => ("key", key.id.as_str(), Some(key)),
-        Target::Other(kind, id) => (kind, id, None),
-    };
-    // The general events under which older procedures file both kinds.
-    let of_keys = draft.action.starts_with("key.") || draft.action.starts_with("rotation.");
-    let category = if of_keys { "user.updated" } else { "workspace.updated" };
+    let (target_type, target_id, key) = draft.target();
     let source = context.source.as_deref().map(|source| (salt(), source));
     let salts: Vec<Salt> = draft.personal.iter().map(|_| salt()).collect();
     let fields = draft.personal.iter().zip(&salts);
@@ -78,7 +74,7 @@ pub(in crate::store) async fn append_refused(
         context.actor.kind.as_str(),
         context.actor.id.as_str(),
         draft.action,
-        category,
+        draft.category(),
         target_type,
         target_id,
         key.map(|key| key.prefix.as_str()),
@@ -100,6 +96,91 @@ pub(in crate::store) async fn append_refused(
             "INSERT INTO audit_personal (workspace_id, audit_id, field, salt, value, about) VALUES ($1, $2, $3, $4, $5, $6)",
             context.workspace.as_str(), id, *field, salt.as_slice(), value.as_str(), draft.about => execute
         )?;
+    }
+    Ok(())
+}
+
+impl Draft<'_> {
+    fn target(&self) -> (&'static str, &str, Option<&Key>) {
+        match self.target {
+            Target::Key(key) => ("key", key.id.as_str(), Some(key)),
+            Target::Other(kind, id) => (kind, id, None),
+        }
+    }
+
+    /// The general events under which older procedures file both kinds.
+    fn category(&self) -> &'static str {
+        let of_keys = self.action.starts_with("key.") || self.action.starts_with("rotation.");
+        if of_keys { "user.updated" } else { "workspace.updated" }
+    }
+}
+
+/// As [`append`], for entries that say nothing personal but where the request came from, a few hundred at most, in this order.
+pub(in crate::store) async fn append_many(
+    tx: &mut Tx,
+    context: &Context,
+    drafts: &[Draft<'_>],
+    now: i64,
+) -> Result<(), Error> {
+    if drafts.is_empty() {
+        return Ok(());
+    }
+    members::confirm(tx, context).await?;
+    let arguments = RowArguments::new(tx, drafts.len(), 13);
+    let text = AssertSqlSafe(format!(
+        "INSERT INTO audit (workspace_id, at, actor_type, actor_id, action, category, target_type, target_id, prefix, \
+         short_prefix, scopes, before, after, reason, source, request_id, on_behalf_of, source_salt, commitments) \
+         SELECT {workspace}, {now}, {actor_type}, {actor}, column2, column3, column4, column5, column6, column7, column8, \
+         column9, column10, column11, {source}, {request}, {behalf}, column12, column13 \
+         FROM (VALUES {rows}) AS v ORDER BY column1",
+        rows = arguments.rows(),
+        workspace = arguments.fixed(1),
+        now = arguments.fixed(2),
+        actor_type = arguments.fixed(3),
+        actor = arguments.fixed(4),
+        source = arguments.fixed(5),
+        request = arguments.fixed(6),
+        behalf = arguments.fixed(7),
+    ));
+    macro_rules! run {
+        ($database:ty, $conn:expr) => {{
+            let mut query = sqlx::query::<$database>(text);
+            for (place, draft) in (0_i64..).zip(drafts) {
+                let (target_type, target_id, key) = draft.target();
+                let source = context.source.as_deref().map(|source| (salt(), source));
+                let commitments =
+                    source.iter().map(|(salt, source)| (SOURCE.to_owned(), commitment(SOURCE, salt, source))).collect();
+                query = query
+                    .bind(place)
+                    .bind(draft.action)
+                    .bind(draft.category())
+                    .bind(target_type)
+                    .bind(target_id)
+                    .bind(key.map(|key| key.prefix.as_str()))
+                    .bind(key.map(Key::short_prefix))
+                    .bind(key.map(|key| key.scopes.to_stored()))
+                    .bind(draft.before.as_ref().map(Value::to_string))
+                    .bind(draft.after.as_ref().map(Value::to_string))
+                    .bind(draft.reason)
+                    .bind(source.map(|(salt, _)| salt.to_vec()))
+                    .bind(Commitments::new(commitments).to_text());
+            }
+            query
+                .bind(context.workspace.as_str())
+                .bind(now)
+                .bind(context.actor.kind.as_str())
+                .bind(context.actor.id.as_str())
+                .bind(context.source.as_deref())
+                .bind(context.request_id.as_str())
+                .bind(context.on_behalf_of())
+                .execute($conn)
+                .await
+                .map(drop)?
+        }};
+    }
+    match tx.conn() {
+        Conn::Sqlite(conn) => run!(Sqlite, conn),
+        Conn::Postgres(conn) => run!(Postgres, conn),
     }
     Ok(())
 }

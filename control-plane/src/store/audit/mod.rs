@@ -18,7 +18,9 @@ use super::{Error, Read};
 use crate::domain::{Actor, WorkspaceId};
 
 pub use append::SOURCE;
-pub(super) use append::{Draft, Target, acknowledged, append, append_refused, difference, rotation_view, view};
+pub(super) use append::{
+    Draft, Target, acknowledged, append, append_many, append_refused, difference, rotation_view, view,
+};
 pub(crate) use chain::{Chained, chain};
 pub use chain::{SignedHead, Standing, standing};
 pub use erase::{Erased, erase};

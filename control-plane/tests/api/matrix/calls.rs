@@ -8,10 +8,30 @@ use serde_json::json;
 use crate::app::{Answer, Call, TestApp};
 use crate::people::People;
 
-/// Everything that is done with keys.
-pub(super) const ACTIONS: &[&str] = &[
-    "read", "list", "receipt", "issue", "import", "update", "disable", "enable", "revoke", "plan", "rotate",
-    "rotation", "extend", "cancel", "complete", "force", "verify",
+/// Everything that is done with keys, and by which call of the document: some calls do things that are not alike.
+pub(super) const OPERATIONS: &[(&str, &str)] = &[
+    ("read", "readKey"),
+    ("list", "listKeys"),
+    ("receipt", "readReceipt"),
+    ("issue", "issueKey"),
+    ("import", "importKeys"),
+    ("update", "updateKey"),
+    ("prolong", "updateKey"),
+    ("hand_over", "updateKey"),
+    ("disable", "disableKey"),
+    ("enable", "enableKey"),
+    ("revoke", "revokeKey"),
+    ("revoke_many", "revokeManyKeys"),
+    ("plan", "startRotation"),
+    ("rotate", "startRotation"),
+    ("revoke_first", "startRotation"),
+    ("rotation", "readRotation"),
+    ("extend", "extendRotation"),
+    ("cancel", "cancelRotation"),
+    ("take_back", "cancelRotation"),
+    ("complete", "completeRotation"),
+    ("force", "completeRotation"),
+    ("verify", "verifyKey"),
 ];
 
 /// What an action is done to.
@@ -29,7 +49,7 @@ pub(super) struct Subject {
 
 /// Whether the action is about a rotation that runs.
 pub(super) fn needs_rotation(action: &str) -> bool {
-    ["rotation", "extend", "cancel", "complete", "force"].contains(&action)
+    ["rotation", "extend", "cancel", "take_back", "complete", "force"].contains(&action)
 }
 
 /// Whether the action, where it is allowed, changes something.
@@ -68,6 +88,13 @@ pub(super) async fn outcome(app: &TestApp, action: &str, target: &Subject, calle
     match action {
         "list" if answer.text.contains(&format!("\"{id}\"")) => "shown".to_owned(),
         "list" => "hidden".to_owned(),
+        // It says of each key what came of it: none of those that the caller does not see.
+        "revoke_many" => match (body["matched"].as_u64(), body["refused"].as_u64()) {
+            (Some(1), Some(0)) => "ok".to_owned(),
+            (Some(0), Some(1)) => body["refusals"][0]["code"].as_str().unwrap().to_owned(),
+            (Some(0), Some(0)) => "hidden".to_owned(),
+            _ => panic!("one key has this owner: {answer:?}"),
+        },
         "import" if body["created"] == 1 => "ok".to_owned(),
         "import" => body["errors"][0]["code"].as_str().unwrap().to_owned(),
         "verify" => {
@@ -110,6 +137,21 @@ fn call(app: &TestApp, action: &str, target: &Subject) -> Call {
             let call = app.call(Method::PATCH, &format!("/v1/keys/{key}")).header("if-match", "*");
             call.json(&json!({ "name": "another name" }))
         }
+        "prolong" => {
+            let call = app.call(Method::PATCH, &format!("/v1/keys/{key}")).header("if-match", "*");
+            call.json(&json!({ "expires_at": "2100-01-01T00:00:00Z" }))
+        }
+        "hand_over" => {
+            let call = app.call(Method::PATCH, &format!("/v1/keys/{key}")).header("if-match", "*");
+            call.json(&json!({ "owner": "somebody else" }))
+        }
+        "revoke_many" => {
+            let filter = json!({ "principal": principal, "q": target.key.prefix });
+            app.post("/v1/keys:revoke-many", json!({ "filter": filter, "reason": "matrix" }))
+        }
+        "revoke_first" => {
+            app.post(&format!("/v1/keys/{key}/rotations"), json!({ "order": "revoke_first", "reason": "matrix" }))
+        }
         "disable" | "enable" => app.post(&format!("/v1/keys/{key}/{action}"), json!({})),
         "revoke" => app.post(&format!("/v1/keys/{key}/revoke"), json!({ "reason": "matrix" })),
         "plan" => rotate(true),
@@ -117,6 +159,7 @@ fn call(app: &TestApp, action: &str, target: &Subject) -> Call {
         "rotation" => app.get(&format!("/v1/rotations/{rotation}")),
         "extend" => turn("extend", json!({ "overlap_seconds": 172_800 })),
         "cancel" => turn("cancel", json!({ "successor": "keep" })),
+        "take_back" => turn("cancel", json!({ "successor": "revoke" })),
         "complete" => turn("complete", json!({})),
         "force" => turn("complete", json!({ "force": true, "reason": "matrix" })),
         "verify" => app.post("/v1/verify", json!({ "key": target.text })),

@@ -56,7 +56,7 @@ async fn a_pairing_code_is_good_once_and_all_bad_ones_are_alike(app: TestApp) {
     app.done(&format!("/v1/gateways/{replaced}/pairing-code"), json!({})).await;
     let (ended, taken_back) = gateway(&app).await;
     app.done(&format!("/v1/gateways/{ended}/unpair"), json!({ "reason": "lost" })).await;
-    let before = app.census().await;
+    let before = app.footprint().await;
     let token = json!(app.token);
     let mut answers = Vec::new();
     for code in [&used, &expired, &overtaken, &taken_back, &token, &json!("nlp_live_x"), &json!("")] {
@@ -66,7 +66,7 @@ async fn a_pairing_code_is_good_once_and_all_bad_ones_are_alike(app: TestApp) {
         answers.push(answer.text);
     }
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
-    assert_eq!(app.census().await, before, "a refused call changed something");
+    assert_eq!(app.footprint().await, before, "a refused call changed something");
     app.stop().await;
 }
 

@@ -84,7 +84,7 @@ async fn a_link_code_is_good_once_and_says_nothing(app: TestApp) {
     assert_eq!(accept(used["code"].clone()).await.status, 200);
     app.sql(&format!("UPDATE partner_links SET code_expires_at = 1 WHERE id = '{}'", id(&expired["link"]))).await;
     app.done(&format!("{path}/{}/end", id(&ended["link"])), json!({ "reason": "mistake" })).await;
-    let before = app.census().await;
+    let before = app.footprint().await;
     let mut answers = Vec::new();
     let unknown = json!(nightlatch::api::mint_token(nightlatch::store::tokens::TokenKind::Edge, 0).expose());
     for code in
@@ -96,7 +96,7 @@ async fn a_link_code_is_good_once_and_says_nothing(app: TestApp) {
     }
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
     accept(second["code"].clone()).await.is_problem(409, "link_exists");
-    assert_eq!(app.census().await, before, "a refused call changed something");
+    assert_eq!(app.footprint().await, before, "a refused call changed something");
     // Before it is accepted the client knows of nothing.
     let listed = app.get("/v1/links").token(&client).send().await.json();
     assert_eq!(

@@ -18,6 +18,8 @@ use crate::app::{Answer, TestApp};
 pub(crate) struct Whole {
     pub(crate) service_account: String,
     pub(crate) partner: String,
+    /// One of the partner's people.
+    pub(crate) staff: String,
     pub(crate) link: String,
     pub(crate) gateway: String,
 }
@@ -32,10 +34,18 @@ impl Whole {
         };
         let service_account = make("/v1/service-accounts", json!({ "name": "exporter" })).await;
         let partner = id(&make("/v1/partners", json!({ "name": "agency" })).await);
+        let body = json!({ "email": format!("{partner}@staff.example.org"), "role": "partner_staff" });
+        let staff = make(&format!("/v1/partners/{partner}/staff"), body).await;
         let link = make(&format!("/v1/partners/{partner}/links"), json!({ "client_name": "ourselves" })).await;
         let accepted = make("/v1/links/accept", json!({ "code": link["code"] })).await;
         let gateway = make("/v1/gateways", json!({ "name": "gate", "environment": "live" })).await;
-        Self { service_account: id(&service_account), partner, link: id(&accepted), gateway: id(&gateway["gateway"]) }
+        Self {
+            service_account: id(&service_account),
+            partner,
+            staff: id(&staff["member"]),
+            link: id(&accepted),
+            gateway: id(&gateway["gateway"]),
+        }
     }
 }
 

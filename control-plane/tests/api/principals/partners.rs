@@ -60,7 +60,7 @@ async fn people_of_one_partner_know_nothing_of_another(app: TestApp) {
     let path = format!("/v1/partners/{theirs}/links");
     let link = app.post(&path, json!({ "client_name": "c" })).token(&their_token).send().await.json();
     let link = id(&link["link"]);
-    let before = app.census().await;
+    let before = app.footprint().await;
     // What is another's is answered as what is not there, word for word.
     let pairs = [
         (Method::GET, format!("/v1/keys/{key}"), "/v1/keys/key_0000000000".to_owned(), json!(null)),
@@ -130,7 +130,7 @@ async fn people_of_one_partner_know_nothing_of_another(app: TestApp) {
     for principal in [theirs.as_str(), &account, "prn_4000"] {
         app.issue_for(&token, principal, &[]).await.is_problem(422, "principal_unknown");
     }
-    assert_eq!(app.census().await, before, "a refused call changed something");
+    assert_eq!(app.footprint().await, before, "a refused call changed something");
     let listed = app.get("/v1/partners").token(&token).send().await.json();
     assert_eq!(listed["items"].as_array().unwrap().iter().map(id).collect::<Vec<_>>(), std::slice::from_ref(&ours));
     for path in ["/v1/service-accounts", "/v1/gateways", "/v1/links", "/v1/members", "/v1/audit"] {
@@ -204,6 +204,38 @@ async fn a_suspended_partner_stands_still_and_a_removed_one_is_over(app: TestApp
     assert_eq!((&links["items"][0]["state"], &links["items"][0]["ended_by"]), (&json!("ended"), &json!("partner")));
     let client = app.get("/v1/links").send().await.json();
     assert_eq!(client["items"][0]["end_reason"], "over");
+    app.stop().await;
+}
+
+on_both!(staff_stop_with_their_organisation);
+async fn staff_stop_with_their_organisation(app: TestApp) {
+    let partner = id(&app.done("/v1/partners", json!({ "name": "agency" })).await);
+    let invite = json!({ "email": "staff@example.com", "role": "partner_owner" });
+    let code = app.done(&format!("/v1/partners/{partner}/staff"), invite).await["code"].clone();
+    let accept = json!({ "code": code, "password": crate::session::PASSWORD });
+    assert_eq!(app.post("/v1/invites/accept", accept).without_token().send().await.status, 201);
+    let token = app.member_token("partner_admin", Some(&partner)).await;
+    let browser = async || crate::session::Browser::new(&app).signed_in("staff@example.com").await;
+    let mut staff = browser().await;
+    let path = format!("/v1/partners/{partner}");
+    assert_eq!(staff.get(&path).await.status, 200);
+    app.done(&format!("{path}/suspend"), json!({ "reason": "unpaid" })).await;
+    staff.get(&path).await.is_problem(401, "session_invalid");
+    staff
+        .post("/v1/session/step-up", json!({ "password": crate::session::PASSWORD }))
+        .await
+        .is_problem(401, "session_invalid");
+    app.get(&path).token(&token).send().await.is_problem(401, "token_invalid");
+    let refused = crate::session::Browser::new(&app).sign_in("staff@example.com", crate::session::PASSWORD).await;
+    refused.is_problem(401, "sign_in_failed");
+    // What they had works again with it.
+    app.done(&format!("{path}/resume"), json!({})).await;
+    assert_eq!(staff.get(&path).await.status, 200);
+    assert_eq!(app.get(&path).token(&token).send().await.status, 200);
+    drop(browser().await);
+    app.done(&format!("{path}/remove"), json!({ "reason": "over" })).await;
+    staff.get(&path).await.is_problem(401, "session_invalid");
+    app.get(&path).token(&token).send().await.is_problem(401, "token_invalid");
     app.stop().await;
 }
 

@@ -7,7 +7,7 @@ use crate::app::TestApp;
 use crate::on_both;
 
 /// Moves all guesses into the past.
-async fn later(app: &TestApp, seconds: i64) {
+pub(super) async fn later(app: &TestApp, seconds: i64) {
     app.sql(&format!("UPDATE sign_in_guesses SET last_at = last_at - {}", seconds * 1000)).await;
 }
 
@@ -121,8 +121,60 @@ async fn a_right_password_that_needs_more_is_no_guess(app: TestApp) {
     app.stop().await;
 }
 
+on_both!(right_sign_ins_close_no_address_and_let_its_failures_age);
+async fn right_sign_ins_close_no_address_and_let_its_failures_age(app: TestApp) {
+    join(&app, "ada@example.com", "owner").await;
+    // An office behind one address, where many have mistyped.
+    for number in 0..20 {
+        elsewhere(&app, 2).sign_in(&format!("nobody{number}@example.com"), PASSWORD).await;
+    }
+    app.sql("UPDATE sign_in_guesses SET failures = 30 WHERE failures = 20").await;
+    later(&app, 15 * 60).await;
+    // Once the address is open, everybody who knows their password comes in, one after the other, and steps up.
+    let mut ada = elsewhere(&app, 2).signed_in("ada@example.com").await;
+    for _ in 0..3 {
+        let raised = ada.post("/v1/session/step-up", serde_json::json!({ "password": PASSWORD })).await;
+        assert_eq!(raised.status, 200, "{raised:?}");
+        elsewhere(&app, 2).signed_in("ada@example.com").await;
+    }
+    assert_eq!(app.number("SELECT MAX(failures) FROM sign_in_guesses").await, 30);
+    // They count as long as if nobody had signed in since, and a wrong one closes as it did.
+    later(&app, 24 * 3600 - 15 * 60).await;
+    elsewhere(&app, 2).signed_in("ada@example.com").await;
+    elsewhere(&app, 2).sign_in("nobody@example.com", PASSWORD).await.is_problem(401, "sign_in_failed");
+    assert_eq!(app.number("SELECT MAX(failures) FROM sign_in_guesses").await, 1, "a day of peace empties it");
+    app.sql("UPDATE sign_in_guesses SET failures = 30 WHERE failures = 1").await;
+    at_once(&app).await;
+    elsewhere(&app, 2).sign_in("ada@example.com", PASSWORD).await.is_problem(429, "rate_limited");
+    app.stop().await;
+}
+
+on_both!(the_code_may_follow_the_password_at_once);
+async fn the_code_may_follow_the_password_at_once(app: TestApp) {
+    let ada = super::second_factor::person(&app).await;
+    let sign_in = |more: serde_json::Value| {
+        let mut body = serde_json::json!({ "email": "ada@example.com", "password": PASSWORD });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    for _ in 0..5 {
+        let answer = elsewhere(&app, 3).sign_in("ada@example.com", "wrong wrong wrong").await;
+        answer.is_problem(401, "sign_in_failed");
+    }
+    // As far as failures can be from closing for no time at all.
+    app.sql("UPDATE sign_in_guesses SET failures = 1000 WHERE failures = 5").await;
+    later(&app, 15 * 60).await;
+    let first = elsewhere(&app, 3).post("/v1/session", sign_in(serde_json::json!({}))).await;
+    assert_eq!(first.json()["needs"], serde_json::json!(["totp"]), "{first:?}");
+    let second =
+        elsewhere(&app, 3).post("/v1/session", sign_in(serde_json::json!({ "recovery_code": ada.recovery[0] }))).await;
+    assert_eq!(second.json()["needs"], serde_json::json!([]), "{second:?}");
+    app.stop().await;
+}
+
 on_both!(many_guesses_at_once_are_as_many);
 async fn many_guesses_at_once_are_as_many(app: TestApp) {
+    join(&app, "ada@example.com", "owner").await;
     let guesses = (0..16).map(|number| {
         let mut browser = elsewhere(&app, 10 + number);
         async move { browser.sign_in("ada@example.com", "wrong wrong wrong").await.status.as_u16() }

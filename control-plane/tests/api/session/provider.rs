@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use nightlatch::store::account_reset::Lost;
 use nightlatch_tests::oidc_provider::{CLIENT_ID, CLIENT_SECRET, OidcProvider};
 use nightlatch_tests::port::Port;
 use nightlatch_tests::postgres::ScratchDatabase;
@@ -52,7 +53,7 @@ impl Stand {
 
     fn surfer(&self) -> Surfer {
         let http = Client::builder().redirect(redirect::Policy::none()).build().unwrap();
-        Surfer { http, home: self.app.server.url(), jars: BTreeMap::new() }
+        Surfer { http, home: self.app.server.url(), jars: BTreeMap::new(), led_by: None }
     }
 
     async fn user(&self, sub: &str, email: &str, verified: bool) {
@@ -66,6 +67,8 @@ struct Surfer {
     http: Client,
     home: String,
     jars: BTreeMap<String, BTreeMap<String, String>>,
+    /// What the browser says of whose page led it here.
+    led_by: Option<&'static str>,
 }
 
 impl Surfer {
@@ -73,6 +76,9 @@ impl Surfer {
         let jar = self.jars.entry(url.origin().ascii_serialization()).or_default();
         let cookies: Vec<_> = jar.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let mut request = self.http.request(method, url.clone()).header("cookie", cookies.join("; "));
+        if let Some(site) = self.led_by {
+            request = request.header("sec-fetch-site", site);
+        }
         if let Some(csrf) = csrf {
             request = request.header("x-nightlatch-csrf", csrf).json(&json!({}));
         }
@@ -274,6 +280,73 @@ async fn a_sign_in_joins_the_workspace_it_is_for() {
     assert_eq!(stand.surfer().sign_in(&format!("{START}?workspace={}", foreign.workspace)).await.status, 303);
     assert_eq!(app.number(joined).await, 2);
     chooses(&anywhere).await;
+    stand.app.stop().await;
+}
+
+/// Another provider, or one that has made the address anew: on the machine the account lets go of who had it there.
+#[tokio::test]
+async fn an_identity_that_changed_is_unlinked() {
+    let stand = Stand::sqlite().await;
+    invite(&stand.app, "ada@example.com", "admin").await;
+    stand.user("u-ada", "ada@example.com", true).await;
+    let mut before = stand.surfer();
+    assert_eq!(before.sign_in(START).await.status, 303);
+    stand.user("u-new", "ada@example.com", true).await;
+    stand.surfer().is_refused(START).await;
+    let done = super::reset::reset(&stand.app, Lost::Identity).await.unwrap();
+    assert_eq!((done.workspaces.len(), done.sessions), (1, 1));
+    before.session().await.is_problem(401, "session_invalid");
+    assert_eq!(stand.surfer().sign_in(START).await.status, 303);
+    // Whoever was that is nobody now.
+    stand.user("u-ada", "ada@example.com", true).await;
+    stand.surfer().is_refused(START).await;
+    assert_eq!(stand.app.told("admin.identity_unlinked").await, 1);
+    stand.app.stop().await;
+}
+
+/// What nobody finishes costs a row each and a look at the provider: one network begins so many, and others go on.
+#[tokio::test]
+async fn a_network_begins_so_many_sign_ins() {
+    let stand = Stand::sqlite().await;
+    let from = |last| Browser::from_address(&stand.app.server.url(), [127, 0, 0, last]);
+    let (mut browser, mut begun) = (from(30), 0);
+    let refused = loop {
+        let answer = browser.get(START).await;
+        if answer.status != 303 {
+            break answer;
+        }
+        begun += 1;
+        assert!(begun < 1000, "nothing stops it");
+    };
+    refused.is_problem(429, "rate_limited");
+    assert!(refused.header("retry-after").parse::<u32>().unwrap() >= 1 && begun >= 100, "{begun}: {refused:?}");
+    assert_eq!(stand.app.number("SELECT COUNT(*) FROM oidc_flows").await, begun);
+    assert_eq!(from(31).get(START).await.status, 303);
+    stand.app.stop().await;
+}
+
+#[tokio::test]
+async fn a_link_on_another_site_makes_nobody_a_member() {
+    let stand = Stand::sqlite().await;
+    let app = &stand.app;
+    invite(app, "ada@example.com", "viewer").await;
+    stand.user("u-ada", "ada@example.com", true).await;
+    let own = app.text("SELECT workspace_id FROM members WHERE email = 'ada@example.com'").await;
+    let named = format!("{START}?next=/keys&workspace={own}");
+    let joined = "SELECT COUNT(*) FROM members WHERE email = 'ada@example.com' AND state = 'active'";
+    let led = || Surfer { led_by: Some("cross-site"), ..stand.surfer() };
+    for start in [&named, &format!("{START}?next=/keys")] {
+        let mut ada = led();
+        let back = ada.sign_in(start).await;
+        assert_eq!(back.header("location"), format!("/keys?needs=workspace&workspace={own}"), "{back:?}");
+        ada.session().await.is_problem(401, "session_invalid");
+        assert_eq!((app.number(joined).await, app.number("SELECT COUNT(*) FROM accounts").await), (0, 0));
+    }
+    // From a page of the server's own; and once she is a member, from anywhere.
+    for mut ada in [Surfer { led_by: Some("same-origin"), ..stand.surfer() }, led()] {
+        assert_eq!(ada.sign_in(&named).await.header("location"), "/keys");
+        assert_eq!(ada.session().await.json()["workspace"]["id"], own);
+    }
     stand.app.stop().await;
 }
 

@@ -9,13 +9,14 @@ use crate::app::{Answer, TestApp};
 use crate::on_both;
 
 /// Somebody with an authenticator.
-struct Person {
-    browser: Browser,
+pub(super) struct Person {
+    pub(super) browser: Browser,
     authenticator: TotpSecret,
-    recovery: Vec<String>,
+    pub(super) recovery: Vec<String>,
 }
 
-fn base32(text: &str) -> Vec<u8> {
+/// The bytes that an authenticator is given as text.
+pub(crate) fn base32(text: &str) -> Vec<u8> {
     let (mut bits, mut count, mut bytes) = (0_u64, 0, Vec::new());
     for c in text.bytes() {
         let value = if c.is_ascii_digit() { c - b'2' + 26 } else { c - b'A' };
@@ -42,7 +43,8 @@ async fn forget_steps(app: &TestApp) {
     app.sql("UPDATE accounts SET totp_last_step = 0").await;
 }
 
-async fn person(app: &TestApp) -> Person {
+/// Makes Ada an owner with an authenticator.
+pub(super) async fn person(app: &TestApp) -> Person {
     join(app, "ada@example.com", "owner").await;
     let mut browser = Browser::new(app).signed_in("ada@example.com").await;
     let offered = browser.post("/v1/session/totp", json!({})).await.json();

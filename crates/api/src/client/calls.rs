@@ -9,14 +9,13 @@ use reqwest::{Method, Response, StatusCode};
 use super::request::{Tagged, bytes};
 use super::{Client, ClientError};
 use crate::{
-    AcceptInvitation, AcceptedInvitation, AuditEntry, AuditExport, AuditFilter, AuditStanding, CancelRotation,
-    ChangedRotation, CompleteRotation, CreateEdge, CreateToken, CreateWorkspace, CreatedEdge, CreatedToken,
-    CreatedWorkspace, DisableKey, Edge, EdgeReport, EdgeReportAccepted, EnableKey, Enrol, EnrolEdge, Enrolled,
-    EnrolledEdge, EraseAudit, ErasedAudit, ExportFormat, ExtendRotation, ImportOptions, ImportReport, IssueKey,
-    IssuedKey, Key, KeyFilter, Page, PageQuery, PutScope, Receipt, RevokeKey, RevokeMany, RevokedKey, RevokedMany,
-    RotateCredential, RotatedCredential, Rotation, RotationFilter, RotationPlan, RouteDocument, Routes, Scope, Secret,
-    Set, SetQuery, StartRotation, StartedRotation, Tier, Token, UpdateKey, UpdateWorkspace, Verdict, VerifyKey,
-    Workspace,
+    AuditEntry, AuditExport, AuditFilter, AuditStanding, CancelRotation, ChangedRotation, CompleteRotation, CreateEdge,
+    CreateToken, CreateWorkspace, CreatedEdge, CreatedToken, CreatedWorkspace, DisableKey, Edge, EdgeReport,
+    EdgeReportAccepted, EnableKey, Enrol, EnrolEdge, Enrolled, EnrolledEdge, EraseAudit, ErasedAudit, ExportFormat,
+    ExtendRotation, ImportOptions, ImportReport, IssueKey, IssuedKey, Key, KeyFilter, Page, PageQuery, PutScope,
+    Receipt, RevokeKey, RevokeMany, RevokedKey, RevokedMany, RotateCredential, RotatedCredential, Rotation,
+    RotationFilter, RotationPlan, RouteDocument, Routes, Scope, Secret, Set, SetQuery, StartRotation, StartedRotation,
+    Tier, Token, UpdateKey, UpdateWorkspace, Verdict, VerifyKey, Workspace,
 };
 
 /// How long an export may take.
@@ -28,11 +27,6 @@ impl Client {
     /// Trades the enrolment token for a management token.
     pub async fn enrol(&self, token: Secret) -> Result<Enrolled, ClientError> {
         self.post(&["v1", "enrol"], &Enrol { token, name: None, email: None }).await
-    }
-
-    /// Takes an invitation up, by its code.
-    pub async fn accept_invitation(&self, request: &AcceptInvitation) -> Result<AcceptedInvitation, ClientError> {
-        self.post(&["v1", "invites", "accept"], request).await
     }
 
     /// Issues a key.

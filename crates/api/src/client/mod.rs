@@ -17,6 +17,7 @@ mod pages;
 mod people;
 mod principals;
 mod request;
+mod session;
 
 pub use error::ClientError;
 pub use principals::Principals;

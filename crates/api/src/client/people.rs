@@ -5,8 +5,8 @@ use reqwest::Method;
 use super::request::Tagged;
 use super::{Client, ClientError};
 use crate::{
-    CreatedToken, Enrol, Enrolled, InviteMember, InvitedMember, Member, MemberFilter, MoveMember, Page, ReplaceRole,
-    Role, RoleScopes, RotateToken, UpdateMember,
+    CreatedToken, Enrol, Enrolled, InviteMember, InvitedMember, Member, MemberFilter, MoveMember, Page, ReinviteMember,
+    ReplaceRole, Role, RoleScopes, RotateToken, UpdateMember,
 };
 
 /// Every method fails with [`ClientError::Problem`] where the server refuses.
@@ -27,9 +27,9 @@ impl Client {
         self.post(&["v1", "members"], request).await
     }
 
-    /// Makes another code for somebody who has not joined.
-    pub async fn reinvite_member(&self, id: &str) -> Result<InvitedMember, ClientError> {
-        self.post(&["v1", "members", id, "invite"], &serde_json::json!({})).await
+    /// Makes another code for somebody who has no account yet.
+    pub async fn reinvite_member(&self, id: &str, request: &ReinviteMember) -> Result<InvitedMember, ClientError> {
+        self.post(&["v1", "members", id, "invite"], request).await
     }
 
     /// Lists one page of members.

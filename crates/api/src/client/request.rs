@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::ClientError;
+use super::session::SessionProof;
 use crate::Problem;
 
 /// How long one call may take. An import of 10,000 lines is the longest there is.
@@ -22,6 +23,7 @@ const FOREIGN_START: usize = 200;
 pub struct Client {
     base: Url,
     token: Option<SecretString>,
+    session: Option<SessionProof>,
     idempotency_key: Option<String>,
     request_id: Option<String>,
     http: reqwest::Client,
@@ -32,6 +34,7 @@ impl fmt::Debug for Client {
         f.debug_struct("Client")
             .field("base", &self.base.as_str())
             .field("token", &self.token.as_ref().map(|_| "hidden"))
+            .field("session", &self.session)
             .finish_non_exhaustive()
     }
 }
@@ -64,13 +67,18 @@ impl Client {
             .timeout(CALL_TIMEOUT)
             .build()
             .map_err(|source| ClientError::Transport { url: base.to_owned(), source })?;
-        Ok(Self { base: url, token: None, idempotency_key: None, request_id: None, http })
+        Ok(Self { base: url, token: None, session: None, idempotency_key: None, request_id: None, http })
     }
 
     /// The same client, proving itself with this token.
     #[must_use]
     pub fn with_token(&self, token: impl Into<SecretString>) -> Self {
-        Self { token: Some(token.into()), ..self.clone() }
+        Self { token: Some(token.into()), session: None, ..self.clone() }
+    }
+
+    /// The same client, making its calls in this session.
+    pub(super) fn with_session(&self, session: SessionProof) -> Self {
+        Self { token: None, session: Some(session), ..self.clone() }
     }
 
     /// The same client, sending this `Idempotency-Key` with every call: use it for one creation and its retries.
@@ -189,6 +197,9 @@ impl Client {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
+        if let Some(session) = &self.session {
+            session.put(&mut headers)?;
+        }
         for (name, text) in [("idempotency-key", &self.idempotency_key), ("x-request-id", &self.request_id)] {
             if let Some(value) = text.as_ref().and_then(|t| HeaderValue::from_str(t).ok()) {
                 headers.insert(name, value);
@@ -206,7 +217,7 @@ pub(super) async fn bytes(response: Response) -> Result<Vec<u8>, ClientError> {
     }
 }
 
-async fn decode<T: DeserializeOwned>(response: Response) -> Result<T, ClientError> {
+pub(super) async fn decode<T: DeserializeOwned>(response: Response) -> Result<T, ClientError> {
     let (url, status) = (response.url().to_string(), response.status());
     let body = bytes(response).await?;
     serde_json::from_slice(&body).map_err(|_| foreign(&url, status, &body))
