@@ -23,8 +23,9 @@ pub(super) async fn now(read: &mut Read) -> Result<i64, Error> {
 ///
 /// Locks are always taken in this order, so that two mutations cannot wait for each other: an idempotency slot, principals
 /// by ascending subject, links by id, keys by
-/// ascending number (a predecessor before its successor), then their rotations, then the catalogue's names in order, then
-/// the workspace's counters, then what its roles bring, then live profiles.
+/// ascending number (a predecessor before its successor; those of the reserved workspace after all others), then their
+/// rotations, sessions by id, then the catalogue's names in order, then the workspace's counters, then what its roles bring,
+/// then live profiles.
 pub(super) async fn lock_key(tx: &mut Tx, id: &str) -> Result<(), Error> {
     if let Conn::Postgres(conn) = tx.conn() {
         sqlx::query("SELECT 1 FROM keys WHERE id = $1 FOR NO KEY UPDATE").bind(id).execute(conn).await?;

@@ -78,7 +78,6 @@ async fn member(arena: &Arena) -> Member {
 
 async fn token(tx: &mut Tx, context: &Context, member: &MemberId) -> Result<(), Error> {
     let new = NewManagement {
-        service_account: None,
         name: Name::new("theirs").unwrap(),
         rights: None,
         expires_at: None,

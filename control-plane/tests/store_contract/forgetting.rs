@@ -73,14 +73,14 @@ async fn ada(arena: &Arena) -> (Member, AccountId) {
             let now = tx.now().await?;
             sessions::start(tx, &context, &new, now, &mut os_random).await?;
             let nobody = Context { source: context.source, ..Context::system(context.workspace, "req_2") };
-            sessions::note_refused(tx, &nobody, &id).await?;
+            sessions::note_refused(tx, &nobody, &id, "password").await?;
             Ok(account)
         })
     });
     let account = account.await.unwrap();
     arena.execute(format!("UPDATE members SET account_id = '{}' WHERE id = '{}'", account.as_str(), member.id)).await;
     let token = arena.write(|tx, context| {
-        Box::pin(async move { members::found(tx, &context, None, None, &mut os_random).await.map(drop) })
+        Box::pin(async move { members::found(tx, &context, None, None, None, &mut os_random).await.map(drop) })
     });
     token.await.unwrap();
     (member, account)

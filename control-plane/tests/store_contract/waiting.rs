@@ -10,7 +10,9 @@ use std::time::Duration;
 use nightlatch::domain::catalogue::EntryName;
 use nightlatch::domain::{KeyId, KeyRef, Name, Reason, SessionId};
 use nightlatch::signin::Email;
+use nightlatch::signin::limits::{ACCOUNT, ADDRESS};
 use nightlatch::store::sessions::{self, Method, NewSession, Which};
+use nightlatch::store::sign_in_guesses::{self, Asked, Buckets};
 use nightlatch::store::tokens::{self, NewManagement, Token};
 use nightlatch::store::{Error, accounts, catalogue, keys, members, os_random, rotations};
 use nightlatch_key::Digest;
@@ -54,8 +56,9 @@ async fn token(arena: &Arena, member: &nightlatch::domain::MemberId) -> Token {
 }
 
 async fn founder(arena: &Arena) -> nightlatch::domain::MemberId {
-    let found = arena
-        .write(|tx, context| Box::pin(async move { members::found(tx, &context, None, None, &mut os_random).await }));
+    let found = arena.write(|tx, context| {
+        Box::pin(async move { members::found(tx, &context, None, None, None, &mut os_random).await })
+    });
     found.await.unwrap().id
 }
 
@@ -139,6 +142,31 @@ async fn postgres_takes_the_sessions_of_an_account_by_id() {
     };
     let (ended, ()) = tokio::join!(change, second);
     assert_eq!(ended.unwrap(), 2);
+}
+
+/// A guess that is taken back takes its buckets as one that is counted does: the address first, whatever their names.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_takes_the_bucket_of_an_address_first() {
+    let arena = Arena::postgres().await;
+    let buckets = Buckets { address: ([9; 32], ADDRESS), known: ([5; 32], ACCOUNT), account: ([1; 32], ACCOUNT) };
+    let asked = arena.write(|tx, _| Box::pin(async move { sign_in_guesses::ask(tx, buckets).await })).await.unwrap();
+    let Asked::Counted(counted) = asked else { panic!("{asked:?}") };
+    let lock = |byte: &str, how: &str| {
+        let bucket = byte.repeat(32);
+        AssertSqlSafe(format!("SELECT 1 FROM sign_in_guesses WHERE bucket = '\\x{bucket}' FOR UPDATE {how}"))
+    };
+    let mut other = another(&arena).await;
+    let mut held = other.begin().await.unwrap();
+    held.execute(lock("09", "")).await.unwrap();
+    let back = arena.write(move |tx, _| Box::pin(async move { sign_in_guesses::give_back(tx, &counted).await }));
+    let second = async {
+        until_waiting(&arena, 1).await;
+        assert_eq!(held.execute(lock("01", "NOWAIT")).await.expect("it holds no account's").rows_affected(), 1);
+        held.commit().await.unwrap();
+    };
+    let (given, ()) = tokio::join!(back, second);
+    given.unwrap();
+    assert_eq!(arena.number("SELECT CAST(SUM(failures) AS BIGINT) FROM sign_in_guesses").await, 0);
 }
 
 /// S1-16. Keys of one workspace are held at a time: somebody who goes holds some of two.
