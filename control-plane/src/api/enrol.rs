@@ -83,7 +83,7 @@ pub(super) async fn enrol(
         "token": tokens::show(&enrolled.token, now),
     });
     let code = enrolled.member.email.is_some().then(|| ("code", SecretString::from(code.expose())));
-    Ok(Created::new(&body).with_secret(enrolled.secret.expose()).into_response_and("secret", code))
+    Ok(Created::new(&body).with_secret(enrolled.secret.expose()).into_response_and("secret", code.as_ref()))
 }
 
 /// A used token is worth nothing; the file with it goes, so that nobody tries it. Another workspace's stays.

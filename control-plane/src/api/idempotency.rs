@@ -80,14 +80,14 @@ impl Created {
     }
 
     /// The same with another secret beside it. It is the only place where a secret enters a response.
-    pub(super) fn into_response_and(self, field: &str, other: Option<(&str, SecretString)>) -> Response {
+    pub(super) fn into_response_and(self, field: &str, other: Option<&(&str, SecretString)>) -> Response {
         let Value::Object(mut body) = self.body else {
             return (self.status, axum::Json(self.body)).into_response();
         };
         if let Some(secret) = self.secret {
             body.insert(field.to_owned(), Value::String(secret.expose_secret().to_owned()));
         }
-        if let Some((name, secret)) = &other {
+        if let Some((name, secret)) = other {
             body.insert((*name).to_owned(), Value::String(secret.expose_secret().to_owned()));
         }
         let response = (self.status, axum::Json(&body)).into_response();

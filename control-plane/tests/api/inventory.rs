@@ -124,7 +124,7 @@ async fn s0_01_s0_02_keys_of_users_and_of_partners_are_listed_apart(app: TestApp
     let issue = async |token: &str, principal: &str| {
         let body = json!({ "name": "k", "environment": "live", "principal": principal });
         let issued = issue_as(&app, token, body).await;
-        (issued.id.clone(), issued.kind.clone(), issued.prefix.clone())
+        (issued.id.clone(), issued.kind, issued.prefix)
     };
     let (user, of_partner) = (issue(&ana.token, &ana.principal).await, issue(&agent, &partner).await);
     assert_eq!((format!("{:?}", user.1), format!("{:?}", of_partner.1)), ("User".into(), "Partner".into()));

@@ -160,7 +160,7 @@ impl Round {
                 Null,
                 Null,
                 text(replaces.as_ref().unwrap_or(&id)),
-                replaces.clone().map_or(Null, text),
+                replaces.map_or(Null, text),
                 Null,
                 Number(0),
                 Number(0),

@@ -152,6 +152,10 @@ async fn s0_14_a_suspension_is_one_small_change_of_one_profile(world: World) {
     publisher.stop().await;
 }
 
+/// What becomes of a member; what its keys may do then, and whether they are refused; profiles that edges are told of; rows
+/// of keys that are written.
+type Told = (Option<Fate>, &'static [&'static str], bool, i64, i64);
+
 async fn s0_14_what_becomes_of_a_member_is_told_once_for_all_its_keys(world: World) {
     const KEYS: usize = 500;
     world.member(2, Role::Operator, "invoices:read").await;
@@ -163,8 +167,7 @@ async fn s0_14_what_becomes_of_a_member_is_told_once_for_all_its_keys(world: Wor
     let rows = async |table: &str| world.count(&format!("SELECT COUNT(*) FROM {table}")).await;
     let revisions = "SELECT CAST(SUM(revision) AS BIGINT) FROM keys WHERE subject = 2";
     let all = KEYS as i64;
-    // What is done; what keys may do then; profiles that are told of; rows of keys that are written.
-    let fates: [(Option<Fate>, &[&str], bool, i64, i64); 9] = [
+    let fates: [Told; 9] = [
         (Some(Fate::Scopes("orders:read")), &["orders:read"], false, 1, 0),
         (None, &["a:read", "orders:read"], false, 1, 0),
         (Some(Fate::Role(Role::Viewer)), &["orders:read"], false, 1, 0),

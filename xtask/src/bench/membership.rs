@@ -208,8 +208,14 @@ impl Member {
             acknowledge_sensitive: false,
         };
         let member = manager.invite_member(&request).await?.member;
-        let request =
-            CreateToken { name: name.into(), kind: TokenKind::Management, set: None, scopes: None, expires_at: None };
+        let request = CreateToken {
+            name: name.into(),
+            kind: TokenKind::Management,
+            set: None,
+            service_account: None,
+            scopes: None,
+            expires_at: None,
+        };
         let token = manager.create_token(&request).await?;
         let path = scene.control_plane.data_dir().join("nightlatch.db");
         let mut database = SqliteConnection::connect(&format!("sqlite:{}", path.display())).await?;
