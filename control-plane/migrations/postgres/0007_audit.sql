@@ -8,10 +8,6 @@ ALTER TABLE audit ADD COLUMN source_salt BYTEA;
 -- `field:hex …`: what stands in the chain for source and for what audit_personal holds.
 ALTER TABLE audit ADD COLUMN commitments TEXT;
 
-CREATE UNIQUE INDEX audit_by_seq ON audit (workspace_id, seq) WHERE seq IS NOT NULL;
-CREATE INDEX audit_unchained ON audit (workspace_id, id) WHERE seq IS NULL;
-CREATE INDEX audit_by_beneficiary ON audit (workspace_id, on_behalf_of) WHERE on_behalf_of IS NOT NULL;
-
 -- Personal values of entries, but for the source. Rows are erased, never changed.
 CREATE TABLE audit_personal (
     workspace_id TEXT COLLATE "C" NOT NULL REFERENCES workspaces (id),

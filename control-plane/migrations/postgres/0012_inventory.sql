@@ -10,7 +10,3 @@ CREATE INDEX scopes_flagged ON scopes (workspace_id, name) WHERE sensitive IS NO
 -- token, and who may therefore have seen its secret.
 ALTER TABLE keys ADD COLUMN owner_member TEXT COLLATE "C";
 ALTER TABLE keys ADD COLUMN issuer_member TEXT COLLATE "C";
-CREATE INDEX keys_by_owner_member ON keys (workspace_id, owner_member, created_at, id) WHERE owner_member IS NOT NULL;
-CREATE INDEX keys_by_issuer_member ON keys (workspace_id, issuer_member, created_at, id) WHERE issuer_member IS NOT NULL;
-CREATE INDEX keys_by_kind ON keys (workspace_id, kind, created_at, id);
-CREATE INDEX keys_never_used ON keys (workspace_id, created_at, id) WHERE last_used_at IS NULL;

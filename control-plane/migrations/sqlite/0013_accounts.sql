@@ -7,10 +7,6 @@ CREATE INDEX tokens_by_subject ON tokens (workspace_id, subject, created_at, id)
 -- The member who made the code that is out: whoever pairs with it does so on that member's authority.
 ALTER TABLE gateways ADD COLUMN code_member TEXT REFERENCES members (id);
 
--- What was done on a member's behalf, in the order of the list. It serves what the one before it did.
-CREATE INDEX audit_by_beneficiary_and_time ON audit (workspace_id, on_behalf_of, at, id) WHERE on_behalf_of IS NOT NULL;
-DROP INDEX audit_by_beneficiary;
-
 -- Labels of keys, to find keys by them. The database itself keeps them as `keys` says, so that programs of before, which run
 -- beside this one while it is introduced, need not know of it. created_at is the key's: a list by label is newest first too.
 CREATE TABLE key_labels (

@@ -153,7 +153,8 @@ pub(super) async fn checkpoint(State(app): State<App>, caller: Caller) -> Result
     }))
 }
 
-/// Erases what is personal about a member: addresses it acted from, and values that entries keep about it.
+/// Erases what is personal about a member from the audit log: addresses it acted from, and values that entries keep about
+/// it. Of a removed member its record, its sessions and an account that nobody else uses forget it, too.
 ///
 /// What was done stays, and stays provable. Repeating it is 200.
 #[utoipa::path(
@@ -180,7 +181,7 @@ pub(super) async fn erase(
         .store()
         .write::<_, Error, _>(move |tx| Box::pin(async move { audit::erase(tx, &context, &member).await }))
         .await?;
-    Ok(axum::Json(ErasedAudit { about, erased }))
+    Ok(axum::Json(ErasedAudit { about, erased: erased.values, record_kept: erased.record_kept }))
 }
 
 /// A filter as the store takes it; `None` where nothing can fulfil it: a text that cannot be an id was never acted on.

@@ -311,7 +311,10 @@ async fn moved(app: &App, caller: &Caller, id: MemberId, body: MoveMember, run: 
     let (context, reason) = (caller.context(), reason(body.reason)?);
     let member = app
         .store()
-        .write::<_, Error, _>(move |tx| Box::pin(async move { run(tx, &context, &id, reason.as_ref()).await }))
+        .insist(move |tx| {
+            let (context, id, reason) = (context.clone(), id.clone(), reason.clone());
+            Box::pin(async move { run(tx, &context, &id, reason.as_ref()).await })
+        })
         .await?;
     Ok(tagged(&member))
 }

@@ -20,8 +20,8 @@ use super::refused::Refused;
 use super::time::{from_ms, from_seconds, to_seconds};
 use crate::domain::ids::{principal_id, principal_subject};
 use crate::domain::{Action, MemberId, Name, Reason, SetId, Target, TokenId};
+use crate::store::os_random;
 use crate::store::tokens::{self, NewManagement, NewToken, Token, TokenKind};
-use crate::store::{Error, os_random};
 
 /// Makes a management or edge token. The answer is the only one that ever shows its text.
 #[utoipa::path(
@@ -159,7 +159,8 @@ pub(super) async fn revoke(
     let context = caller.context();
     let (token, now) = app
         .store()
-        .write::<_, Error, _>(move |tx| {
+        .insist(move |tx| {
+            let (context, id) = (context.clone(), id.clone());
             Box::pin(async move { Ok((tokens::revoke(tx, &context, &id).await?, tx.now().await?)) })
         })
         .await?;

@@ -47,8 +47,7 @@ async fn tidy(store: Store, instance: String, stop: CancellationToken) {
         }
         let swept = store.write::<_, Error, _>(|tx| Box::pin(idempotency::sweep(tx))).await;
         report("erasing kept secrets", swept);
-        let settled = store.write::<_, Error, _>(|tx| Box::pin(rotations::settle_lapsed(tx, MAX_LAPSED))).await;
-        report("closing lapsed rotations", settled);
+        report("closing lapsed rotations", settle(&store).await);
         let forgotten = store.write::<_, Error, _>(|tx| Box::pin(edges::forget_silent(tx))).await;
         report("forgetting silent edges", forgotten);
         let ended = store.write::<_, Error, _>(|tx| Box::pin(sessions::sweep(tx))).await;
@@ -92,6 +91,17 @@ async fn note_revocations(store: &Store) -> Result<u64, Error> {
         return Ok(0);
     }
     store.write(move |tx| Box::pin(async move { receipts::note(tx, &unnoted).await })).await
+}
+
+/// Closes lapsed rotations, of one workspace at a time.
+async fn settle(store: &Store) -> Result<u64, Error> {
+    let mut all = 0;
+    loop {
+        match store.write::<_, Error, _>(|tx| Box::pin(rotations::settle_lapsed(tx, MAX_LAPSED))).await? {
+            0 => return Ok(all),
+            closed => all += closed,
+        }
+    }
 }
 
 fn report(what: &str, result: Result<u64, Error>) {

@@ -93,24 +93,25 @@ pub async fn lock(tx: &mut Tx, id: &AccountId) -> Result<Account, Error> {
     get(tx, id).await
 }
 
-/// Makes an account. It signs in with a password, or as somebody an identity provider knows.
+/// Makes an account. It signs in with a password, or as somebody an identity provider knows. `None` where the address, or
+/// that somebody, has one meanwhile.
 ///
 /// # Errors
-/// [`Error::Database`], also where the address has an account.
+/// [`Error::Database`].
 pub async fn create(
     tx: &mut Tx,
     email: &Email,
     password_hash: Option<&SecretString>,
     oidc: Option<(&str, &str)>,
     random: Random<'_>,
-) -> Result<AccountId, Error> {
+) -> Result<Option<AccountId>, Error> {
     let mut bytes = [0; 10];
     random(&mut bytes);
     let (id, now) = (AccountId::generate(bytes), tx.now().await?);
-    sql!(
+    let made = sql!(
         tx,
         "INSERT INTO accounts (id, email, password_hash, totp_last_step, oidc_issuer, oidc_subject, created_at, \
-         password_changed_at) VALUES ($1, $2, $3, 0, $4, $5, $6, $7)",
+         password_changed_at) VALUES ($1, $2, $3, 0, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
         id.as_str(),
         email.as_str(),
         password_hash.map(ExposeSecret::expose_secret),
@@ -120,7 +121,7 @@ pub async fn create(
         password_hash.map(|_| now)
         => execute
     )?;
-    Ok(id)
+    Ok((made > 0).then_some(id))
 }
 
 /// Gives an account another password.

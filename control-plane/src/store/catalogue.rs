@@ -9,7 +9,7 @@ use super::live_scopes::LiveScopes;
 use super::rows::unsigned;
 use super::select::Select;
 use super::tx::sql;
-use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx};
+use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, dialect};
 use crate::domain::authority;
 use crate::domain::catalogue::{EntryName, Sensitivity, groups_of};
 use crate::domain::{Action, Refusal, Scope, Scopes, Tier, WorkspaceId};
@@ -133,6 +133,7 @@ pub async fn tiers(read: &mut Read, workspace: &WorkspaceId) -> Result<Vec<Catal
 /// [`Refusal::CatalogueFull`].
 pub async fn say(tx: &mut Tx, context: &Context, name: &EntryName, said: Said) -> Result<ScopeView, Error> {
     context.authority.require(Action::ScopesManage, &authority::Target::None)?;
+    dialect::lock_scope(tx, context.workspace.as_str(), name.as_str()).await?;
     let before = find(tx, &context.workspace, name).await?;
     let known = before.as_ref().map(ScopeRow::said).unwrap_or_default();
     if before.as_ref().is_none_or(|row| row.updated_at.is_none()) {
@@ -170,6 +171,8 @@ pub async fn say(tx: &mut Tx, context: &Context, name: &EntryName, said: Said) -
 /// [`Refusal::ScopeInUse`]; [`Error::NotFound`].
 pub async fn remove(tx: &mut Tx, context: &Context, name: &EntryName) -> Result<(), Error> {
     context.authority.require(Action::ScopesManage, &authority::Target::None)?;
+    // Whoever gives a key this scope meanwhile is done, and the key is seen below, or waits and enters the name again.
+    dialect::lock_scope(tx, context.workspace.as_str(), name.as_str()).await?;
     let known = find(tx, &context.workspace, name).await?.ok_or(Error::NotFound("scope"))?;
     let now = tx.now().await?;
     let second = now.div_euclid(1000);
@@ -281,9 +284,11 @@ pub(super) async fn enter<'s>(
 ) -> Result<(), Error> {
     let scopes: Vec<&Scope> = scopes.collect();
     for names in scopes.chunks(CHUNK) {
+        let texts: Vec<&str> = names.iter().map(|scope| scope.as_str()).collect();
+        dialect::keep_scopes(tx, workspace.as_str(), &texts).await?;
         let mut select = Select::new("SELECT name, first_used_at FROM scopes WHERE workspace_id = ");
         select.value(workspace.as_str()).push(" AND name IN (");
-        select.list(names.iter().map(|scope| scope.as_str())).push(")");
+        select.list(texts).push(")");
         // Most scopes were used before; then there is nothing to write.
         let known: Vec<CatalogueEntry> = select.fetch(tx).await?;
         for scope in names {

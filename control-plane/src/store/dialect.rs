@@ -23,8 +23,9 @@ pub(super) async fn now(read: &mut Read) -> Result<i64, Error> {
 ///
 /// Locks are always taken in this order, so that two mutations cannot wait for each other: an idempotency slot, principals
 /// by ascending subject, links by id, keys by
-/// ascending number (a predecessor before its successor), then their rotations, then the catalogue's names in order, then
-/// the workspace's counters, then what its roles bring, then live profiles.
+/// ascending number (a predecessor before its successor; those of the reserved workspace after all others), then their
+/// rotations, sessions by id, then the catalogue's names in order, then the workspace's counters, then what its roles bring,
+/// then live profiles.
 pub(super) async fn lock_key(tx: &mut Tx, id: &str) -> Result<(), Error> {
     if let Conn::Postgres(conn) = tx.conn() {
         sqlx::query("SELECT 1 FROM keys WHERE id = $1 FOR NO KEY UPDATE").bind(id).execute(conn).await?;
@@ -113,6 +114,15 @@ pub(super) async fn lock_account(tx: &mut Tx, id: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Makes other mutations of this account's sessions wait until this one ends. Sessions are taken by ascending id.
+pub(super) async fn lock_sessions(tx: &mut Tx, account: &str) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        let sql = "SELECT 1 FROM sessions WHERE account_id = $1 AND digest IS NOT NULL ORDER BY id FOR NO KEY UPDATE";
+        sqlx::query(sql).bind(account).execute(conn).await?;
+    }
+    Ok(())
+}
+
 /// Makes other mutations of this member wait until this one ends.
 pub(super) async fn lock_member(tx: &mut Tx, id: &str) -> Result<(), Error> {
     if let Conn::Postgres(conn) = tx.conn() {
@@ -172,6 +182,25 @@ pub(super) async fn lock_numbers(tx: &mut Tx, workspace: &str, numbers: &[i64]) 
     if let Conn::Postgres(conn) = tx.conn() {
         let sql = "SELECT 1 FROM keys WHERE workspace_id = $1 AND number = ANY($2) ORDER BY number FOR NO KEY UPDATE";
         sqlx::query(sql).bind(workspace).bind(numbers).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Makes mutations of this name of the catalogue wait until this one ends, and those that give keys a scope of this name.
+pub(super) async fn lock_scope(tx: &mut Tx, workspace: &str, name: &str) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        let sql = "SELECT 1 FROM scopes WHERE workspace_id = $1 AND name = $2 FOR UPDATE";
+        sqlx::query(sql).bind(workspace).bind(name).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Keeps those of the names that are in the catalogue there until this mutation ends. Others that give keys these scopes go
+/// on beside.
+pub(super) async fn keep_scopes(tx: &mut Tx, workspace: &str, names: &[&str]) -> Result<(), Error> {
+    if let Conn::Postgres(conn) = tx.conn() {
+        let sql = "SELECT 1 FROM scopes WHERE workspace_id = $1 AND name = ANY($2) ORDER BY name FOR KEY SHARE";
+        sqlx::query(sql).bind(workspace).bind(names).execute(conn).await?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use super::members::JoinCode;
 use super::tokens::{self, NewManagement, Token};
 use super::tx::sql;
 use super::{Context, Error, Random, Read, Tx, members};
-use crate::domain::{Actor, ActorType, Member, Name, WorkspaceId};
+use crate::domain::{Actor, ActorType, Authority, Member, Name, WorkspaceId};
 
 /// What an enrolment token is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +129,9 @@ pub async fn exchange(
     };
     let member = members::found(tx, &context, founder.name, founder.email.or(whose), founder.join, random).await?;
     let name = Name::new("enrolment")?;
+    // From here on it is done for the new owner: the address it came from can be erased with it.
+    let standing = members::standing(tx, &context.workspace, &member.id).await?.ok_or(Error::Corrupt("member"))?;
+    let context = Context { authority: Authority::of(standing), ..context };
     let new =
         NewManagement { name, rights: None, expires_at: None, member: Some(member.id.clone()), service_account: None };
     let (token, secret) = tokens::create_management(tx, &context, new, random).await?;

@@ -52,3 +52,12 @@ pub enum Error {
     #[error("the store is closed")]
     Closed,
 }
+
+impl Error {
+    /// Whether the database undid the mutation because it and another one waited for each other: it may be tried again.
+    pub(super) fn gave_way(&self) -> bool {
+        let Self::Database(sqlx::Error::Database(error)) = self else { return false };
+        // PostgreSQL: deadlock_detected, serialization_failure.
+        matches!(error.code().as_deref(), Some("40P01" | "40001"))
+    }
+}

@@ -181,7 +181,7 @@ async fn enter(tx: &mut Tx, context: &Context, row: &NewToken, key: &KeyId, of: 
         "member": member.map(MemberId::as_str),
         "service_account": account.map(principal_id),
     });
-    append(tx, context, "token.created", &row.id, after, now).await?;
+    append(tx, context, "token.created", &row.id, after, None, now).await?;
     get(tx, &context.workspace, &row.id).await
 }
 

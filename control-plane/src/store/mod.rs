@@ -26,6 +26,7 @@ pub mod edges;
 pub(crate) mod ended;
 pub mod enrolment;
 mod error;
+mod forget;
 pub mod gateways;
 pub mod idempotency;
 pub mod import;
@@ -320,6 +321,30 @@ impl Store {
                         Err(_) => Err(Error::Closed.into()),
                     },
                 }
+            }
+        }
+    }
+
+    /// As [`Store::write`], for what must not get lost: where the database undoes it because it and another mutation waited
+    /// for each other, it is tried again, twice at most.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub async fn insist<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, Error>> + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let work = Arc::new(work);
+        let mut again = 2;
+        loop {
+            let once = Arc::clone(&work);
+            match self.write(move |tx| once(tx)).await {
+                Err(error) if again > 0 && error.gave_way() => {
+                    tracing::debug!(error = &error as &dyn std::error::Error, "a mutation is tried again");
+                    again -= 1;
+                }
+                other => return other,
             }
         }
     }

@@ -254,7 +254,8 @@ pub async fn complete(
     held.turn(tx, context, turned, "rotation.completed", reason).await
 }
 
-/// Closes open rotations whose deadline has passed, at most `limit`; returns how many. Their predecessors are refused
+/// Closes open rotations of one workspace whose deadline has passed, at most `limit`; returns how many. Of one workspace,
+/// because somebody who goes holds keys of their own first and then those of the reserved one that are their tokens. Their predecessors are refused
 /// since the deadline whether or not this runs: it only ends the record and writes the audit entry. To be called now and
 /// then.
 ///
@@ -262,15 +263,17 @@ pub async fn complete(
 /// [`Error::Database`].
 pub async fn settle_lapsed(tx: &mut Tx, limit: u32) -> Result<u64, Error> {
     let second = tx.now().await?.div_euclid(1000);
-    let sql = "SELECT k.number, k.workspace_id, k.id FROM rotations r JOIN keys k ON k.id = r.predecessor \
-               WHERE r.state = 'open' AND r.deadline <= $1 ORDER BY r.deadline LIMIT $2";
-    let mut due = sql!(tx, sql, second, i64::from(limit) => all (i64, String, String))?;
+    let sql = "SELECT workspace_id FROM rotations WHERE state = 'open' AND deadline <= $1 ORDER BY deadline LIMIT 1";
+    let Some((workspace,)) = sql!(tx, sql, second => optional (String,))? else { return Ok(0) };
+    let sql = "SELECT k.number, k.id FROM rotations r JOIN keys k ON k.id = r.predecessor \
+               WHERE r.state = 'open' AND r.deadline <= $1 AND r.workspace_id = $2 ORDER BY r.deadline LIMIT $3";
+    let mut due = sql!(tx, sql, second, workspace.as_str(), i64::from(limit) => all (i64, String))?;
     // In the order in which keys are always locked.
     due.sort_unstable();
+    let workspace = WorkspaceId::from_stored(workspace);
     let mut closed = 0;
-    for (_, workspace, predecessor) in due {
-        let (workspace, predecessor) = (WorkspaceId::from_stored(workspace), KeyId::from_stored(predecessor));
-        let key = keys::hold_one(tx, &workspace, &predecessor).await?;
+    for (_, predecessor) in due {
+        let key = keys::hold_one(tx, &workspace, &KeyId::from_stored(predecessor)).await?;
         let now = tx.now().await?;
         let recorded = recorded_open(tx, &key.id).await?;
         if let Some(lapsed) = recorded.and_then(|rotation| rotate::lapse(&rotation, now)) {

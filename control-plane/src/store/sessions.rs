@@ -8,7 +8,7 @@ use super::accounts::Membership;
 use super::audit::{self, Draft, Target};
 use super::select::{Direction, Select};
 use super::tx::sql;
-use super::{Context, Cursor, Error, Page, PageRequest, Random, Read, Tx};
+use super::{Context, Cursor, Error, Page, PageRequest, Random, Read, Tx, dialect};
 use crate::domain::{AccountId, Actor, ActorType, MemberId, SessionId, WorkspaceId};
 use crate::signin::lifetime::{ABSOLUTE_MS, IDLE_MS, TOUCH_MS, Times};
 
@@ -213,6 +213,14 @@ pub enum Which<'a> {
     Others(&'a AccountId, &'a SessionId),
     /// All of a member of the context's workspace.
     OfMember(&'a MemberId),
+}
+
+/// Takes all sessions of an account that is held: for who changes one of them, then others.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn hold(tx: &mut Tx, account: &AccountId) -> Result<(), Error> {
+    dialect::lock_sessions(tx, account.as_str()).await
 }
 
 /// Ends sessions for ever, each noted in the workspace it was in; returns how many. Repeating it changes nothing.

@@ -98,12 +98,9 @@ pub async fn succeed(tx: &mut Tx, counted: &Counted) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Database`].
 pub async fn give_back(tx: &mut Tx, counted: &Counted) -> Result<(), Error> {
-    let mut both = [counted.address, counted.account];
-    both.sort_unstable_by_key(|taken| taken.name);
-    for taken in &both {
-        untake(tx, taken).await?;
-    }
-    Ok(())
+    // The address first, as everywhere.
+    untake(tx, &counted.address).await?;
+    untake(tx, &counted.account).await
 }
 
 /// Makes a bucket what it would be without the guess. Its last failure is the one before, unless there was another since:

@@ -22,6 +22,8 @@ use crate::domain::{
 
 /// `last_used_at` moves at most this often, milliseconds: a token is used by every call.
 const TOUCH_EVERY_MS: i64 = 60_000;
+/// Keys in one statement.
+const CHUNK: usize = 250;
 
 /// Selects [`Row`]s.
 macro_rules! select_tokens {
@@ -157,7 +159,7 @@ pub async fn create(tx: &mut Tx, context: &Context, token: &NewToken) -> Result<
         "scopes": token.scopes,
         "expires_at": token.expires_at,
     });
-    append(tx, context, "token.created", &token.id, after, now).await?;
+    append(tx, context, "token.created", &token.id, after, None, now).await?;
     get(tx, &context.workspace, &token.id).await
 }
 
@@ -292,8 +294,23 @@ pub(super) async fn end_of_member(
 ) -> Result<(), Error> {
     let sql = select_tokens!("t.workspace_id = $1 AND t.member_id = $2 AND t.revoked_at IS NULL ORDER BY t.id");
     let rows = sql!(tx, sql, context.workspace.as_str(), member.as_str() => all Row)?;
-    for row in rows {
-        end(tx, context, &row.try_into()?, reason).await?;
+    end_all(tx, context, rows, reason).await
+}
+
+/// Ends many tokens. Their keys are all taken first, by number as everywhere.
+async fn end_all(tx: &mut Tx, context: &Context, rows: Vec<Row>, reason: Option<&Reason>) -> Result<(), Error> {
+    let tokens = rows.into_iter().map(Token::try_from).collect::<Result<Vec<_>, _>>()?;
+    let keys: Vec<&str> = tokens.iter().filter_map(|token| token.key.as_ref()).map(KeyId::as_str).collect();
+    let mut numbers = Vec::with_capacity(keys.len());
+    for keys in keys.chunks(CHUNK) {
+        let mut select = Select::new("SELECT number FROM keys WHERE id IN (");
+        select.list(keys.iter().copied()).push(")");
+        let found: Vec<(i64,)> = select.fetch(tx).await?;
+        numbers.extend(found.into_iter().map(|(number,)| number));
+    }
+    dialect::lock_numbers(tx, WorkspaceId::reserved().as_str(), &numbers).await?;
+    for token in &tokens {
+        end(tx, context, token, reason).await?;
     }
     Ok(())
 }
@@ -307,10 +324,7 @@ pub(super) async fn end_of_account(
 ) -> Result<(), Error> {
     let sql = select_tokens!("t.workspace_id = $1 AND t.subject = $2 AND t.revoked_at IS NULL ORDER BY t.id");
     let rows = sql!(tx, sql, context.workspace.as_str(), i64::from(subject) => all Row)?;
-    for row in rows {
-        end(tx, context, &row.try_into()?, reason).await?;
-    }
-    Ok(())
+    end_all(tx, context, rows, reason).await
 }
 
 async fn end(tx: &mut Tx, context: &Context, token: &Token, reason: Option<&Reason>) -> Result<(), Error> {
@@ -323,7 +337,7 @@ async fn end(tx: &mut Tx, context: &Context, token: &Token, reason: Option<&Reas
     if let Some(key) = &token.key {
         keys::revoke(tx, &context.in_reserved(), &KeyRef::Id(key.clone()), reason.cloned()).await?;
     }
-    append(tx, context, "token.revoked", &token.id, json!({ "revoked_at": now }), now).await
+    append(tx, context, "token.revoked", &token.id, json!({ "revoked_at": now }), reason, now).await
 }
 
 /// Takes the key of a token, before its row: whoever replaces it holds them in this order.
@@ -401,13 +415,14 @@ pub(super) async fn append(
     action: &'static str,
     id: &TokenId,
     after: serde_json::Value,
+    reason: Option<&Reason>,
     now: i64,
 ) -> Result<(), Error> {
-    let target = Target::Other("token", id.as_str());
+    let (target, reason) = (Target::Other("token", id.as_str()), reason.map(Reason::as_str));
     audit::append(
         tx,
         context,
-        &Draft { action, target, before: None, after: Some(after), reason: None, personal: &[], about: None },
+        &Draft { action, target, before: None, after: Some(after), reason, personal: &[], about: None },
         now,
     )
     .await

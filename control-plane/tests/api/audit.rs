@@ -173,6 +173,18 @@ async fn s1_10_what_is_personal_can_be_erased(app: TestApp) {
     let lines = export(&app, AuditExport::default()).await;
     assert_eq!(verify(&app, &lines).unwrap().erased, 2);
     assert!(!lines.iter().any(|line| line.contains("ada@example.org")));
+    // Until she is removed the record still says who she is; whoever erases is told.
+    let record = format!("/v1/members/{ada}");
+    assert!(erased.record_kept);
+    assert_eq!(app.get(&record).send().await.json()["email"], "ada@example.org");
+    app.post(&format!("{record}/remove"), json!({})).send().await;
+    let again = app.client.erase_audit(&EraseAudit { about: ada.clone() }).await.unwrap();
+    assert!(!again.record_kept);
+    let shown = app.get(&record).send().await.json();
+    assert_eq!(shown["state"], "removed");
+    assert!(shown["email"].is_null() && shown["name"].is_null(), "{shown}");
+    let found = app.get("/v1/members?email=ada@example.org").send().await.json();
+    assert_eq!(found["items"], json!([]));
     // Whoever acted can have its addresses erased as well.
     let actor = entries(&lines).into_iter().find_map(|entry| entry.on_behalf_of).unwrap();
     assert!(app.client.erase_audit(&EraseAudit { about: actor }).await.unwrap().erased > 3);

@@ -60,7 +60,7 @@ pub(crate) async fn entry_alone(world: &World, about: &str) -> u64 {
     let (context, about) = (world.context(), about.to_owned());
     let erased =
         world.store.write::<_, Error, _>(move |tx| Box::pin(async move { audit::erase(tx, &context, &about).await }));
-    erased.await.unwrap()
+    erased.await.unwrap().values
 }
 
 /// What somebody does who may write to the database and wants an entry to have said something else: everything that

@@ -57,7 +57,7 @@ async fn member(arena: &Arena) -> Member {
             members::invite(tx, &context, invitation, &mut os_random).await?;
             let email = Email::parse("ada@example.com").unwrap();
             let account =
-                accounts::create(tx, &email, None, Some(("https://id.example", "ada")), &mut os_random).await?;
+                accounts::create(tx, &email, None, Some(("https://id.example", "ada")), &mut os_random).await?.unwrap();
             let member = members::accept(tx, &code, account.as_str(), None, "req", None).await?;
             let now = tx.now().await?;
             let session = NewSession {
@@ -78,11 +78,11 @@ async fn member(arena: &Arena) -> Member {
 
 async fn token(tx: &mut Tx, context: &Context, member: &MemberId) -> Result<(), Error> {
     let new = NewManagement {
-        service_account: None,
         name: Name::new("theirs").unwrap(),
         rights: None,
         expires_at: None,
         member: Some(member.clone()),
+        service_account: None,
     };
     tokens::create_management(tx, context, new, &mut os_random).await.map(drop)
 }

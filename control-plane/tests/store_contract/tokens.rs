@@ -1,11 +1,12 @@
 //! Tokens, enrolment, idempotent answers, routes.
 
 use nightlatch::domain::authority::Seat;
-use nightlatch::domain::{Authority, Role, TokenId, WorkspaceId};
+use nightlatch::domain::{Authority, Reason, Role, TokenId, WorkspaceId};
+use nightlatch::store::audit::{self, AuditFilter, Entry};
 use nightlatch::store::enrolment::{self, Enrolled, Founder};
 use nightlatch::store::idempotency::{self, Answer, Found, Secret, Slot};
 use nightlatch::store::tokens::{self, NewToken, Token, TokenKind};
-use nightlatch::store::{Error, PageRequest, os_random, routes};
+use nightlatch::store::{Error, PageRequest, members, os_random, routes};
 use nightlatch_key::Digest;
 
 use crate::arena::{Arena, on_both, refusal};
@@ -14,6 +15,7 @@ on_both! {
     a_token_is_found_by_its_digest_until_it_is_revoked,
     tokens_of_a_foreign_set_are_refused,
     a_token_is_touched_once_a_minute,
+    the_log_says_why_a_token_was_replaced_or_ended,
     an_enrolment_is_exchanged_once,
     an_enrolment_ends_with_the_next,
     a_repeated_create_finds_its_answer,
@@ -88,6 +90,49 @@ async fn a_token_is_touched_once_a_minute(arena: Arena) {
     }
     assert!(seen[0].is_some());
     assert_eq!(seen[0], seen[1]);
+}
+
+/// The entries about one token, newest first.
+async fn entries(arena: &Arena, token: &TokenId) -> Vec<Entry> {
+    let page = PageRequest { limit: 100, after: None };
+    let list = audit::list(&mut arena.read().await, &arena.workspace, &AuditFilter::default(), &page).await.unwrap();
+    list.items.into_iter().filter(|entry| entry.target_id == token.as_str()).collect()
+}
+
+/// S1-10, S3-14: what was said when a token was replaced, or its member removed, stands with the token.
+async fn the_log_says_why_a_token_was_replaced_or_ended(arena: Arena) {
+    let digest = Digest::of(b"one-time");
+    open(&arena, digest, 3_600_000).await;
+    exchange(&arena, digest).await.unwrap();
+    open(&arena, Digest::of(b"another"), 3_600_000).await;
+    let Enrolled { member, token: old, .. } = exchange(&arena, Digest::of(b"another")).await.unwrap();
+    let (id, end) = (old.id.clone(), arena.second().await + 86_400);
+    let rotate = arena.write(move |tx, context| {
+        Box::pin(async move {
+            let why = Reason::new("laptop lost").unwrap();
+            tokens::rotate(tx, &context, &id, 600, why, &mut os_random).await.map(|(token, _)| token)
+        })
+    });
+    let new = rotate.await.unwrap();
+    let told = entries(&arena, &old.id).await;
+    assert_eq!((told[0].action.as_str(), told[0].reason.as_deref()), ("token.rotated", Some("laptop lost")));
+    let after: serde_json::Value = serde_json::from_str(told[0].after.as_deref().unwrap()).unwrap();
+    assert_eq!(after["successor"], new.id.as_str());
+    assert!(after["expires_at"].as_i64().unwrap() < end);
+    assert_eq!(told[0].before.as_deref(), Some(r#"{"expires_at":null}"#));
+
+    let id = member.id.clone();
+    let remove = arena.write(move |tx, context| {
+        Box::pin(async move {
+            let why = Reason::new("left the company").unwrap();
+            members::remove(tx, &context, &id, Some(&why)).await
+        })
+    });
+    remove.await.unwrap();
+    for token in [&old.id, &new.id] {
+        let told = entries(&arena, token).await;
+        assert_eq!((told[0].action.as_str(), told[0].reason.as_deref()), ("token.revoked", Some("left the company")));
+    }
 }
 
 async fn open(arena: &Arena, digest: Digest, lifetime_ms: i64) {

@@ -184,6 +184,9 @@ pub struct EraseAudit {
 pub struct ErasedAudit {
     /// The member.
     pub about: String,
-    /// How many values there were.
+    /// How many values of the log there were.
     pub erased: u64,
+    /// Whether the member is not removed: the log has forgotten it, its record has not. Remove the member and erase again.
+    #[serde(default)]
+    pub record_kept: bool,
 }

@@ -75,7 +75,10 @@ pub(in crate::api) async fn disable(
     let (context, reason) = (caller.context(), reason(body.reason)?);
     let changed = app
         .store()
-        .write::<_, Error, _>(move |tx| Box::pin(async move { keys::disable(tx, &context, &id, reason).await }))
+        .insist(move |tx| {
+            let (context, id, reason) = (context.clone(), id.clone(), reason.clone());
+            Box::pin(async move { keys::disable(tx, &context, &id, reason).await })
+        })
         .await?;
     Ok(show(&changed))
 }
@@ -128,7 +131,10 @@ pub(in crate::api) async fn revoke(
     let (context, reason) = (caller.context(), Some(Reason::new(body.value.reason)?));
     let changed = app
         .store()
-        .write::<_, Error, _>(move |tx| Box::pin(async move { keys::revoke(tx, &context, &id, reason).await }))
+        .insist(move |tx| {
+            let (context, id, reason) = (context.clone(), id.clone(), reason.clone());
+            Box::pin(async move { keys::revoke(tx, &context, &id, reason).await })
+        })
         .await?;
     let key = &changed.key;
     // Read after the commit. A revoke of before was in force by then, not from now on.

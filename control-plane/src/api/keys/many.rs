@@ -13,7 +13,7 @@ use crate::api::refused::{Refused, code_of};
 use crate::api::time::in_force;
 use crate::domain::{KeyId, Reason, Refusal, reach};
 use crate::store::revoke_many::{self, Seen, Survey};
-use crate::store::{Context, Error, PageRequest, keys, routes, workspaces};
+use crate::store::{Context, PageRequest, keys, routes, workspaces};
 
 /// Keys that one call revokes at most: an answer must come before its caller gives up.
 const CALL: usize = 2_000;
@@ -115,7 +115,9 @@ async fn revoke(
     announcement: Option<(serde_json::Value, Survey)>,
 ) -> Result<Vec<Seen>, Refused> {
     let context = context.clone();
-    let revoked = app.store().write::<_, Error, _>(move |tx| {
+    let revoked = app.store().insist(move |tx| {
+        let (context, keys, reason) = (context.clone(), keys.clone(), reason.clone());
+        let announcement = announcement.clone();
         Box::pin(async move {
             if let Some((filter, survey)) = &announcement {
                 revoke_many::announce(tx, &context, filter, survey, &reason).await?;

@@ -216,7 +216,8 @@ pub(in crate::api) async fn unpair(
     let (context, reason) = (caller.context(), Reason::new(body.value.reason)?);
     let (unpaired, bound) = app
         .store()
-        .write::<_, Error, _>(move |tx| {
+        .insist(move |tx| {
+            let (context, reason) = (context.clone(), reason.clone());
             Box::pin(async move {
                 let unpaired = gateways::unpair(tx, &context, id, &reason).await?;
                 Ok((unpaired, workspaces::bound(tx, &context.workspace).await?))

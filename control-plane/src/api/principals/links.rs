@@ -270,7 +270,10 @@ pub(in crate::api) async fn end_accepted(
     let (context, reason) = (caller.context(), Reason::new(body.value.reason)?);
     let ended = app
         .store()
-        .write::<_, Error, _>(move |tx| Box::pin(async move { links::end_as_client(tx, &context, &id, &reason).await }))
+        .insist(move |tx| {
+            let (context, id, reason) = (context.clone(), id.clone(), reason.clone());
+            Box::pin(async move { links::end_as_client(tx, &context, &id, &reason).await })
+        })
         .await?;
     Ok(client_answer(&ended.view))
 }

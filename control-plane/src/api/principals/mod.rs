@@ -189,7 +189,8 @@ async fn turn(
     let context = caller.context();
     let (changed, bound) = app
         .store()
-        .write::<_, Error, _>(move |tx| {
+        .insist(move |tx| {
+            let (context, text) = (context.clone(), text.clone());
             Box::pin(async move {
                 // One of another kind is none.
                 principals::get(tx, &context.workspace, kind, subject).await?;

@@ -165,7 +165,8 @@ pub(in crate::api) async fn remove(
     let (context, reason) = (caller.context(), reason(body.reason)?);
     let removed = app
         .store()
-        .write::<_, Error, _>(move |tx| {
+        .insist(move |tx| {
+            let (context, member, reason) = (context.clone(), member.clone(), reason.clone());
             Box::pin(async move {
                 of_partner(tx, &context.workspace, partner, &member).await?;
                 members::remove(tx, &context, &member, reason.as_ref()).await

@@ -99,13 +99,22 @@ pub(in crate::api) async fn accept(
         .write::<_, Error, _>(move |tx| {
             Box::pin(async move {
                 let account = match proven {
-                    Proven::New(hash) => accounts::create(tx, &invited, Some(&hash), None, &mut os_random).await?,
-                    Proven::Session(account) => account.id,
+                    Proven::New(hash) => {
+                        match accounts::create(tx, &invited, Some(&hash), None, &mut os_random).await? {
+                            Some(account) => account,
+                            None => {
+                                let taken =
+                                    "is for a new account, and the address has one now; send that one's password";
+                                return Ok(Err(Refused::value("password", taken)));
+                            }
+                        }
+                    }
+                    Proven::Session(account) => accounts::lock(tx, &account.id).await?.id,
                     Proven::Password(proven) => {
                         let (account, proof, counted) = *proven;
                         let locked = accounts::lock(tx, &account.id).await?;
                         if !second_factor::is_unchanged(&account, &locked) || !proof.take(tx, &account.id).await? {
-                            return Ok(None);
+                            return Ok(Err(Code::SignInFailed.into()));
                         }
                         sign_in_guesses::succeed(tx, &counted).await?;
                         account.id
@@ -114,14 +123,15 @@ pub(in crate::api) async fn accept(
                 let account = account.as_str();
                 members::accept(tx, &digest, account, name, &request_id, source.as_deref()).await?;
                 let memberships = accounts::memberships(tx, account).await?;
-                Ok(memberships.into_iter().find(|one| one.workspace == workspace))
+                let joined = memberships.into_iter().find(|one| one.workspace == workspace);
+                Ok(joined.ok_or_else(|| Code::SignInFailed.into()))
             })
         })
         .await;
     let joined = match joined {
         // Used up meanwhile.
         Err(Error::NotFound(_)) => return Err(Code::InvitationInvalid.into()),
-        other => other?.ok_or(Code::SignInFailed)?,
+        other => other??,
     };
     let accepted = AcceptedInvitation { member: view::member(&joined), workspace: view::workspace(&joined) };
     Ok((StatusCode::CREATED, axum::Json(accepted)).into_response())

@@ -219,8 +219,11 @@ async fn find(
                     (Some(account), ..) => Some(account),
                     (None, Some(_), Some(email)) => {
                         let oidc = Some((issuer.as_str(), identity.subject.as_str()));
-                        let id = accounts::create(tx, email, None, oidc, &mut os_random).await?;
-                        Some(accounts::get(tx, &id).await?)
+                        match accounts::create(tx, email, None, oidc, &mut os_random).await? {
+                            Some(id) => Some(accounts::get(tx, &id).await?),
+                            // The person has come by another way meanwhile.
+                            None => account_of(tx, &issuer, &identity, &request_id).await?,
+                        }
                     }
                     (None, ..) => None,
                 };

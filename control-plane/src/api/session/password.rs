@@ -57,6 +57,7 @@ pub(in crate::api) async fn change(
         .write::<Option<(Session, i64)>, Error, _>(move |tx| {
             Box::pin(async move {
                 let locked = accounts::lock(tx, &account.id).await?;
+                sessions::hold(tx, &account.id).await?;
                 if !second_factor::is_unchanged(&account, &locked)
                     || !sessions::renew(tx, &session, &old, &new, None).await?
                 {

@@ -232,6 +232,14 @@ impl Erase {
         if self.remote.json {
             return output::json(&erased);
         }
-        output::line(&format!("{} values about {} are erased.", erased.erased, erased.about))
+        output::line(&format!("{} values about {} are erased.", erased.erased, erased.about))?;
+        if erased.record_kept {
+            let id = &erased.about;
+            output::line(&format!(
+                "The member is not removed and its record stays. To forget it, too: nightlatch members remove {id}, then \
+                 erase again."
+            ))?;
+        }
+        Ok(())
     }
 }

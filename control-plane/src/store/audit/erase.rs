@@ -7,16 +7,25 @@ use super::append::{Draft, Target, append};
 use super::chain::lock;
 use crate::domain::{Action, authority};
 use crate::store::tx::sql;
-use crate::store::{Context, Error, Tx};
+use crate::store::{Context, Error, Tx, forget};
 
-/// Erases every personal value about a member, and every address that it acted from: values and salts go, commitments stay,
-/// so that the chain does too. Returns how many values there were.
+/// What was erased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Erased {
+    /// How many values of the log.
+    pub values: u64,
+    /// Whether the member is not removed: then the log alone forgets it, and its record says still who it is.
+    pub record_kept: bool,
+}
+
+/// Erases every personal value about a member, and every address that it acted or tried to sign in from: values and salts
+/// go, commitments stay, so that the chain does too. Of a removed member its record forgets who it was as well.
 ///
 /// Whether there is such a member is not asked: what is left of one that is long gone can be erased as well.
 ///
 /// # Errors
 /// A refusal; [`Error::Database`].
-pub async fn erase(tx: &mut Tx, context: &Context, about: &str) -> Result<u64, Error> {
+pub async fn erase(tx: &mut Tx, context: &Context, about: &str) -> Result<Erased, Error> {
     context.authority.require(Action::AuditErase, &authority::Target::None)?;
     let workspace = context.workspace.as_str();
     // The leader changes entries, too, and in another order.
@@ -38,7 +47,14 @@ pub async fn erase(tx: &mut Tx, context: &Context, about: &str) -> Result<u64, E
          AND source IS NOT NULL",
         workspace, about => execute
     )?;
-    let erased = values + by_itself + for_it;
+    // Whoever joined or tried to sign in was nobody yet.
+    let to_it = sql!(
+        tx,
+        "UPDATE audit SET source = NULL, source_salt = NULL WHERE workspace_id = $1 AND target_type = 'member' \
+         AND target_id = $2 AND actor_type IN ('system', 'enrolment') AND source IS NOT NULL",
+        workspace, about => execute
+    )?;
+    let erased = values + by_itself + for_it + to_it;
     let now = tx.now().await?;
     let draft = Draft {
         action: ERASED,
@@ -50,5 +66,6 @@ pub async fn erase(tx: &mut Tx, context: &Context, about: &str) -> Result<u64, E
         about: None,
     };
     append(tx, context, &draft, now).await?;
-    Ok(erased)
+    let record_kept = !forget::removed(tx, &context.workspace, about).await?;
+    Ok(Erased { values: erased, record_kept })
 }

@@ -23,7 +23,7 @@ pub(super) use append::{
 };
 pub(crate) use chain::{Chained, chain};
 pub use chain::{SignedHead, Standing, standing};
-pub use erase::erase;
+pub use erase::{Erased, erase};
 pub use export::{Exporter, Span, exported};
 pub use find::{AuditFilter, list, list_within, oldest_unchained};
 pub(crate) use gaps::{Gap, kept_since, lacks, notes as gap_notes, own_up};

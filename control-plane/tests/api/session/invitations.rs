@@ -48,8 +48,29 @@ async fn an_invitation_is_taken_up_once(app: TestApp) {
     accept(&app, json!({ "code": code })).await.is_problem(422, "value_invalid");
     let answers = join_all((0..8).map(|_| accept(&app, json!({ "code": code, "password": PASSWORD })))).await;
     assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1, "{answers:?}");
+    // Who came too late is told so.
+    assert!(answers.iter().all(|answer| [201, 401, 422, 429].contains(&answer.status.as_u16())), "{answers:?}");
     assert_eq!(app.number("SELECT COUNT(*) FROM accounts").await, 1);
     Browser::new(&app).signed_in("ada@example.com").await;
+    app.stop().await;
+}
+
+on_both!(two_invitations_of_a_new_address_make_one_account);
+async fn two_invitations_of_a_new_address_make_one_account(app: TestApp) {
+    let foreign = crate::tenants::foreign(&app).await;
+    for round in 0..6 {
+        let email = format!("ada{round}@example.com");
+        let codes = [invite(&app, &email, "viewer").await, invite_as(&app, &foreign.token, &email, "viewer").await];
+        let both = codes.each_ref().map(|code| accept(&app, json!({ "code": code, "password": PASSWORD })));
+        let answers = join_all(both).await;
+        assert_ne!(answers.iter().filter(|answer| answer.status == 201).count(), 0, "{answers:?}");
+        // Whoever was second is told that there is an account now; with its password they join.
+        for (code, answer) in codes.iter().zip(&answers).filter(|(_, answer)| answer.status != 201) {
+            answer.is_problem(422, "value_invalid");
+            assert_eq!(accept(&app, json!({ "code": code, "password": PASSWORD })).await.status, 201);
+        }
+        assert_eq!(app.number(&format!("SELECT COUNT(*) FROM accounts WHERE email = '{email}'")).await, 1);
+    }
     app.stop().await;
 }
 
