@@ -219,7 +219,10 @@ fn described(found: &RevokedMany) -> String {
     }
     for owner in &found.owners {
         let name = owner.owner.as_deref().map(printable).or_else(|| owner.owner_member.clone());
-        lines.push(format!("{} of {}", owner.keys, name.unwrap_or_else(|| "nobody in particular".to_owned())));
+        lines.push(match name {
+            Some(name) => format!("{} are looked after by {name}.", owner.keys),
+            None => format!("{} have no owner.", owner.keys),
+        });
     }
     for route in &found.routes {
         lines.push(format!("They get through {} {}.", route.method, route.pattern));

@@ -14,8 +14,8 @@ const EXAMPLES: &str = "\
 With the code that an owner or admin handed you, or that `nightlatch enrol` gave you:
   nightlatch join --url https://keys.example.com
   nightlatch join --code-file code --name Bo
-The password is the one you choose; where your address has an account here, it is that account's. From a program, code and
-password are lines of standard input. Then:
+The password is the one you choose; where your address has an account here, it is that account's.
+From a program, code and password are lines of standard input. Then:
   nightlatch sign-in bo@example.com --secret-out token";
 
 /// Take up an invitation: make an account, or join with the one you have.

@@ -39,6 +39,7 @@ pub mod links;
 mod live_scopes;
 mod management;
 mod member_list;
+mod member_notes;
 pub mod members;
 pub mod oidc_flows;
 mod page;

@@ -56,7 +56,7 @@ pub struct Key {
     pub revoked_at: Option<Timestamp>,
     /// Why it was revoked.
     pub revoke_reason: Option<String>,
-    /// The last time an edge or `/v1/verify` accepted it, as far as reported.
+    /// The last time an edge accepted it, as far as reported.
     pub last_used_at: Option<Timestamp>,
     /// The link between its partner and a client that it is bound to: it ends with that.
     #[serde(default, skip_serializing_if = "Option::is_none")]

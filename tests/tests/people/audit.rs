@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use jiff::{SignedDuration, Timestamp};
 use nightlatch_tests::clock::now;
 use nightlatch_tests::control_plane::Database;
-use nightlatch_tests::deployment::{Deployment, text};
+use nightlatch_tests::deployment::{Deployment, Login, text};
 use nightlatch_tests::on_both_databases;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -19,6 +19,7 @@ on_both_databases!(
     s0_15_s1_06_s1_11_a_secret_is_shown_once_and_is_in_no_log,
     s0_34_s1_09_s1_10_s1_12_issue_and_revoke_are_told_with_actor_prefix_and_scopes,
     s1_14_what_somebody_did_in_a_span_of_time_is_found_and_proven,
+    s1_14_what_a_service_account_did_until_its_token_was_revoked,
 );
 
 /// S1-06, S1-11, S0-15: the answer that made a key shows its text; no other answer, list, export or log of the program does.
@@ -151,5 +152,36 @@ async fn s1_14_what_somebody_did_in_a_span_of_time_is_found_and_proven(database:
         ensure!(output.status.code() == Some(1), "a changed entry is taken for good");
     }
     ensure!(now() > to);
+    Ok(())
+}
+
+/// S1-14: the token of an integration leaked; what was done and tried with it is what its account did.
+async fn s1_14_what_a_service_account_did_until_its_token_was_revoked(database: Database) -> Result<()> {
+    let all = Deployment::start(database).await?;
+    let owner = all.owner();
+    let account = all.post(&owner, "service-accounts", json!({ "name": "ticket bridge" })).await?;
+    let account = text(&account["id"])?;
+    let new = json!({ "name": "bridge", "kind": "management", "service_account": account, "scopes": ["keys:read", "keys:issue"] });
+    let made = all.post(&owner, "tokens", new).await?;
+    let bridge = Login::Token(text(&made["secret"])?);
+    let issued = issue(&all, &bridge, "by a program", json!({ "principal": account })).await?;
+    refused(
+        all.try_post(&bridge, &format!("keys/{}/revoke", issued.id), json!({ "reason": "x" })).await?,
+        403,
+        "forbidden",
+    )?;
+    all.post(&owner, &format!("tokens/{}/revoke", text(&made["token"]["id"])?), json!({})).await?;
+    let answer = all.try_post(&bridge, "keys", json!({ "name": "late", "environment": "live" })).await?;
+    refused(answer, 401, "token_invalid")?;
+    let by_owner = entry(&all, &owner, "action=token.revoked").await?;
+    let to: Timestamp = text(&by_owner["at"])?.parse()?;
+    let span = format!("actor_type=service_account&to={}", to + SignedDuration::from_millis(1));
+    for _ in all.replicas() {
+        let found = entries(&all, &owner, &span).await?;
+        let actions: Vec<_> = found.iter().map(|told| told["action"].clone()).collect();
+        ensure!(actions == [json!("key.issued"), json!("request.refused")], "{found:?}");
+        ensure!(found.iter().all(|told| told["actor"]["id"] == account.as_str()), "{found:?}");
+    }
+    ensure!(issued.key["issued_by"]["type"] == "service_account", "{}", issued.key);
     Ok(())
 }
