@@ -55,6 +55,9 @@ pub(crate) struct Args {
     /// How many keys to import before measuring
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
     keys: u32,
+    /// Of `inventory`: how many seconds one list is walked, where it does not end before
+    #[arg(long, value_name = "SECONDS")]
+    walk: Option<u64>,
 }
 
 /// Parts that are measured apart from the rest.
@@ -128,11 +131,13 @@ struct Effort {
     seconds: u32,
     /// Seconds of load before the first round.
     warm_up: u32,
+    /// How long one list is walked, where it does not end before.
+    walk: Duration,
 }
 
 impl Effort {
-    const FULL: Self = Self { quick: false, rounds: 5, seconds: 4, warm_up: 4 };
-    const QUICK: Self = Self { quick: true, rounds: 2, seconds: 2, warm_up: 1 };
+    const FULL: Self = Self { quick: false, rounds: 5, seconds: 4, warm_up: 4, walk: Duration::from_secs(60) };
+    const QUICK: Self = Self { quick: true, rounds: 2, seconds: 2, warm_up: 1, walk: Duration::from_secs(2) };
 }
 
 /// Builds what is needed, measures and prints.
@@ -167,6 +172,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 async fn measure_all(args: &Args, programs: &Programs, cores: Cores) -> Result<(Vec<Row>, usize)> {
     let effort = if args.quick { Effort::QUICK } else { Effort::FULL };
+    let effort = Effort { walk: args.walk.map_or(effort.walk, Duration::from_secs), ..effort };
     let wanted: Vec<Measure> =
         Measure::ALL.into_iter().filter(|measure| args.only.is_empty() || args.only.contains(measure)).collect();
     let (mut rows, mut failed) = (Vec::new(), 0);

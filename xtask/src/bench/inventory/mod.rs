@@ -2,7 +2,7 @@
 
 mod world;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use nightlatch_tests::control_plane::{ControlPlane, ControlPlaneConfig, Database};
@@ -28,8 +28,6 @@ const QUICK_SAMPLES: usize = 20;
 const SPARSE: usize = 10;
 /// As many rows as a page may have: how the walk gets on between two measured pages.
 const STRIDE: u32 = 200;
-/// The longest walk through one list.
-const LONGEST: Duration = Duration::from_secs(60);
 
 /// A list that is measured.
 struct Measured {
@@ -224,7 +222,7 @@ async fn walk(caller: &Caller, path: &str, effort: Effort) -> Result<Walk> {
             caller.get(&with(&format!("cursor={cursor}"))).await?;
             walk.pages.push(ms(start.elapsed()));
         }
-        if begin.elapsed() > LONGEST {
+        if begin.elapsed() > effort.walk {
             break;
         }
     }
