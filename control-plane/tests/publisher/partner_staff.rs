@@ -17,8 +17,8 @@ on_both! {
 
 const AGENCY: u32 = 50;
 /// The subjects of its staff, and of somebody of the workspace's own: the next ones.
-const STAFF: std::ops::Range<u32> = 51..81;
-const OWN: u32 = 81;
+const STAFF: std::ops::Range<u32> = 2..32;
+const OWN: u32 = 32;
 
 impl World {
     /// A partner organisation whose staff have two keys each, and an admin with one.
