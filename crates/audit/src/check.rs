@@ -87,6 +87,14 @@ pub enum Fault {
         /// How many erasures tell of.
         accounted: u64,
     },
+    /// More personal values are gone than erasures that are signed tell of, and others are said to wait behind the
+    /// checkpoint: nobody vouches for that.
+    ErasedLater {
+        /// How many are gone.
+        found: u64,
+        /// How many signed erasures tell of.
+        accounted: u64,
+    },
     /// The export has no end.
     Cut,
     /// The footer counts other entries than there are.
@@ -149,6 +157,11 @@ impl fmt::Display for Fault {
                 "{found} personal values are gone, and erasures in the log account for {accounted}: somebody has destroyed \
                  others"
             ),
+            Self::ErasedLater { found, accounted } => write!(
+                f,
+                "{found} personal values are gone, and erasures that are signed account for {accounted}; that others wait to be \
+                 signed, nobody vouches for: export again in a moment"
+            ),
             Self::Cut => f.write_str("the export was cut off: its last line is missing"),
             Self::Count { said, found } => write!(f, "the last line counts {said} entries, there are {found}"),
             Self::Trailing => f.write_str("lines follow on the last one"),
@@ -191,7 +204,8 @@ pub struct Proven {
     /// Personal values that have been erased.
     pub erased: u64,
     /// How many personal values the erasures among the entries tell of. Of a span from the beginning, where they are fewer
-    /// than `erased`, erasures that wait behind the checkpoint make up for the rest; of any other nothing is known.
+    /// than `erased`, erasures that wait behind the checkpoint are said to make up for the rest, see
+    /// [`Check::allow_unaccounted`]; of any other nothing is known.
     pub accounted: u64,
     /// Whether a head has signed a checkpoint. Always, but where [`Check::allow_unsigned`] was called.
     pub signed: bool,
@@ -217,6 +231,7 @@ pub struct Check {
     accounted: u64,
     signed: bool,
     allow_unsigned: bool,
+    allow_unaccounted: bool,
     footer: Option<Footer>,
 }
 
@@ -257,6 +272,7 @@ impl Check {
             accounted: 0,
             signed: head.is_some_and(|head| head.audit.is_some()),
             allow_unsigned: false,
+            allow_unaccounted: false,
             footer: None,
             tree,
             earlier,
@@ -276,6 +292,13 @@ impl Check {
     #[must_use]
     pub fn allow_unsigned(self) -> Self {
         Self { allow_unsigned: true, ..self }
+    }
+
+    /// Believes the last line, which nobody signs, about erasures that wait behind the checkpoint. Otherwise values of which
+    /// only those tell are a fault.
+    #[must_use]
+    pub fn allow_unaccounted(self) -> Self {
+        Self { allow_unaccounted: true, ..self }
     }
 
     /// Takes the next line.
@@ -324,9 +347,15 @@ impl Check {
                 return Err(self.explained(beyond, Fault::Shorter { count: beyond.checkpoint.count }).into());
             }
             // Of a part of the log nobody knows what erasures beside it tell of.
-            let accounted = self.accounted.saturating_add(footer.erased_later);
-            if self.header.after == 0 && self.erased > accounted {
-                return Err(Fault::ErasedUnaccounted { found: self.erased, accounted }.into());
+            let (found, accounted) = (self.erased, self.accounted);
+            if self.header.after == 0 && found > accounted {
+                let later = accounted.saturating_add(footer.erased_later);
+                if found > later {
+                    return Err(Fault::ErasedUnaccounted { found, accounted: later }.into());
+                }
+                if !self.allow_unaccounted {
+                    return Err(Fault::ErasedLater { found, accounted }.into());
+                }
             }
         }
         Ok(Proven {

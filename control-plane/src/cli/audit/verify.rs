@@ -46,6 +46,9 @@ pub(super) struct Verify {
     /// Take an export without a signed checkpoint, as of a log before its first head: nothing of it is proven.
     #[arg(long)]
     allow_unsigned: bool,
+    /// Believe the export about erasures that are not signed yet: who has just erased something, and made it themselves.
+    #[arg(long)]
+    allow_unaccounted: bool,
     /// Print JSON for programs instead of text for people.
     #[arg(long, help_heading = "Output")]
     json: bool,
@@ -129,6 +132,9 @@ impl Verify {
         };
         if self.allow_unsigned {
             check = check.allow_unsigned();
+        }
+        if self.allow_unaccounted {
+            check = check.allow_unaccounted();
         }
         while self.next_line(&mut input, &mut line)? {
             if let Err(found) = check.line(&line) {
