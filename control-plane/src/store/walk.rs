@@ -11,9 +11,9 @@ use super::select::{Direction, Select};
 use super::{Cursor, Error, Page, PageRequest, Read};
 
 /// Most rows that a page of a list looks at.
-pub const LOOKED_AT: u32 = 1_000;
+pub const LOOKED_AT: u32 = 600;
 /// Places looked at in one go.
-const CHUNK: u32 = 250;
+const CHUNK: u32 = 200;
 /// And of a list that is read to its end.
 const LONGEST: u32 = 4_000;
 
