@@ -17,7 +17,7 @@ use crate::domain::ids::principal_id;
 use crate::domain::{Actor, ActorType, Authority, KeyRef, SetId, WorkspaceId};
 use crate::store::keys::{self, KeyView};
 use crate::store::tokens::{self, Holder, Token, TokenKind};
-use crate::store::{Context, Error, Read, edges};
+use crate::store::{Context, Error, Read, Shown, edges};
 
 /// The brand of a management token's text.
 pub(super) const MANAGEMENT_BRAND: &str = "nlm";
@@ -103,6 +103,15 @@ impl Caller {
         }
     }
 
+    /// By what they were identified. An edge's token does nothing that would have to wait.
+    fn shown(&self) -> Option<Shown> {
+        match &self.who {
+            Who::Token(token) if token.kind == TokenKind::Edge => None,
+            Who::Token(token) => Some(Shown::Token(token.id.clone())),
+            Who::Session(holder) => Some(Shown::Session(holder.session.id.clone())),
+        }
+    }
+
     fn actor(&self) -> Actor {
         match &self.who {
             Who::Token(token) if token.kind == TokenKind::Edge => Actor::new(ActorType::Edge, token.id.as_str()),
@@ -124,6 +133,7 @@ impl Caller {
     pub(super) fn context(&self) -> Context {
         Context {
             actor: self.actor(),
+            shown: self.shown(),
             authority: self.authority.clone(),
             acknowledged: self.acknowledged,
             source: self.source.clone(),
@@ -164,8 +174,7 @@ impl Caller {
         };
         let caller = Self {
             who: Who::Token(Box::new(token.clone())),
-            // Of what is refused nothing is done, whatever it would be allowed.
-            authority: authority.unwrap_or(Authority::Edge),
+            authority: authority.unwrap_or_else(|| Authority::Refused(token.member.clone())),
             acknowledged: false,
             request_id: request_id(extensions),
             source: source(extensions),

@@ -38,9 +38,31 @@ fn address(text: &[u8]) -> Option<IpAddr> {
     parsed.map(|address| address.to_canonical())
 }
 
+/// Whom a source address stands for: itself, or of IPv6, where each customer has many, its /64.
+pub(super) fn network(source: &str) -> String {
+    match source.parse() {
+        Ok(IpAddr::V6(address)) => match address.to_ipv4_mapped() {
+            Some(address) => address.to_string(),
+            None => {
+                let [a, b, c, d, ..] = address.segments();
+                format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+            }
+        },
+        _ => source.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_of_one_customer_count_together() {
+        assert_eq!(network("2001:db8::1"), network("2001:db8:0:0:ffff::1"));
+        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
+        assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
+        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
+    }
 
     fn of(peer: &str, forwarded: &[&str], trusted: &[&str]) -> String {
         let (mut headers, mut extensions) = (HeaderMap::new(), Extensions::new());

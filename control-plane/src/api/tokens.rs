@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use nightlatch_api as api;
-use nightlatch_api::{CreateToken, CreatedToken, Page, PageQuery, Problem, RotateToken};
+use nightlatch_api::{CreateToken, CreatedToken, Page, Problem, RotateToken};
 use nightlatch_key::{Brand, Environment, KeyText};
 
 use super::App;
@@ -118,7 +118,7 @@ fn created(token: &Token, now: i64, text: &KeyText) -> Created {
 /// Lists tokens, newest first.
 #[utoipa::path(
     get, path = "/v1/tokens", tag = "tokens", operation_id = "listTokens",
-    params(PageQuery),
+    params(api::TokenFilter),
     responses(
         (status = 200, description = "A page of tokens.", body = Page<api::Token>),
         (status = "4XX", description = "Refused.", body = Problem, content_type = "application/problem+json"),
@@ -128,14 +128,16 @@ fn created(token: &Token, now: i64, text: &KeyText) -> Created {
 pub(super) async fn list(
     State(app): State<App>,
     caller: Caller,
-    Query(query): Query<PageQuery>,
+    Query(query): Query<api::TokenFilter>,
 ) -> Result<axum::Json<Page<api::Token>>, Refused> {
+    let unknown = || Refused::value("maker", "is not the id of a member");
+    let maker = query.maker.map(|id| MemberId::parse(&id).ok_or_else(unknown)).transpose()?;
     // Who does not administer sees their own.
     let of = (caller.authority.member().map(MemberId::as_str), caller.authority.account());
-    let list = List::new("tokens", caller.workspace(), &of);
+    let list = List::new("tokens", caller.workspace(), &(of, maker.as_ref().map(MemberId::as_str)));
     let page = app.cursors().page(&list, query.limit, query.cursor.as_deref())?;
     let mut read = app.store().read().await?;
-    let found = tokens::list(&mut read, caller.workspace(), &caller.authority, &page).await?;
+    let found = tokens::list(&mut read, caller.workspace(), &caller.authority, maker.as_ref(), &page).await?;
     let now = read.now().await?;
     Ok(axum::Json(app.cursors().answer(&list, found, |token| show(&token, now))))
 }
@@ -269,6 +271,7 @@ pub(super) fn show(token: &Token, now: i64) -> api::Token {
         scopes: token.scopes.clone(),
         member: token.member.as_ref().map(ToString::to_string),
         service_account: token.service_account.map(principal_id),
+        maker: token.maker.as_ref().map(ToString::to_string),
         prefix: token.prefix.clone(),
         state,
         created_by: view::actor(&token.created_by),

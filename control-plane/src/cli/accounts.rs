@@ -111,20 +111,19 @@ impl OfAccount {
 impl ResetPassword {
     /// Draws a password in place of the one that is lost.
     pub(super) async fn run(self) -> Result<(), Failure> {
-        if !self.of.dry_run {
-            self.secret_out.prepare(self.of.json)?;
-        }
+        let kept = if self.of.dry_run { None } else { Some(self.secret_out.prepare(self.of.json)?) };
         let email = Email::parse(&self.of.email).ok_or_else(|| Failure::usage("the address is none"))?;
         let drawn = SecretString::from(recovery::draw(&mut os_random).as_str());
         let password = Password::new(drawn.expose_secret(), &email).map_err(|fault| Failure::other(fault.advice()))?;
         let hash = Hashing::default().hash(password).await;
         let hash = hash.map_err(|_| Failure::new(Kind::Unavailable, "the machine is too busy; try again"))?;
         let what = "draw another password in place of the account's";
-        let Some(reset) = self.of.reset(Lost::Password(hash), what, "reset-password").await? else { return Ok(()) };
+        let reset = self.of.reset(Lost::Password(hash), what, "reset-password").await?;
+        let Some((reset, kept)) = reset.zip(kept) else { return Ok(()) };
         let secret = nightlatch_api::Secret::from(drawn.expose_secret());
         let mut answer = self.of.answer(&reset);
         answer["password"] = secret.expose().into();
-        self.secret_out.deliver_as("password", self.of.json, &answer, &secret, || {
+        kept.deliver_as("password", &answer, &secret, || {
             self.of.tell(&reset)?;
             output::line(
                 "Hand it over on a way that you trust; they change it with: nightlatch change-password ADDRESS",

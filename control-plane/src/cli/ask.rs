@@ -17,7 +17,7 @@ const MAX_LINE: u64 = 4096;
 /// A secret from a file of mode 0600, or else from whoever is asked. `flag` names the file's.
 pub(super) fn secret(what: &str, flag: &str, file: Option<&Path>) -> Result<Secret, Failure> {
     if let Some(path) = file {
-        return Ok(Secret::from(read_private(path)?.trim()));
+        return Ok(Secret::from(read_private(path)?.trim_end_matches(['\r', '\n'])));
     }
     let line = ask(what)?;
     if line.trim().is_empty() {

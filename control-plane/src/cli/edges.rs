@@ -118,14 +118,14 @@ pub(super) struct Remove {
 
 impl Add {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        self.secret_out.prepare(self.remote.json)?;
+        let kept = self.secret_out.prepare(self.remote.json)?;
         let class = match self.class {
             Class::Durable => EdgeClass::Durable,
             Class::Ephemeral => EdgeClass::Ephemeral,
         };
         let request = CreateEdge { name: self.name, class, set: self.set };
         let created = self.remote.client()?.create_edge(&request).await?;
-        self.secret_out.deliver_as("code", self.remote.json, &created, &created.code, || {
+        kept.deliver_as("code", &created, &created.code, || {
             output::facts([
                 ("edge", Some(created.edge.id.clone())),
                 ("class", Some(created.edge.class.as_str().to_owned())),
@@ -138,7 +138,7 @@ impl Add {
 
 impl Enrol {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        self.secret_out.prepare(self.remote.json)?;
+        let kept = self.secret_out.prepare(self.remote.json)?;
         let code = code_from(&self.code_file)?;
         let request = EnrolEdge { code: Secret::from(code.trim()), runtime: self.runtime, version: self.edge_version };
         let mut enrolled = self.remote.anonymous()?.enrol_edge(&request).await?;
@@ -146,7 +146,7 @@ impl Enrol {
         let url = self.remote.url();
         enrolled.config.source.insert_str(0, url);
         enrolled.config.report_url.insert_str(0, url);
-        self.secret_out.deliver_as("credential", self.remote.json, &enrolled, &enrolled.credential, || {
+        kept.deliver_as("credential", &enrolled, &enrolled.credential, || {
             let config = &enrolled.config;
             output::facts([
                 ("edge", Some(enrolled.edge.id.clone())),
@@ -195,13 +195,13 @@ impl Show {
 
 impl Rotate {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        self.secret_out.prepare(self.remote.json)?;
+        let kept = self.secret_out.prepare(self.remote.json)?;
         let seconds = |overlap: SignedDuration| {
             u64::try_from(overlap.as_secs()).map_err(|_| Failure::usage("--overlap cannot be negative"))
         };
         let request = RotateCredential { overlap_seconds: self.overlap.map(seconds).transpose()? };
         let rotated = self.remote.client()?.rotate_edge_credential(&self.edge, &request).await?;
-        self.secret_out.deliver_as("credential", self.remote.json, &rotated, &rotated.credential, || {
+        kept.deliver_as("credential", &rotated, &rotated.credential, || {
             output::line(&format!(
                 "{} has a new credential. The old one ends at its first use, or at {}.",
                 rotated.edge.id,

@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 use super::exit::Failure;
 use super::output;
 use super::remote::Remote;
-use super::secret_out::SecretOut;
-use crate::secrets::{read_private, write_private};
+use super::secret_out::{self, SecretOut};
+use crate::secrets::read_private;
 
 const EXAMPLES: &str = "\
 On the server's machine:
@@ -47,26 +47,30 @@ pub(super) struct Enrol {
 
 impl Enrol {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        self.secret_out.prepare(self.remote.json)?;
-        if let Some(path) = self.code_out.as_deref().filter(|path| path.exists()) {
-            return Err(Failure::usage(format!("{} exists; a code goes to a new file", path.display())));
+        if self.code_out.is_some() && self.code_out == self.secret_out.path() {
+            return Err(Failure::usage("the token and the code go to files of their own"));
         }
+        // Before the token is used up.
+        let kept = self.secret_out.prepare(self.remote.json)?;
+        let code_file = self.code_out.as_deref().map(secret_out::begin).transpose()?;
         let token =
             if self.enrolment_file.as_os_str() == "-" { from_stdin()? } else { read_private(&self.enrolment_file)? };
         let request = Request { token: Secret::from(token.trim()), name: self.name, email: self.email };
         let mut enrolled = self.remote.anonymous()?.enrol_as(&request).await?;
-        if let (Some(path), Some(code)) = (&self.code_out, &enrolled.code) {
-            write_private(path, code.expose().as_bytes())?;
-            enrolled.code = None;
-        } else if self.remote.json && self.secret_out.is_file() {
+        let code = enrolled.code.take();
+        if code_file.is_none() && !(self.remote.json && kept.is_file()) {
             // Who has the token put away does not want the code shown either; another is made at any time.
-            enrolled.code = None;
+            enrolled.code.clone_from(&code);
         }
-        self.secret_out.deliver(self.remote.json, &enrolled, &enrolled.secret, || {
+        let shown = kept.deliver(&enrolled, &enrolled.secret, || {
             let (member, token) = (&enrolled.member, &enrolled.token);
             output::line(&format!("Enrolled: owner {}, management token {} ({}).", member.id, token.id, token.prefix))?;
             output::line(&way_in(member, self.code_out.as_deref(), enrolled.code.as_ref(), self.remote.url()))
-        })
+        });
+        if let (Some(file), Some(path), Some(code)) = (code_file, &self.code_out, &code) {
+            secret_out::put(file, path, code)?;
+        }
+        shown
     }
 }
 

@@ -14,7 +14,7 @@ use super::edges::code_from;
 use super::exit::Failure;
 use super::output::{self, maybe_time, printable};
 use super::remote::Remote;
-use super::secret_out::SecretOut;
+use super::secret_out::{Kept, SecretOut};
 
 /// Pair devices with their keys, and unpair them.
 #[derive(Debug, Args)]
@@ -108,29 +108,29 @@ impl Gateways {
             Command::List => list(&remote).await,
             Command::Show { gateway } => show(json, &remote.client()?.gateway(&gateway).await?),
             Command::Create { name, environment, scopes, acknowledge_sensitive, secret_out } => {
-                secret_out.prepare(json)?;
+                let kept = secret_out.prepare(json)?;
                 let environment = match environment {
                     Where::Live => Environment::Live,
                     Where::Test => Environment::Test,
                 };
                 let request = CreateGateway { name, environment, scopes, acknowledge_sensitive };
-                offered(json, &secret_out, &remote.client()?.create_gateway(&request).await?)
+                offered(kept, &remote.client()?.create_gateway(&request).await?)
             }
             Command::Code { gateway, order, secret_out } => {
-                secret_out.prepare(json)?;
+                let kept = secret_out.prepare(json)?;
                 let order = match order {
                     Order::IssueFirst => RotationOrder::IssueFirst,
                     Order::RevokeFirst => RotationOrder::RevokeFirst,
                 };
                 let request = OfferPairing { order: Some(order) };
-                offered(json, &secret_out, &remote.client()?.offer_pairing(&gateway, &request).await?)
+                offered(kept, &remote.client()?.offer_pairing(&gateway, &request).await?)
             }
             Command::Pair { code_file, secret_out } => {
-                secret_out.prepare(json)?;
+                let kept = secret_out.prepare(json)?;
                 let code = code_from(&code_file)?;
                 let request = PairGateway { code: Secret::from(code.trim()) };
                 let paired = remote.anonymous()?.pair_gateway(&request).await?;
-                secret_out.deliver(json, &paired, &paired.secret, || {
+                kept.deliver(&paired, &paired.secret, || {
                     output::facts([
                         ("gateway", Some(paired.gateway.id.clone())),
                         ("key", Some(paired.key.id.clone())),
@@ -153,8 +153,8 @@ impl Gateways {
     }
 }
 
-fn offered(json: bool, secret_out: &SecretOut, offered: &OfferedPairing) -> Result<(), Failure> {
-    secret_out.deliver_as("code", json, offered, &offered.code, || {
+fn offered(kept: Kept, offered: &OfferedPairing) -> Result<(), Failure> {
+    kept.deliver_as("code", offered, &offered.code, || {
         output::facts([
             ("gateway", Some(offered.gateway.id.clone())),
             ("name", Some(offered.gateway.name.clone())),

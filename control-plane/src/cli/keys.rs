@@ -207,7 +207,7 @@ impl Keys {
 
 impl Issue {
     async fn run(self, remote: &Remote) -> Result<(), Failure> {
-        self.secret_out.prepare(remote.json)?;
+        let kept = self.secret_out.prepare(remote.json)?;
         let expires_at = match self.expires_in {
             Some(duration) => Some(from_now(duration).map_err(Failure::usage)?),
             None => self.expires_at,
@@ -231,7 +231,7 @@ impl Issue {
             client = client.with_idempotency_key(key);
         }
         let issued = client.issue_key(&request).await?;
-        self.secret_out.deliver(remote.json, &issued, &issued.secret, || {
+        kept.deliver(&issued, &issued.secret, || {
             facts(&issued.key)?;
             output::line(&format!("Every edge accepts it from {} on.", time(issued.key.usable_from)))
         })

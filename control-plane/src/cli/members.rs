@@ -4,14 +4,15 @@ use clap::{Args, Subcommand};
 use futures::TryStreamExt as _;
 use nightlatch_api::client::Client;
 use nightlatch_api::{
-    InviteMember, InvitedMember, Member, MemberFilter, MemberState, MoveMember, ReinviteMember, Role, UpdateMember,
+    InviteMember, InvitedMember, Member, MemberFilter, MemberState, MoveMember, ReinviteMember, Role, TokenFilter,
+    TokenState, UpdateMember,
 };
 
 use super::confirm::confirmed;
 use super::exit::Failure;
 use super::output::{self, maybe_time, printable, time};
 use super::remote::Remote;
-use super::secret_out::SecretOut;
+use super::secret_out::{Kept, SecretOut};
 
 const INVITE: &str = "\
 Examples:
@@ -169,9 +170,9 @@ impl Members {
             Command::Show { member } => show(json, &self.remote.client()?.member(&member).await?.value),
             Command::Invite(invite) => invite.run(&self.remote).await,
             Command::Reinvite { member, email, secret_out } => {
-                secret_out.prepare(json)?;
+                let kept = secret_out.prepare(json)?;
                 let invited = self.remote.client()?.reinvite_member(&member, &ReinviteMember { email }).await?;
-                deliver(&secret_out, &self.remote, &invited)
+                deliver(kept, &self.remote, &invited)
             }
             Command::Update(update) => update.run(&self.remote.client()?, json).await,
             Command::Suspend(Move { member, reason }) => {
@@ -209,7 +210,7 @@ impl List {
 
 impl Invite {
     async fn run(self, remote: &Remote) -> Result<(), Failure> {
-        self.secret_out.prepare(remote.json)?;
+        let kept = self.secret_out.prepare(remote.json)?;
         let request = InviteMember {
             email: self.email,
             name: self.name,
@@ -218,7 +219,7 @@ impl Invite {
             tier: self.tier,
             acknowledge_sensitive: self.acknowledge_sensitive,
         };
-        deliver(&self.secret_out, remote, &remote.client()?.invite_member(&request).await?)
+        deliver(kept, remote, &remote.client()?.invite_member(&request).await?)
     }
 }
 
@@ -257,7 +258,18 @@ async fn remove(client: &Client, json: bool, of: Move, yes: bool) -> Result<(), 
         return output::json(&removed);
     }
     let name = printable(called(&removed));
-    output::line(&format!("Removed {} \"{name}\". Its keys and tokens are revoked.", removed.id))
+    output::line(&format!("Removed {} \"{name}\". Its keys and tokens are revoked.", removed.id))?;
+    let known = TokenFilter { maker: Some(removed.id.clone()), limit: Some(200), ..TokenFilter::default() };
+    // A token that may not list tokens has removed the member all the same.
+    let known = client.list_tokens(&known).await.map(|page| page.items).unwrap_or_default();
+    match known.iter().filter(|token| token.state == TokenState::Active).count() {
+        0 => Ok(()),
+        count => output::line(&format!(
+            "It may know {count} tokens of service accounts, which go on working. Rotate or revoke them: nightlatch tokens \
+             list --maker {}",
+            removed.id
+        )),
+    }
 }
 
 /// What people know it by.
@@ -265,8 +277,8 @@ fn called(member: &Member) -> &str {
     member.email.as_deref().or(member.name.as_deref()).unwrap_or(&member.id)
 }
 
-fn deliver(secret_out: &SecretOut, remote: &Remote, invited: &InvitedMember) -> Result<(), Failure> {
-    secret_out.deliver_as("code", remote.json, invited, &invited.code, || {
+fn deliver(kept: Kept, remote: &Remote, invited: &InvitedMember) -> Result<(), Failure> {
+    kept.deliver_as("code", invited, &invited.code, || {
         facts(&invited.member)?;
         output::line(&format!("\nThey take it up with the code: nightlatch join --url {}", remote.url()))
     })

@@ -143,9 +143,9 @@ impl Partners {
             }
             Command::Links { partner } => links(&remote, &partner).await,
             Command::Link { partner, client, secret_out } => {
-                secret_out.prepare(json)?;
+                let kept = secret_out.prepare(json)?;
                 let created = remote.client()?.create_link(&partner, &CreateLink { client_name: client }).await?;
-                secret_out.deliver_as("code", json, &created, &created.code, || {
+                kept.deliver_as("code", &created, &created.code, || {
                     output::facts([
                         ("link", Some(created.link.id.clone())),
                         ("client", Some(created.link.client_name.clone())),
@@ -168,7 +168,7 @@ impl Partners {
 
 impl Invite {
     async fn run(self, remote: &Remote) -> Result<(), Failure> {
-        self.secret_out.prepare(remote.json)?;
+        let kept = self.secret_out.prepare(remote.json)?;
         let request = InviteMember {
             email: self.email,
             name: self.name,
@@ -178,7 +178,7 @@ impl Invite {
             acknowledge_sensitive: false,
         };
         let invited = remote.client()?.invite_staff(&self.partner, &request).await?;
-        self.secret_out.deliver_as("code", remote.json, &invited, &invited.code, || {
+        kept.deliver_as("code", &invited, &invited.code, || {
             output::facts([
                 ("member", Some(invited.member.id.clone())),
                 ("role", Some(invited.member.role.as_str().to_owned())),

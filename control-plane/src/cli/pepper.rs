@@ -171,7 +171,7 @@ impl Common {
 
 impl Export {
     async fn run(self) -> Result<(), Failure> {
-        self.secret_out.prepare(self.common.json)?;
+        let kept = self.secret_out.prepare(self.common.json)?;
         let Found { opened, secrets, in_force, .. } = Found::read(&self.common.home).await?;
         let held = secrets.peppers_of(opened.set.as_str(), opened.published.own_pepper);
         let texts: Vec<_> = held.iter().map(PepperFile::to_text).collect();
@@ -182,7 +182,7 @@ impl Export {
             "set": opened.set.as_str(), "workspace": opened.workspace.as_str(), "in_force": in_force, "ids": ids,
             "peppers": peppers,
         });
-        self.secret_out.deliver_as("peppers", self.common.json, &answer, &peppers, || {
+        kept.deliver_as("peppers", &answer, &peppers, || {
             output::facts([
                 ("set", Some(opened.set.to_string())),
                 ("workspace", Some(opened.workspace.to_string())),

@@ -143,9 +143,8 @@ impl Rotations {
 
 impl Start {
     async fn run(self, remote: &Remote) -> Result<(), Failure> {
-        if !self.dry_run {
-            self.secret_out.prepare(remote.json)?;
-        }
+        // Before anything is asked for.
+        let kept = if self.dry_run { None } else { Some(self.secret_out.prepare(remote.json)?) };
         let request = StartRotation {
             overlap_seconds: self.overlap.map(seconds),
             reason: self.reason,
@@ -159,7 +158,7 @@ impl Start {
         if let Some(key) = self.idempotency_key {
             client = client.with_idempotency_key(key);
         }
-        if self.dry_run {
+        let Some(kept) = kept else {
             let plan = client.plan_rotation(&self.key, &request).await?;
             if remote.json {
                 return output::json(&plan);
@@ -170,9 +169,9 @@ impl Start {
                 None => output::line("The predecessor would be revoked at once.")?,
             }
             return warn(&plan.warnings);
-        }
+        };
         let started = client.start_rotation(&self.key, &request).await?;
-        self.secret_out.deliver(remote.json, &started, &started.secret, || {
+        kept.deliver(&started, &started.secret, || {
             facts(&started.rotation)?;
             output::line(&format!("Every edge accepts the successor from {} on.", time(started.key.usable_from)))?;
             warn(&started.warnings)

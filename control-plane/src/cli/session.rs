@@ -51,7 +51,9 @@ impl Person {
         let (mut answer, mut entered) = client.sign_in(&request).await?;
         if entered.is_none() && answer.needs.contains(&SessionNeed::Totp) {
             let code = ask::secret("authenticator's or recovery code", "--password-file", None)?;
-            let is_totp = code.expose().len() == 6 && code.expose().bytes().all(|byte| byte.is_ascii_digit());
+            // Authenticators show them in two groups.
+            let mut characters = code.expose().chars().filter(|character| !character.is_whitespace());
+            let is_totp = characters.clone().count() == 6 && characters.all(|character| character.is_ascii_digit());
             *(if is_totp { &mut request.totp } else { &mut request.recovery_code }) = Some(code);
             (answer, entered) = client.sign_in(&request).await?;
         }

@@ -44,7 +44,7 @@ pub(super) struct SignInCommand {
 
 impl SignInCommand {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        self.secret_out.prepare(self.remote.json)?;
+        let kept = self.secret_out.prepare(self.remote.json)?;
         let expires_at = Some(from_now(self.expires_in).map_err(Failure::usage)?);
         let session = self.person.enter(&self.remote).await?.client;
         let request = CreateToken {
@@ -59,7 +59,7 @@ impl SignInCommand {
         // Whatever came of it, nobody holds the session any more.
         let signed_out = session.sign_out().await;
         let created = created?;
-        self.secret_out.deliver(self.remote.json, &created, &created.secret, || tokens::facts(&created))?;
+        kept.deliver(&created, &created.secret, || tokens::facts(&created))?;
         Ok(signed_out?)
     }
 }

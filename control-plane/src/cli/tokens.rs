@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use futures::TryStreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use nightlatch_api::client::Client;
-use nightlatch_api::{CreateToken, CreatedToken, RotateToken, Token, TokenKind, TokenState};
+use nightlatch_api::{CreateToken, CreatedToken, RotateToken, Token, TokenFilter, TokenKind, TokenState};
 
 use super::confirm::Sure;
 use super::exit::Failure;
@@ -35,7 +35,11 @@ enum Command {
     )]
     Rotate(Rotate),
     /// List tokens, newest first: all for owners and admins, one's own for others and for service accounts.
-    List,
+    List {
+        /// Service accounts' tokens whose text this member may know, `mem_…`: to be rotated or revoked when they leave.
+        #[arg(long, value_name = "MEMBER_ID")]
+        maker: Option<String>,
+    },
     /// End a token for ever.
     Revoke {
         /// The token: `tok_…`.
@@ -88,7 +92,7 @@ impl Tokens {
         match self.command {
             Command::Create(create) => create.run(&self.remote).await,
             Command::Rotate(rotate) => rotate.run(&self.remote).await,
-            Command::List => list(&self.remote.client()?, json).await,
+            Command::List { maker } => list(&self.remote.client()?, json, maker).await,
             Command::Revoke { token, sure } => {
                 sure.or_ask(&format!("Revoke the token {token} for ever?"))?;
                 let token = self.remote.client()?.revoke_token(&token).await?;
@@ -100,7 +104,7 @@ impl Tokens {
 
 impl Create {
     async fn run(self, remote: &Remote) -> Result<(), Failure> {
-        self.secret_out.prepare(remote.json)?;
+        let kept = self.secret_out.prepare(remote.json)?;
         let expires_at = match self.expires_in {
             Some(duration) => Some(from_now(duration).map_err(Failure::usage)?),
             None => self.expires_at,
@@ -110,18 +114,18 @@ impl Create {
         let (name, set, service_account) = (self.name, self.edge, self.service_account);
         let request = CreateToken { name, kind, set, scopes, service_account, expires_at };
         let created = remote.client()?.create_token(&request).await?;
-        self.secret_out.deliver(remote.json, &created, &created.secret, || facts(&created))
+        kept.deliver(&created, &created.secret, || facts(&created))
     }
 }
 
 impl Rotate {
     async fn run(self, remote: &Remote) -> Result<(), Failure> {
-        self.secret_out.prepare(remote.json)?;
+        let kept = self.secret_out.prepare(remote.json)?;
         let overlap_seconds = u32::try_from(self.overlap.as_secs())
             .map_err(|_| Failure::usage("--overlap is longer than tokens are kept"))?;
         let request = RotateToken { overlap_seconds, reason: self.reason };
         let created = remote.client()?.rotate_token(&self.token, &request).await?;
-        self.secret_out.deliver(remote.json, &created, &created.secret, || facts(&created))
+        kept.deliver(&created, &created.secret, || facts(&created))
     }
 }
 
@@ -135,15 +139,28 @@ pub(super) fn facts(created: &CreatedToken) -> Result<(), Failure> {
         ("set", token.set.clone()),
         ("member", token.member.clone()),
         ("service account", token.service_account.clone()),
+        ("maker", token.maker.clone()),
         ("scopes", Some(token.scopes.join(" "))),
         ("expires", token.expires_at.map(output::time)),
     ])
 }
 
-async fn list(client: &Client, json: bool) -> Result<(), Failure> {
-    let mut table =
-        output::table(["token", "prefix", "name", "kind", "of", "set", "scopes", "state", "expires", "last used"]);
-    let mut tokens = std::pin::pin!(client.tokens());
+async fn list(client: &Client, json: bool, maker: Option<String>) -> Result<(), Failure> {
+    let mut table = output::table([
+        "token",
+        "prefix",
+        "name",
+        "kind",
+        "of",
+        "maker",
+        "set",
+        "scopes",
+        "state",
+        "expires",
+        "last used",
+    ]);
+    let filter = TokenFilter { maker, ..TokenFilter::default() };
+    let mut tokens = std::pin::pin!(client.tokens(filter));
     while let Some(token) = tokens.try_next().await? {
         if json {
             output::json_line(&token)?;
@@ -166,6 +183,7 @@ fn row(token: &Token) -> Vec<String> {
         printable(&token.name),
         token.kind.as_str().to_owned(),
         token.member.clone().or_else(|| token.service_account.clone()).unwrap_or_default(),
+        token.maker.clone().unwrap_or_default(),
         token.set.clone().unwrap_or_default(),
         token.scopes.join(" "),
         state.to_owned(),

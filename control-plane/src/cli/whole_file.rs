@@ -19,6 +19,12 @@ pub(super) fn finish(file: NamedTempFile, path: &Path) -> Result<(), Failure> {
     file.persist(path).map(drop).map_err(|error| about(path, error.error))
 }
 
+/// The same where nothing may have the name: what is there stays, and the file is lost.
+pub(super) fn finish_new(file: NamedTempFile, path: &Path) -> Result<(), Failure> {
+    file.as_file().sync_all().map_err(|error| about(path, error))?;
+    file.persist_noclobber(path).map(drop).map_err(|error| about(path, error.error))
+}
+
 /// A failure with the file's name.
 pub(super) fn about(path: &Path, error: io::Error) -> Failure {
     Failure::from(error).about(&path.display().to_string())

@@ -83,10 +83,10 @@ impl Workspaces {
 
 impl Create {
     async fn run(self, remote: &Remote) -> Result<(), Failure> {
-        self.secret_out.prepare(remote.json)?;
+        let kept = self.secret_out.prepare(remote.json)?;
         let request = CreateWorkspace { name: self.name, brand: self.brand, owner_email: self.owner_email };
         let created = remote.client()?.create_workspace(&request).await?;
-        self.secret_out.deliver_as("enrolment_token", remote.json, &created, &created.enrolment_token, || {
+        kept.deliver_as("enrolment_token", &created, &created.enrolment_token, || {
             output::facts([
                 ("workspace", Some(created.workspace.id.clone())),
                 ("name", Some(created.workspace.name.clone())),

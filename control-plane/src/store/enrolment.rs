@@ -33,6 +33,8 @@ pub async fn open(
     let now = tx.now().await?;
     let sql = "UPDATE enrolments SET expires_at = $2 WHERE workspace_id = $1 AND used_at IS NULL AND expires_at > $2";
     sql!(tx, sql, workspace.as_str(), now => execute)?;
+    let sql = "UPDATE enrolments SET email = NULL WHERE workspace_id = $1 AND used_at IS NULL AND email IS NOT NULL";
+    sql!(tx, sql, workspace.as_str() => execute)?;
     sql!(
         tx,
         "INSERT INTO enrolments (digest, workspace_id, created_at, expires_at, recovery) VALUES ($1, $2, $3, $4, $5)",
@@ -121,6 +123,8 @@ pub async fn exchange(
                RETURNING workspace_id, email, recovery";
     let row = sql!(tx, sql, digest.as_bytes().as_slice(), now => optional (String, Option<String>, i64))?;
     let (workspace, whose, recovery) = row.ok_or(Error::NotFound("enrolment"))?;
+    // From here on the owner's record says whose it is.
+    sql!(tx, "UPDATE enrolments SET email = NULL WHERE digest = $1", digest.as_bytes().as_slice() => execute)?;
     let workspace = WorkspaceId::from_stored(workspace);
     let context = Context {
         actor: Actor::new(ActorType::Enrolment, workspace.as_str()),

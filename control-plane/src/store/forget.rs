@@ -1,5 +1,7 @@
 //! Forgetting who a removed member was.
 
+use serde_json::Value;
+
 use super::tx::sql;
 use super::{Error, Tx, dialect};
 use crate::domain::{MemberState, WorkspaceId};
@@ -9,9 +11,10 @@ use crate::domain::{MemberState, WorkspaceId};
 ///
 /// Returns whether nothing is known of the member now: `false` where it is not removed. There need not be such a member.
 pub(super) async fn removed(tx: &mut Tx, workspace: &WorkspaceId, id: &str) -> Result<bool, Error> {
-    let sql = "SELECT state, email, account_id FROM members WHERE workspace_id = $1 AND id = $2";
-    let row = sql!(tx, sql, workspace.as_str(), id => optional (String, Option<String>, Option<String>))?;
-    let Some((state, email, account)) = row else { return Ok(true) };
+    let sql = "SELECT state, email, account_id, name FROM members WHERE workspace_id = $1 AND id = $2";
+    type Row = (String, Option<String>, Option<String>, Option<String>);
+    let row = sql!(tx, sql, workspace.as_str(), id => optional Row)?;
+    let Some((state, email, account, name)) = row else { return Ok(true) };
     // Nobody comes back from there: no lock is needed to know it.
     if state != MemberState::Removed.as_str() {
         return Ok(false);
@@ -27,12 +30,29 @@ pub(super) async fn removed(tx: &mut Tx, workspace: &WorkspaceId, id: &str) -> R
     sql!(tx, sql, workspace.as_str(), id => execute)?;
     if let Some(email) = email {
         let sql = "UPDATE enrolments SET email = NULL WHERE workspace_id = $1 AND email = $2";
-        sql!(tx, sql, workspace.as_str(), email => execute)?;
+        sql!(tx, sql, workspace.as_str(), email.as_str() => execute)?;
+        forget_answers(tx, workspace, id, &email, name.as_deref()).await?;
     }
     if let Some(account) = account {
         forget_account(tx, &account).await?;
     }
     Ok(true)
+}
+
+/// Takes a member's address and name from answers that are kept for whoever repeats a request.
+async fn forget_answers(
+    tx: &mut Tx,
+    workspace: &WorkspaceId,
+    id: &str,
+    email: &str,
+    name: Option<&str>,
+) -> Result<(), Error> {
+    let email = format!("\"email\":{}", Value::from(email));
+    let name = name.map_or_else(|| email.clone(), |name| format!("\"name\":{}", Value::from(name)));
+    let sql = "UPDATE idempotency SET body = replace(replace(body, $3, '\"email\":null'), $4, '\"name\":null') \
+               WHERE workspace_id = $1 AND body LIKE '%\"' || $2 || '\"%' AND body LIKE '%' || $3 || '%'";
+    sql!(tx, sql, workspace.as_str(), id, email, name => execute)?;
+    Ok(())
 }
 
 /// Deletes an account that is held, with all that proves it, unless somebody is a member with it.

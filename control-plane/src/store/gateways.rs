@@ -12,7 +12,9 @@ use super::principals::{self, NewPrincipal};
 use super::rows::unsigned;
 use super::select::{Direction, Select};
 use super::tx::sql;
-use super::{Context, Cursor, Error, Page, PageRequest, Random, Read, Tx, catalogue, keys, rotations, workspaces};
+use super::{
+    Context, Cursor, Error, Page, PageRequest, Random, Read, Tx, catalogue, keys, members, rotations, workspaces,
+};
 use crate::domain::authority;
 use crate::domain::gateway::{Gateway, Offer, Pairing};
 use crate::domain::ids::principal_id;
@@ -213,6 +215,11 @@ pub async fn pair(tx: &mut Tx, pair: &Pair, random: Random<'_>) -> Result<Paired
     if sql!(tx, sql, pair.code.as_bytes().as_slice() => one (i64,))?.0 == 0 {
         return Err(Refusal::PairingCodeUnusable.into());
     }
+    // Whoever made the code could have kept it.
+    let maker = maker.map(MemberId::from_stored);
+    if !members::may_act(tx, &workspace, maker.as_ref()).await? {
+        return Err(Refusal::PairingCodeUnusable.into());
+    }
     let scopes = principal.ceiling.clone().unwrap_or_default();
     principal.admits(&scopes).map_err(|_| Refusal::PairingCodeUnusable)?;
     let now = tx.now().await?;
@@ -233,7 +240,7 @@ pub async fn pair(tx: &mut Tx, pair: &Pair, random: Random<'_>) -> Result<Paired
         // The device acts, and the member answers for it: who made the code could have used it.
         let sql = "UPDATE keys SET issuer_member = $2 WHERE id = $1";
         sql!(tx, sql, got.key.id.as_str(), maker.as_str() => execute)?;
-        got.key.issuer_member = Some(MemberId::from_stored(maker));
+        got.key.issuer_member = Some(maker);
     }
     let after = before.paired(got.key.id.clone(), now);
     write(tx, &context.workspace, &before, after, None).await?;

@@ -180,6 +180,7 @@ async fn enter(tx: &mut Tx, context: &Context, row: &NewToken, key: &KeyId, of: 
         "key": key.as_str(),
         "member": member.map(MemberId::as_str),
         "service_account": account.map(principal_id),
+        "maker": maker.map(MemberId::as_str),
     });
     append(tx, context, "token.created", &row.id, after, None, now).await?;
     get(tx, &context.workspace, &row.id).await

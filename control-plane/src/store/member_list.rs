@@ -8,7 +8,7 @@ use sqlx::FromRow;
 use super::rows::unsigned;
 use super::select::{Direction, Select};
 use super::tx::sql;
-use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, principals, roles};
+use super::{Context, Cursor, Error, Page, PageRequest, Read, Shown, Tx, principals, roles, sessions, tokens};
 use crate::domain::authority::Seat;
 use crate::domain::{
     Actor, Authority, Member, MemberId, MemberState, PrincipalState, Refusal, Role, Scopes, Standing, Tier, WorkspaceId,
@@ -26,12 +26,14 @@ macro_rules! select_members {
     };
 }
 
-/// A condition: the member has a code by which somebody may get it an account. $time: the place of the database clock.
+/// A condition: the member has a code by which somebody may get it an account, and who made the code may still act. $time: the
+/// place of the database clock.
 macro_rules! awaits_account {
     ($time:literal) => {
         concat!(
             "(state = 'invited' OR state = 'active' AND account_id IS NULL) AND invite_digest IS NOT NULL \
-             AND invite_expires_at > ",
+             AND (invite_member IS NULL OR EXISTS (SELECT 1 FROM members maker WHERE maker.id = members.invite_member \
+             AND maker.state = 'active')) AND invite_expires_at > ",
             $time
         )
     };
@@ -151,33 +153,53 @@ pub async fn standing(read: &mut Read, workspace: &WorkspaceId, id: &MemberId) -
     }))
 }
 
-/// Refuses who was removed, suspended or given another role since they were identified, or whose token was revoked: a mutation
-/// may have waited for just that. Asked again in the same mutation it says nothing, so that who ends themselves can note it.
+/// Whether a member may act, for what was made on its behalf. What nobody in particular has made is good.
+pub(super) async fn may_act(read: &mut Read, workspace: &WorkspaceId, id: Option<&MemberId>) -> Result<bool, Error> {
+    match id {
+        None => Ok(true),
+        Some(id) => Ok(standing(read, workspace, id).await?.is_some()),
+    }
+}
+
+/// Refuses who was removed, suspended or given another role since they were identified, or whose token or session was ended: a
+/// mutation may have waited for just that. Asked again in the same mutation it says nothing, so that who ends themselves can note it.
 ///
 /// # Errors
 /// [`Refusal::AuthorityChanged`]; [`Error::Database`].
 pub(super) async fn confirm(tx: &mut Tx, context: &Context) -> Result<(), Error> {
     let Authority::Of(standing) = &context.authority else { return Ok(()) };
-    if standing.member.is_none() && context.authority.account().is_none() || !tx.first_confirmation() {
+    if !tx.first_confirmation()
+        || is_good(tx, context.shown.as_ref()).await? && is_present(tx, context, standing).await?
+    {
         return Ok(());
     }
-    if let Some(subject) = context.authority.account() {
-        let present = principals::standing(tx, &context.workspace, subject).await?;
-        return if present.is_some() { Ok(()) } else { Err(Refusal::AuthorityChanged.into()) };
+    Err(Refusal::AuthorityChanged.into())
+}
+
+/// Whether what was shown has not been ended.
+async fn is_good(tx: &mut Tx, shown: Option<&Shown>) -> Result<bool, Error> {
+    match shown {
+        None => Ok(true),
+        Some(Shown::Token(token)) => tokens::is_unrevoked(tx, token).await,
+        Some(Shown::Session(session)) => sessions::is_open(tx, session).await,
     }
-    let Some(member) = &standing.member else { return Ok(()) };
-    let sql = "SELECT m.role, m.partner, m.state, p.state AS partner_state, t.revoked_at FROM members m \
-               LEFT JOIN principals p ON p.workspace_id = m.workspace_id AND p.subject = m.partner \
-               LEFT JOIN tokens t ON t.id = $2 WHERE m.id = $1";
-    let row = sql!(tx, sql, member.as_str(), context.actor.id.as_str() => optional PresentRow)?;
-    let same = row.is_some_and(|row| {
+}
+
+/// Whether whoever it was is still there, in the same role.
+async fn is_present(tx: &mut Tx, context: &Context, standing: &Standing) -> Result<bool, Error> {
+    if let Some(subject) = context.authority.account() {
+        return Ok(principals::standing(tx, &context.workspace, subject).await?.is_some());
+    }
+    let Some(member) = &standing.member else { return Ok(true) };
+    let sql = "SELECT m.role, m.partner, m.state, p.state AS partner_state FROM members m \
+               LEFT JOIN principals p ON p.workspace_id = m.workspace_id AND p.subject = m.partner WHERE m.id = $1";
+    let row = sql!(tx, sql, member.as_str() => optional PresentRow)?;
+    Ok(row.is_some_and(|row| {
         row.state == MemberState::Active.as_str()
             && Role::from_name(&row.role).map(Seat::Role) == Some(standing.seat)
             && row.partner == standing.partner.map(i64::from)
             && (row.partner.is_none() || row.partner_state.as_deref() == Some(PrincipalState::Active.as_str()))
-            && row.revoked_at.is_none()
-    });
-    if same { Ok(()) } else { Err(Refusal::AuthorityChanged.into()) }
+    }))
 }
 
 #[derive(Debug, FromRow)]
@@ -186,7 +208,6 @@ struct PresentRow {
     partner: Option<i64>,
     state: String,
     partner_state: Option<String>,
-    revoked_at: Option<i64>,
 }
 
 /// Whether a code could be used now: asked first, it keeps those who guess from the one place where all write.

@@ -2,8 +2,8 @@
 
 use nightlatch_key::Digest;
 
-pub(super) use super::member_list::confirm;
 pub use super::member_list::{MemberFilter, by_code, get, list, of_subject, standing, subject_of};
+pub(super) use super::member_list::{confirm, may_act};
 use super::member_notes::{gained, note};
 use super::sessions::Which;
 use super::tx::sql;
@@ -84,7 +84,7 @@ pub async fn invite(
         removed_at: None,
         revision: 1,
     };
-    insert(tx, &member, Some(&invitation.code)).await?;
+    insert(tx, &member, Some((&invitation.code, context.authority.answerable()))).await?;
     note(tx, context, "member.invited", None, &member, None, now).await?;
     Ok(member)
 }
@@ -134,7 +134,7 @@ pub async fn found(
         removed_at: None,
         revision: 1,
     };
-    insert(tx, &member, join.as_ref().map(|join| &join.digest)).await?;
+    insert(tx, &member, join.as_ref().map(|join| (&join.digest, None))).await?;
     note(tx, context, "member.joined", None, &member, None, now).await?;
     Ok(member)
 }
@@ -170,9 +170,18 @@ pub async fn reinvite(
     let now = tx.now().await?;
     let invite_expires_at = Some(now.saturating_add(join.lifetime_ms));
     let after = Member { email: Some(email.clone()), invite_expires_at, ..before.clone() };
-    let sql = "UPDATE members SET invite_digest = $2, email = $3 WHERE id = $1";
-    sql!(tx, sql, id.as_str(), join.digest.as_bytes().as_slice(), email => execute)?;
+    let sql = "UPDATE members SET invite_digest = $2, email = $3, invite_member = $4 WHERE id = $1";
+    let maker = context.authority.answerable().map(MemberId::as_str);
+    sql!(tx, sql, id.as_str(), join.digest.as_bytes().as_slice(), email, maker => execute).map_err(taken)?;
     update(tx, context, "member.invited", &before, after, None, now).await
+}
+
+/// Somebody else may have been invited with an address meanwhile.
+fn taken(error: sqlx::Error) -> Error {
+    match error.as_database_error() {
+        Some(fault) if fault.is_unique_violation() => Refusal::MemberExists.into(),
+        _ => error.into(),
+    }
 }
 
 /// The address by which a member is to get an account.
@@ -383,12 +392,13 @@ fn member_id(random: Random<'_>) -> MemberId {
     MemberId::generate(bytes)
 }
 
-async fn insert(tx: &mut Tx, member: &Member, code: Option<&Digest>) -> Result<(), Error> {
+/// Writes a new member; with its code, and the member who made that.
+async fn insert(tx: &mut Tx, member: &Member, code: Option<(&Digest, Option<&MemberId>)>) -> Result<(), Error> {
     let inserted = sql!(
         tx,
         "INSERT INTO members (id, workspace_id, subject, role, partner, email, name, state, scopes, tier, account_id, \
-         invite_digest, invite_expires_at, invited_by_type, invited_by_id, created_at, joined_at, revision) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
+         invite_digest, invite_expires_at, invited_by_type, invited_by_id, created_at, joined_at, revision, \
+         invite_member) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
          ON CONFLICT DO NOTHING",
         member.id.as_str(),
         member.workspace.as_str(),
@@ -401,13 +411,14 @@ async fn insert(tx: &mut Tx, member: &Member, code: Option<&Digest>) -> Result<(
         member.scopes.to_stored(),
         member.tier.as_ref().map(Tier::as_str),
         member.account.as_deref(),
-        code.map(|code| code.as_bytes().as_slice()),
+        code.map(|(code, _)| code.as_bytes().as_slice()),
         member.invite_expires_at,
         member.invited_by.kind.as_str(),
         member.invited_by.id.as_str(),
         member.created_at,
         member.joined_at,
-        member.revision
+        member.revision,
+        code.and_then(|(_, maker)| maker).map(MemberId::as_str)
         => execute
     )?;
     // Another mutation has invited the same address meanwhile.

@@ -90,7 +90,7 @@ pub use error::Error;
 pub use page::{Cursor, Page, PageRequest};
 pub use tx::{Read, Tx};
 
-use crate::domain::{Actor, Authority, WorkspaceId};
+use crate::domain::{Actor, Authority, SessionId, TokenId, WorkspaceId};
 use tx::Held;
 use writer::Writer;
 
@@ -123,6 +123,8 @@ pub struct Context {
     pub workspace: WorkspaceId,
     /// Who acts.
     pub actor: Actor,
+    /// By what they were identified, where that can be ended.
+    pub shown: Option<Shown>,
     /// On whose authority: what a mutation may do is decided inside it, once it knows what it is done to.
     pub authority: Authority,
     /// Whether whoever acts has said that sensitive scopes are meant.
@@ -133,12 +135,22 @@ pub struct Context {
     pub source: Option<String>,
 }
 
+/// What somebody has shown to act.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// A management token.
+    Token(TokenId),
+    /// A session.
+    Session(SessionId),
+}
+
 impl Context {
     /// The program itself. `request_id` says what made it act.
     pub fn system(workspace: WorkspaceId, request_id: impl Into<String>) -> Self {
         Self {
             workspace,
             actor: Actor::system(),
+            shown: None,
             authority: Authority::System,
             acknowledged: false,
             request_id: request_id.into(),

@@ -13,7 +13,9 @@ use super::keys_of::{self, Whose};
 use super::rows::unsigned;
 use super::select::{Direction, Select};
 use super::tx::sql;
-use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, dialect, links, profiles, tokens, workspaces};
+use super::{
+    Context, Cursor, Error, Page, PageRequest, Read, Tx, dialect, links, members, profiles, tokens, workspaces,
+};
 use crate::domain::authority::{self, Seat};
 use crate::domain::ids::principal_id;
 use crate::domain::{
@@ -199,8 +201,7 @@ pub async fn suspend_because(
     subject: u32,
     reason: Option<&Reason>,
 ) -> Result<Changed, Error> {
-    let before = hold(tx, &context.workspace, subject).await?;
-    require(context, before.kind)?;
+    let before = held(tx, context, subject).await?;
     let now = tx.now().await?;
     let Some(after) = before.suspend(now)? else { return Ok(Changed::none(before)) };
     let principal = write(tx, context, &before, after, Happened::Suspended, reason).await?;
@@ -219,8 +220,7 @@ pub async fn resume_because(
     subject: u32,
     reason: Option<&Reason>,
 ) -> Result<Changed, Error> {
-    let before = hold(tx, &context.workspace, subject).await?;
-    require(context, before.kind)?;
+    let before = held(tx, context, subject).await?;
     let Some(after) = before.resume()? else { return Ok(Changed::none(before)) };
     let principal = write(tx, context, &before, after, Happened::Resumed, reason).await?;
     let keys = keys_of::set_suspended(tx, context, subject, false, reason).await?;
@@ -239,8 +239,7 @@ pub async fn remove_because(
     subject: u32,
     reason: Option<&Reason>,
 ) -> Result<Changed, Error> {
-    let before = hold(tx, &context.workspace, subject).await?;
-    require(context, before.kind)?;
+    let before = held(tx, context, subject).await?;
     let now = tx.now().await?;
     let Some(after) = before.remove(now)? else { return Ok(Changed::none(before)) };
     let principal = write(tx, context, &before, after, Happened::Removed, reason).await?;
@@ -321,6 +320,14 @@ pub(super) async fn standing(
         ceiling: account.ceiling.map(|scopes| scopes.iter().cloned().collect()),
         expires_at: None,
     }))
+}
+
+/// Holds a principal for who may change it. They are asked before it is changed: it may be the one who acts.
+async fn held(tx: &mut Tx, context: &Context, subject: u32) -> Result<Principal, Error> {
+    let found = hold(tx, &context.workspace, subject).await?;
+    require(context, found.kind)?;
+    members::confirm(tx, context).await?;
+    Ok(found)
 }
 
 /// Locks and reads a principal.

@@ -9,7 +9,7 @@ use super::audit::{self, Draft, Target};
 use super::select::{Direction, Select};
 use super::tx::sql;
 use super::{Context, Cursor, Error, Page, PageRequest, Random, Read, Tx, dialect};
-use crate::domain::{AccountId, Actor, ActorType, MemberId, SessionId, WorkspaceId};
+use crate::domain::{AccountId, Actor, ActorType, MemberId, Refusal, SessionId, WorkspaceId};
 use crate::signin::lifetime::{ABSOLUTE_MS, IDLE_MS, TOUCH_MS, Times};
 
 /// How long an ended session is still listed, milliseconds.
@@ -141,6 +141,21 @@ pub async fn by_digest(read: &mut Read, digest: &Digest) -> Result<Option<(Sessi
         Some(row) => Ok(Some((row.try_into()?, read.now().await?))),
         None => Ok(None),
     }
+}
+
+/// Whether a session has not been ended.
+pub(super) async fn is_open(read: &mut Read, id: &SessionId) -> Result<bool, Error> {
+    let sql = "SELECT id FROM sessions WHERE id = $1 AND digest IS NOT NULL";
+    Ok(sql!(read, sql, id.as_str() => optional (String,))?.is_some())
+}
+
+/// Refuses whose session was ended since they were identified, once the account is held: who changes their own account may
+/// have waited for just that.
+///
+/// # Errors
+/// [`Refusal::AuthorityChanged`]; [`Error::Database`].
+pub async fn confirm(tx: &mut Tx, id: &SessionId) -> Result<(), Error> {
+    if is_open(tx, id).await? { Ok(()) } else { Err(Refusal::AuthorityChanged.into()) }
 }
 
 /// Gives a session another digest, and a step-up where there was one. Returns whether it still had the old digest.
@@ -299,7 +314,7 @@ async fn append(
     .await
 }
 
-/// Notes that somebody did not get in as a member of the workspace, and by what they failed.
+/// Notes that somebody did not get in as a member of the workspace, and what was missing or not good.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -307,12 +322,13 @@ pub async fn note_refused(
     tx: &mut Tx,
     context: &Context,
     member: &MemberId,
+    action: &'static str,
     failed: &'static str,
 ) -> Result<(), Error> {
     let now = tx.now().await?;
     let target = Target::Other("member", member.as_str());
     let draft = Draft {
-        action: "session.refused",
+        action,
         target,
         before: None,
         after: Some(json!({ "failed": failed })),

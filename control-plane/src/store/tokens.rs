@@ -205,6 +205,12 @@ pub struct Holder {
     pub standing: Option<Standing>,
 }
 
+/// Whether a token has not been revoked.
+pub(super) async fn is_unrevoked(read: &mut Read, id: &TokenId) -> Result<bool, Error> {
+    let sql = "SELECT id FROM tokens WHERE id = $1 AND revoked_at IS NULL";
+    Ok(sql!(read, sql, id.as_str() => optional (String,))?.is_some())
+}
+
 /// The token with this digest, usable or not, and the database clock.
 ///
 /// # Errors
@@ -253,10 +259,14 @@ pub async fn list(
     read: &mut Read,
     workspace: &WorkspaceId,
     who: &Authority,
+    maker: Option<&MemberId>,
     page: &PageRequest,
 ) -> Result<Page<Token>, Error> {
     let mut select = Select::new(select_tokens!("t.workspace_id = "));
     select.value(workspace.as_str());
+    if let Some(maker) = maker {
+        select.push(" AND t.maker_id = ").value(maker.as_str());
+    }
     if !sees_all(who) {
         match (who.member(), who.account()) {
             (Some(member), _) => {
@@ -397,12 +407,12 @@ pub async fn touch(tx: &mut Tx, token: &Token) -> Result<(), Error> {
 /// [`Error::Database`].
 pub async fn any_owner(read: &mut Read, workspace: &WorkspaceId) -> Result<bool, Error> {
     let second = read.now().await?.div_euclid(1000);
-    // A token from before there were members is an owner's.
+    // A token from before there were members is an owner's. One for named actions makes nobody an owner.
     let sql = "SELECT COUNT(*) FROM (SELECT m.id FROM members m WHERE m.workspace_id = $1 AND m.role = 'owner' \
                AND m.state = 'active' AND m.account_id IS NOT NULL \
                UNION ALL SELECT t.id FROM tokens t LEFT JOIN members m ON m.id = t.member_id \
                WHERE t.workspace_id = $1 AND t.kind = 'management' AND t.revoked_at IS NULL \
-               AND (t.expires_at IS NULL OR t.expires_at > $2) \
+               AND t.scopes = '*' AND t.subject IS NULL AND (t.expires_at IS NULL OR t.expires_at > $2) \
                AND (t.member_id IS NULL OR m.role = 'owner' AND m.state = 'active')) AS ways";
     let (ways,) = sql!(read, sql, workspace.as_str(), second => one (i64,))?;
     Ok(ways > 0)

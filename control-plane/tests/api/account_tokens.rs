@@ -258,3 +258,25 @@ async fn s1_14_a_key_that_is_shown_in_place_of_a_token_is_noted(app: TestApp) {
     assert!(!app.get("/v1/audit?limit=200").send().await.text.contains(&text));
     app.stop().await;
 }
+
+on_both!(
+    /// S1-14, S3-14: whose secret a service account's token is, too, when its maker leaves, also where a token made it.
+    s3_14_who_leaves_knows_tokens_of_service_accounts
+);
+async fn s3_14_who_leaves_knows_tokens_of_service_accounts(app: TestApp) {
+    let people = People::of(&app).await;
+    let bo = people.person(Role::Admin, None, "bo@example.com").await;
+    let account = account(&app, json!(["logs:read"])).await;
+    let (first, text) = made(&make(&app, &bo.text, &account, json!(["keys:issue", "tokens:manage"])).await);
+    let unnamed = json!({ "name": "n", "kind": "management", "scopes": ["keys:issue"] });
+    let (second, _) = made(&app.post("/v1/tokens", unnamed).token(&text).send().await);
+    made(&make(&app, &app.token, &account, json!(["keys:read"])).await);
+    let known = app.get(&format!("/v1/tokens?maker={}", bo.member.id)).send().await.json();
+    let ids: Vec<_> = known["items"].as_array().unwrap().iter().map(|token| token["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, [second.as_str(), first.as_str()]);
+    assert!(known["items"].as_array().unwrap().iter().all(|token| token["maker"] == bo.member.id.as_str()));
+    let told = entries(&app, AuditFilter { action: Some("token.created".into()), ..of_accounts() }).await;
+    assert_eq!(told[0].after.as_ref().unwrap()["maker"], bo.member.id.as_str());
+    app.get("/v1/tokens?maker=tok_1").send().await.is_problem(422, "value_invalid");
+    app.stop().await;
+}

@@ -4,7 +4,7 @@ use futures::future::join_all;
 use nightlatch_api::client::Client;
 use nightlatch_api::{
     CreateEdge, CreatedEdge, EdgeClass, EdgeReport, EdgeState, EnrolEdge, PageQuery, ReceiptState, RevokeKey,
-    RotateCredential, Secret,
+    RotateCredential, Secret, TokenFilter,
 };
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -61,7 +61,7 @@ async fn an_edge_enrols_once_with_its_code(app: TestApp) {
     get(format!("/v1/edges/{id}")).await.is_problem(403, "forbidden");
     let edge = app.client.edge(id).await.unwrap();
     assert_eq!((edge.state, edge.runtime.as_deref()), (EdgeState::Active, Some("sidecar")));
-    let tokens = app.client.list_tokens(&PageQuery::default()).await.unwrap().items;
+    let tokens = app.client.list_tokens(&TokenFilter::default()).await.unwrap().items;
     assert!(tokens.iter().any(|token| token.edge.as_deref() == Some(id)));
     app.stop().await;
 }

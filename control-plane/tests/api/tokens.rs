@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nightlatch_api::{PageQuery, TokenState};
+use nightlatch_api::{TokenFilter, TokenState};
 use nightlatch_tests::wait::eventually;
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ async fn a_token_works_until_it_is_revoked(app: TestApp) {
     assert_eq!(revoked.state, TokenState::Revoked);
     app.get("/v1/keys").token(text).send().await.is_problem(401, "token_invalid");
     assert_eq!(app.client.revoke_token(id).await.unwrap().revoked_at, revoked.revoked_at);
-    let listed = app.client.list_tokens(&PageQuery::default()).await.unwrap().items;
+    let listed = app.client.list_tokens(&TokenFilter::default()).await.unwrap().items;
     assert_eq!(listed.len(), 2);
     assert!(listed.iter().any(|token| token.id == id && token.state == TokenState::Revoked));
     app.stop().await;

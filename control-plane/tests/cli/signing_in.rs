@@ -142,3 +142,27 @@ fn who_has_the_machine_lets_people_in_again() {
     let entry = noted(&server, "admin.password_reset");
     assert_eq!((&entry["actor"]["type"], &entry["target"]["type"]), (&"system".into(), &"member".into()), "{entry}");
 }
+
+#[test]
+fn a_secret_that_could_not_be_kept_is_not_asked_for() {
+    let server = Server::start();
+    let data = server.path("data");
+    server.run(&["enrolment-token", "--data-dir", &data]).fine();
+    let (file, nowhere, here) = (server.path("data/enrolment-token"), server.path("no/file"), server.path("here"));
+    let enrol = ["enrol", "--enrolment-file", &file, "--email", "ana@example.com", "--secret-out"];
+    for more in [[nowhere.as_str(), "--code-out", &here], [&here, "--code-out", &nowhere], [&here, "--code-out", &here]]
+    {
+        let refused = server.run(&[&enrol[..], &more].concat());
+        assert!(refused.code != Some(0), "{refused:?}");
+        assert!(!fs::exists(&here).unwrap(), "nothing is left");
+    }
+    // The token is there to be used.
+    let code = server.path("code");
+    server.run(&[&enrol[..], &[&here, "--code-out", &code]].concat()).fine();
+    assert_eq!(fs::metadata(&here).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(fs::read_to_string(&here).unwrap().ends_with('\n'));
+    // The same of a key, which would be nobody's.
+    let issue = ["keys", "issue", "lost", "--scope", "a:b", "--secret-out", &nowhere];
+    server.run(&issue).failed(1);
+    assert_eq!(server.run(&["keys", "list", "--json"]).fine().out, "");
+}

@@ -1,15 +1,18 @@
 //! A removed member who is to be forgotten: nothing says any more who it was or where it was.
 
-use nightlatch::domain::{AccountId, Actor, ActorType, Member, MemberId, Name, Role, Scopes};
+use nightlatch::domain::{AccountId, Actor, ActorType, Authority, Member, MemberId, Name, Role, Scopes};
 use nightlatch::signin::Email;
+use nightlatch::store::attempts::{self, Attempt};
 use nightlatch::store::audit::{self, Erased};
 use nightlatch::store::enrolment::{self, Founder, Why};
+use nightlatch::store::idempotency::{self, Answer, Secret, Slot};
 use nightlatch::store::members::{self, Invitation};
 use nightlatch::store::sessions::{self, Method, NewSession};
 use nightlatch::store::tenancy::{self, NewWorkspace};
 use nightlatch::store::{Context, accounts, os_random};
 use nightlatch_key::{Brand, Digest};
 use secrecy::SecretString;
+use serde_json::json;
 
 use crate::arena::{Arena, on_both};
 
@@ -20,6 +23,7 @@ on_both! {
 }
 
 const EMAIL: &str = "ada@example.org";
+const OTHER_EMAIL: &str = "ada@example.net";
 const SOURCE: &str = "198.51.100.7";
 
 /// How many rows still know anything of her.
@@ -28,7 +32,8 @@ async fn traces(arena: &Arena) -> Vec<(&'static str, i64)> {
         ("member", format!("SELECT COUNT(*) FROM members WHERE email = '{EMAIL}' OR name = 'Ada'")),
         ("account", format!("SELECT COUNT(*) FROM accounts WHERE email = '{EMAIL}'")),
         ("session", format!("SELECT COUNT(*) FROM sessions WHERE source = '{SOURCE}'")),
-        ("enrolment", format!("SELECT COUNT(*) FROM enrolments WHERE email = '{EMAIL}'")),
+        ("enrolment", "SELECT COUNT(*) FROM enrolments WHERE email IS NOT NULL".to_owned()),
+        ("answer", format!("SELECT COUNT(*) FROM idempotency WHERE body LIKE '%{EMAIL}%' OR body LIKE '%Ada%'")),
         ("log", format!("SELECT COUNT(*) FROM audit WHERE source = '{SOURCE}'")),
         ("values", format!("SELECT COUNT(*) FROM audit_personal WHERE value IN ('{EMAIL}', 'Ada')")),
     ];
@@ -47,13 +52,19 @@ async fn ada(arena: &Arena) -> (Member, AccountId) {
     let (workspace, digest) = (arena.workspace.clone(), Digest::of(b"enrolment"));
     let enrolled = arena.write(move |tx, _| {
         Box::pin(async move {
+            // One that she did not use, and one that was made for another address of hers.
+            let unused = Digest::of(b"unused");
+            enrolment::open(tx, &workspace, unused, 60_000, Why::Enrolment).await?;
+            enrolment::say_whose(tx, &unused, Some(OTHER_EMAIL)).await?;
             enrolment::open(tx, &workspace, digest, 60_000, Why::Enrolment).await?;
-            enrolment::say_whose(tx, &digest, Some(EMAIL)).await?;
-            let ada = Founder { name: Some(Name::new("Ada").unwrap()), ..Founder::default() };
+            enrolment::say_whose(tx, &digest, Some(OTHER_EMAIL)).await?;
+            let email = Some(EMAIL.to_owned());
+            let ada = Founder { name: Some(Name::new("Ada").unwrap()), email, ..Founder::default() };
             enrolment::exchange(tx, digest, ada, "req_1", Some(SOURCE), &mut os_random).await
         })
     });
-    let member = enrolled.await.unwrap().member;
+    let enrolled = enrolled.await.unwrap();
+    let (member, token) = (enrolled.member, enrolled.token);
     let id = member.id.clone();
     let account = arena.write(move |tx, context| {
         Box::pin(async move {
@@ -73,7 +84,29 @@ async fn ada(arena: &Arena) -> (Member, AccountId) {
             let now = tx.now().await?;
             sessions::start(tx, &context, &new, now, &mut os_random).await?;
             let nobody = Context { source: context.source, ..Context::system(context.workspace, "req_2") };
-            sessions::note_refused(tx, &nobody, &id, "password").await?;
+            sessions::note_refused(tx, &nobody, &id, "session.refused", "password").await?;
+            // A program of hers goes on calling when her token has ended.
+            for authority in [Authority::Refused(Some(id.clone())), Authority::Edge] {
+                let actor = Actor::new(ActorType::Token, token.id.as_str());
+                let program = Context { actor, authority, ..nobody.clone() };
+                let attempt = Attempt {
+                    route: "GET /v1/keys".to_owned(),
+                    target: None,
+                    key: None,
+                    code: "token_invalid".to_owned(),
+                    status: 401,
+                };
+                attempts::note(tx, &program, &attempt).await?;
+            }
+            let body = json!({ "member": { "id": id.as_str(), "email": EMAIL, "name": "Ada" } }).to_string();
+            let slot = Slot {
+                workspace: nobody.workspace,
+                caller: "tok_admin".to_owned(),
+                route: "POST /v1/members",
+                key_hash: [1; 32],
+                request_hash: [2; 32],
+            };
+            idempotency::keep(tx, &slot, &Answer { status: 201, body, secret: Secret::None }).await?;
             Ok(account)
         })
     });
@@ -101,11 +134,13 @@ async fn erase(arena: &Arena, member: &MemberId) -> Erased {
 async fn who_was_removed_is_forgotten_whole(arena: Arena) {
     let (member, account) = ada(&arena).await;
     let before: Vec<_> = traces(&arena).await.into_iter().map(|(place, _)| place).collect();
-    assert_eq!(before, ["member", "account", "session", "enrolment", "log", "values"]);
+    assert_eq!(before, ["member", "account", "session", "answer", "log", "values"]);
     remove(&arena, &member.id).await;
     let erased = erase(&arena, &member.id).await;
-    assert!(!erased.record_kept && erased.values >= 6, "{erased:?}");
+    assert!(!erased.record_kept && erased.values >= 8, "{erased:?}");
     assert_eq!(traces(&arena).await, []);
+    let kept = json!({ "member": { "id": member.id.as_str(), "email": null, "name": null } });
+    assert_eq!(arena.number(format!("SELECT COUNT(*) FROM idempotency WHERE body = '{kept}'")).await, 1);
     let shown = members::get(&mut arena.read().await, &arena.workspace, &member.id).await.unwrap();
     assert_eq!((shown.email, shown.name, shown.account), (None, None, None));
     assert!(accounts::get(&mut arena.read().await, &account).await.is_err());
@@ -160,7 +195,7 @@ async fn of_who_is_not_removed_the_log_alone_forgets(arena: Arena) {
     let erased = erase(&arena, &member.id).await;
     assert!(erased.record_kept && erased.values >= 6, "{erased:?}");
     let left: Vec<_> = traces(&arena).await.into_iter().map(|(place, _)| place).collect();
-    assert_eq!(left, ["member", "account", "session", "enrolment"]);
+    assert_eq!(left, ["member", "account", "session", "answer"]);
     let nobody = MemberId::generate([9; 10]);
     assert_eq!(erase(&arena, &nobody).await, Erased { values: 0, record_kept: false });
 }

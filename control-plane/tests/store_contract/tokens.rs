@@ -41,7 +41,13 @@ async fn create(arena: &Arena, token: NewToken) -> Result<Token, Error> {
 }
 
 async fn a_token_is_found_by_its_digest_until_it_is_revoked(arena: Arena) {
+    // Neither a service account's token nor one for named actions makes anybody an owner.
+    create(&arena, token(7, TokenKind::Management)).await.unwrap();
+    arena.execute("UPDATE tokens SET subject = 1").await;
+    let narrow = NewToken { scopes: vec!["keys:read".to_owned()], ..token(8, TokenKind::Management) };
+    create(&arena, narrow).await.unwrap();
     assert!(!tokens::any_owner(&mut arena.read().await, &arena.workspace).await.unwrap());
+    arena.execute("DELETE FROM tokens").await;
     let made = create(&arena, token(1, TokenKind::Management)).await.unwrap();
     let edge = NewToken { set: Some(arena.set.clone()), ..token(2, TokenKind::Edge) };
     create(&arena, edge).await.unwrap();
@@ -53,9 +59,9 @@ async fn a_token_is_found_by_its_digest_until_it_is_revoked(arena: Arena) {
     assert_eq!((found.id, found.scopes, found.workspace), (made.id.clone(), made.scopes, arena.workspace.clone()));
     assert!(tokens::by_digest(&mut read, &Digest::of(&[9])).await.unwrap().is_none());
     let page = PageRequest { limit: 1, after: None };
-    let first = tokens::list(&mut read, &arena.workspace, &Authority::System, &page).await.unwrap();
+    let first = tokens::list(&mut read, &arena.workspace, &Authority::System, None, &page).await.unwrap();
     let page = PageRequest { limit: 1, after: first.next };
-    let second = tokens::list(&mut read, &arena.workspace, &Authority::System, &page).await.unwrap();
+    let second = tokens::list(&mut read, &arena.workspace, &Authority::System, None, &page).await.unwrap();
     assert!(second.next.is_none());
     drop(read);
 
@@ -65,7 +71,7 @@ async fn a_token_is_found_by_its_digest_until_it_is_revoked(arena: Arena) {
     }
     let (found, now) = tokens::by_digest(&mut arena.read().await, &Digest::of(&[1])).await.unwrap().unwrap();
     assert!(!found.token.is_usable(now));
-    assert_eq!(arena.actions().await, ["token.created", "token.created", "token.revoked"]);
+    assert_eq!(arena.actions().await[2..], ["token.created", "token.created", "token.revoked"]);
 }
 
 async fn tokens_of_a_foreign_set_are_refused(arena: Arena) {

@@ -85,7 +85,7 @@ pub use session::{
     SwitchWorkspace,
 };
 pub use set::{PublishedHead, Set};
-pub use token::{CreateToken, CreatedToken, RotateToken, Token, TokenKind, TokenState};
+pub use token::{CreateToken, CreatedToken, RotateToken, Token, TokenFilter, TokenKind, TokenState};
 pub use verify::{Verdict, VerifiedKey, VerifyKey};
 pub use warning::{RouteRef, Warning};
 pub use workspace::{CreateWorkspace, CreatedWorkspace, UpdateWorkspace, Workspace};

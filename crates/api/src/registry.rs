@@ -51,10 +51,10 @@ registry! {
         "Read the token from the file `enrolment-token` in the server's data directory; a restart makes a new one when it has expired and no management token exists.";
     /// The one-time code of an edge is malformed, unknown, used or expired, or its edge was removed.
     EdgeCodeInvalid = "edge_code_invalid", 401, "The edge's code is not valid",
-        "Codes work once and for an hour. Make another with `nightlatch edge add`.";
-    /// The pairing code of a gateway is malformed, unknown, used or expired.
+        "Codes work once, for an hour, and while whoever made them may act. Make another with `nightlatch edge add`.";
+    /// The pairing code of a gateway is malformed, unknown, used or expired, or its maker is gone.
     PairingCodeInvalid = "pairing_code_invalid", 401, "The pairing code is not valid",
-        "Codes work once and for an hour. Make another with `nightlatch gateways code`.";
+        "Codes work once, for an hour, and while whoever made them may act. Make another with `nightlatch gateways code`.";
     /// The e-mail address, the password or the second factor is wrong, or there is no active member.
     SignInFailed = "sign_in_failed", 401, "Signing in failed",
         "Check the e-mail address, the password and the code of the authenticator; if they are right, ask an administrator whether you are an active member.";
@@ -63,7 +63,7 @@ registry! {
         "Sign in.";
     /// The invitation's code is malformed, unknown, used or expired.
     InvitationInvalid = "invitation_invalid", 401, "The invitation is not valid",
-        "Codes work once and for a limited time. Ask for another invitation.";
+        "Codes work once, for a limited time, and while whoever made them may act. Ask for another invitation.";
     /// The identity provider's answer cannot be used.
     OidcFailed = "oidc_failed", 401, "Signing in through the identity provider failed",
         "Start again at /v1/session/oidc/start; if it persists, look for the request id in the server's log.";

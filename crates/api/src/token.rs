@@ -29,6 +29,10 @@ pub struct Token {
     /// The service account whose token it is, `prn_…`: with it, the account acts itself.
     #[serde(default)]
     pub service_account: Option<String>,
+    /// The member who may know the text of a service account's token, `mem_…`: who made it, or the one with which it was
+    /// made.
+    #[serde(default)]
+    pub maker: Option<String>,
     /// The public, loggable start of its text.
     pub prefix: String,
     /// Whether it works now.
@@ -43,6 +47,23 @@ pub struct Token {
     pub revoked_at: Option<Timestamp>,
     /// When it was last used, to the minute.
     pub last_used_at: Option<Timestamp>,
+}
+
+/// Which tokens to list, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
+pub struct TokenFilter {
+    /// Service accounts' tokens whose text this member may know, `mem_…`: to be revoked or rotated when they leave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maker: Option<String>,
+    /// At most this many, 1 to 200; 50 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// Where the page before ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
 }
 
 /// What a token is for.

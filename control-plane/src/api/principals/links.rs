@@ -124,7 +124,8 @@ pub(in crate::api) async fn end(
     let (context, reason) = (caller.context(), Reason::new(body.value.reason)?);
     let (ended, bound) = app
         .store()
-        .write::<_, Error, _>(move |tx| {
+        .insist(move |tx| {
+            let (context, link, reason) = (context.clone(), link.clone(), reason.clone());
             Box::pin(async move {
                 principals::get(tx, &context.workspace, PrincipalKind::Partner, partner).await?;
                 let ended = links::end_as_partner(tx, &context, partner, &link, &reason).await?;

@@ -13,14 +13,13 @@ pub(super) async fn password(app: &App, offered: &Secret, hash: Option<SecretStr
     app.hashing().verify(SecretString::from(offered.expose()), hash).await.map_err(busy)
 }
 
-/// The hash of a password that somebody with this address wants to have.
-pub(super) async fn new_password(
-    app: &App,
-    field: &str,
-    offered: &Secret,
-    email: &Email,
-) -> Result<SecretString, Refused> {
-    let password = Password::new(offered.expose(), email).map_err(|fault| Refused::value(field, fault.advice()))?;
+/// A password that somebody with this address wants to have.
+pub(super) fn new_password(field: &str, offered: &Secret, email: &Email) -> Result<Password, Refused> {
+    Password::new(offered.expose(), email).map_err(|fault| Refused::value(field, fault.advice()))
+}
+
+/// The hash of a password that is to be set.
+pub(super) async fn hash(app: &App, password: Password) -> Result<SecretString, Refused> {
     app.hashing().hash(password).await.map_err(busy)
 }
 

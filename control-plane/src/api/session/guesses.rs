@@ -1,11 +1,10 @@
 //! Guesses at passwords and codes, counted for all replicas together.
 
-use std::net::IpAddr;
-
 use nightlatch_api::Code;
 
 use crate::api::App;
 use crate::api::refused::Refused;
+use crate::api::source::network;
 use crate::signin::limits::{ACCOUNT, ADDRESS};
 use crate::store::Error;
 use crate::store::sign_in_guesses::{self, Asked, Buckets, Counted};
@@ -45,31 +44,4 @@ pub(super) async fn give_back(app: &App, counted: Counted) -> Result<(), Refused
         .write::<_, Error, _>(move |tx| Box::pin(async move { sign_in_guesses::give_back(tx, &counted).await }))
         .await?;
     Ok(())
-}
-
-/// Whom a source address stands for: itself, or of IPv6, where each customer has many, its /64.
-pub(super) fn network(source: &str) -> String {
-    match source.parse() {
-        Ok(IpAddr::V6(address)) => match address.to_ipv4_mapped() {
-            Some(address) => address.to_string(),
-            None => {
-                let [a, b, c, d, ..] = address.segments();
-                format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
-            }
-        },
-        _ => source.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_of_one_customer_count_together() {
-        assert_eq!(network("2001:db8::1"), network("2001:db8:0:0:ffff::1"));
-        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
-        assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
-        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
-    }
 }

@@ -14,11 +14,11 @@ use super::{Holder, check, guesses, origin, view};
 use crate::api::App;
 use crate::api::body::Json;
 use crate::api::refused::Refused;
-use crate::domain::Name;
+use crate::domain::{AccountId, Name, SessionId};
 use crate::signin::Email;
 use crate::store::accounts::{self, Account};
 use crate::store::sign_in_guesses::{self, Counted};
-use crate::store::{Error, members, os_random};
+use crate::store::{Error, members, os_random, sessions};
 
 /// Takes an invitation up, once: makes the invited person's account under a password of their choice, or joins the account
 /// that the address has, which needs its password or a session of it.
@@ -57,7 +57,10 @@ pub(in crate::api) async fn accept(
     };
     let visit = Visit::of(&headers, &extensions)?;
     let proven = match (account, &asked.password) {
-        (None, Some(password)) => Proven::New(check::new_password(&app, "password", password, &invited).await?),
+        (None, Some(password)) => {
+            let password = check::new_password("password", password, &invited)?;
+            Proven::New(check::hash(&app, password).await?)
+        }
         (None, None) => return Err(Refused::value("password", "is missing: choose one for the new account")),
         (Some(account), Some(password)) => {
             check::length("password", password)?;
@@ -86,11 +89,11 @@ pub(in crate::api) async fn accept(
         (Some(account), None) => {
             let holder = Holder::identify(&app, &Method::POST, &headers, &extensions).await;
             let holder = holder.map_err(|denied| denied.refused)?;
-            if holder.is_none_or(|(holder, _)| holder.session.account != account.id) {
+            let Some((holder, _)) = holder.filter(|(holder, _)| holder.session.account == account.id) else {
                 let missing = "is missing: the address has an account; send its password, or sign in to it first";
                 return Err(Refused::value("password", missing));
-            }
-            Proven::Session(Box::new(account))
+            };
+            Proven::Session(Box::new((account.id, holder.session.id)))
         }
     };
     let Visit { request_id, source, .. } = visit;
@@ -109,7 +112,12 @@ pub(in crate::api) async fn accept(
                             }
                         }
                     }
-                    Proven::Session(account) => accounts::lock(tx, &account.id).await?.id,
+                    Proven::Session(proven) => {
+                        let (account, session) = *proven;
+                        let account = accounts::lock(tx, &account).await?;
+                        sessions::confirm(tx, &session).await?;
+                        account.id
+                    }
                     Proven::Password(proven) => {
                         let (account, proof, counted) = *proven;
                         let locked = accounts::lock(tx, &account.id).await?;
@@ -144,5 +152,5 @@ enum Proven {
     /// With its password.
     Password(Box<(Account, Proof, Counted)>),
     /// With a session of it.
-    Session(Box<Account>),
+    Session(Box<(AccountId, SessionId)>),
 }

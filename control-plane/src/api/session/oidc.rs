@@ -256,11 +256,18 @@ async fn account_of(
     request_id: &str,
 ) -> Result<Option<Account>, Error> {
     if let Some(account) = accounts::by_subject(tx, issuer, &identity.subject).await? {
-        return Ok(Some(account));
+        // It may be forgotten at this moment, with its last membership.
+        return match accounts::lock(tx, &account.id).await {
+            Err(Error::NotFound(_)) => Ok(None),
+            locked => locked.map(Some),
+        };
     }
     let Some(email) = &identity.email else { return Ok(None) };
     let Some(account) = accounts::by_email(tx, email).await? else { return Ok(None) };
-    let account = accounts::lock(tx, &account.id).await?;
+    let account = match accounts::lock(tx, &account.id).await {
+        Err(Error::NotFound(_)) => return Ok(None),
+        locked => locked?,
+    };
     if !accounts::link(tx, &account.id, issuer, &identity.subject).await? {
         // Somebody else has had this address at the provider.
         return Ok(None);

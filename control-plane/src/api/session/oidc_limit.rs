@@ -6,8 +6,8 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use nightlatch_api::Code;
 
-use super::guesses::network;
 use crate::api::refused::Refused;
+use crate::api::source::network;
 
 /// Sign-ins a second and network, and how many may come at once: an office has one address.
 const RATE: NonZeroU32 = NonZeroU32::new(1).unwrap();

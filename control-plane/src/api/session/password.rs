@@ -32,6 +32,8 @@ pub(in crate::api) async fn change(
     let asked = body.value;
     let account = accounts::get(&mut app.store().read().await?, &holder.session.account).await?;
     let email = Email::parse(&account.email).ok_or(Code::Internal)?;
+    // Before a guess is counted: what is refused for this was none.
+    let new = check::new_password("new", &asked.new, &email)?;
     let counted = match (&account.password_hash, &asked.current) {
         (Some(hash), Some(current)) => {
             check::length("current", current)?;
@@ -48,7 +50,15 @@ pub(in crate::api) async fn change(
             None
         }
     };
-    let hash = check::new_password(&app, "new", &asked.new, &email).await?;
+    let hash = match check::hash(&app, new).await {
+        Ok(hash) => hash,
+        Err(busy) => {
+            if let Some(counted) = counted {
+                guesses::give_back(&app, counted).await?;
+            }
+            return Err(busy);
+        }
+    };
     let (context, session, old) = (holder.context(), holder.session.id.clone(), holder.secret().digest());
     let secret = SessionSecret::draw(&mut os_random);
     let new = secret.digest();

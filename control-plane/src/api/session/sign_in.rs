@@ -54,22 +54,23 @@ pub(in crate::api) async fn sign_in(
     let counted = guesses::count(&app, email.as_str(), visit.source.as_deref()).await?;
     let (account, memberships, now) = find(&app, &email).await?;
     let hash = account.as_ref().and_then(|account| account.password_hash.clone());
+    let place = asked.workspace.as_deref();
     let right = check::password(&app, &asked.password, hash).await?;
     if !right {
-        refused_sign_in::note(&app, &visit, memberships, Failed::Password);
+        refused_sign_in::note(&app, &visit, &memberships, place, Failed::Password);
         return Err(Code::SignInFailed.into());
     }
     let Some(account) = account.filter(|_| !memberships.is_empty()) else {
         return Err(Code::SignInFailed.into());
     };
     let refuse = |failed| {
-        refused_sign_in::note(&app, &visit, memberships.clone(), failed);
+        refused_sign_in::note(&app, &visit, &memberships, place, failed);
         Refused::from(Code::SignInFailed)
     };
     let proof = match (&account.totp, &asked.totp, &asked.recovery_code) {
         (None, ..) => Proof::NotNeeded,
         (Some(_), None, None) => {
-            refused_sign_in::note(&app, &visit, memberships, Failed::SecondFactorMissing);
+            refused_sign_in::note(&app, &visit, &memberships, place, Failed::SecondFactorMissing);
             guesses::give_back(&app, counted).await?;
             return Ok(axum::Json(view::still_needs(SessionNeed::Totp, &[])).into_response());
         }

@@ -30,15 +30,17 @@ pub(in crate::api) async fn begin(
     _body: OptionalJson<Nothing>,
 ) -> Result<axum::Json<OfferedTotp>, Refused> {
     holder.require_elevated()?;
-    let id = holder.session.account.clone();
+    let (id, session) = (holder.session.account.clone(), holder.session.id.clone());
     let secret = TotpSecret::draw(&mut os_random);
     let sealed = second_factor::seal_totp(&app, &id, &secret);
     let account = app
         .store()
         .write::<_, Error, _>(move |tx| {
             Box::pin(async move {
+                let account = accounts::lock(tx, &id).await?;
+                sessions::confirm(tx, &session).await?;
                 accounts::offer_totp(tx, &id, &sealed).await?;
-                accounts::get(tx, &id).await
+                Ok(account)
             })
         })
         .await?;
@@ -71,7 +73,7 @@ pub(in crate::api) async fn confirm(
     let step = step.ok_or_else(|| Refused::value("code", "is not the authenticator's code of this moment"))?;
     let codes: Vec<Zeroizing<String>> = (0..recovery::COUNT).map(|_| recovery::draw(&mut os_random)).collect();
     let digests: Vec<_> = codes.iter().filter_map(|code| recovery::digest(account.id.as_str(), code)).collect();
-    let context = holder.context();
+    let (context, session) = (holder.context(), holder.session.id.clone());
     app.store()
         .write::<_, Error, _>(move |tx| {
             Box::pin(async move {
@@ -79,6 +81,7 @@ pub(in crate::api) async fn confirm(
                 if accounts::lock(tx, &account.id).await?.totp_offered != account.totp_offered {
                     return Err(Error::NotFound("authenticator"));
                 }
+                sessions::confirm(tx, &session).await?;
                 accounts::confirm_totp(tx, &account.id, step, &digests).await?;
                 sign_in_guesses::succeed(tx, &counted).await?;
                 sessions::note_account(tx, &context, &account.id, "account.totp_confirmed").await
@@ -104,12 +107,13 @@ pub(in crate::api) async fn remove(
     _body: OptionalJson<Nothing>,
 ) -> Result<StatusCode, Refused> {
     holder.require_elevated()?;
-    let (context, id) = (holder.context(), holder.session.account.clone());
+    let (context, id, session) = (holder.context(), holder.session.account.clone(), holder.session.id.clone());
     let removed = app
         .store()
         .write::<_, Error, _>(move |tx| {
             Box::pin(async move {
                 let account = accounts::lock(tx, &id).await?;
+                sessions::confirm(tx, &session).await?;
                 if account.totp.is_none() && account.totp_offered.is_none() {
                     return Ok(false);
                 }

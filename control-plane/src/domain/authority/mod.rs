@@ -112,6 +112,8 @@ pub enum Authority {
     Edge,
     /// A member's, a service account's, or that of a token.
     Of(Box<Standing>),
+    /// None: what is done is refused, and noted. The member whose token was shown, where it was one's.
+    Refused(Option<MemberId>),
 }
 
 impl Authority {
@@ -128,7 +130,7 @@ impl Authority {
     pub fn require(&self, action: Action, target: &Target) -> Result<(), Refusal> {
         let standing = match self {
             Self::System => return Ok(()),
-            Self::Edge => return Err(Refusal::Forbidden { action }),
+            Self::Edge | Self::Refused(_) => return Err(Refusal::Forbidden { action }),
             Self::Of(standing) => standing,
         };
         let allowed = match cell(standing.seat, action, target.kind()) {
@@ -162,7 +164,7 @@ impl Authority {
     pub fn may_ever(&self, action: Action) -> Result<(), Refusal> {
         let standing = match self {
             Self::System => return Ok(()),
-            Self::Edge => return Err(Refusal::Forbidden { action }),
+            Self::Edge | Self::Refused(_) => return Err(Refusal::Forbidden { action }),
             Self::Of(standing) => standing,
         };
         let mut rows = TABLE.iter().filter(|(of, _, _)| *of == action);
@@ -318,10 +320,11 @@ impl Authority {
         }
     }
 
-    /// The member who acts, where one does.
+    /// The member who acts, or tries to, where one does.
     pub fn member(&self) -> Option<&MemberId> {
         match self {
             Self::Of(standing) => standing.member.as_ref(),
+            Self::Refused(member) => member.as_ref(),
             _ => None,
         }
     }

@@ -47,6 +47,13 @@ pub async fn erase(tx: &mut Tx, context: &Context, about: &str) -> Result<Erased
          AND source IS NOT NULL",
         workspace, about => execute
     )?;
+    // Entries from before refused calls said whose token it was that was shown.
+    let tried = sql!(
+        tx,
+        "UPDATE audit SET source = NULL, source_salt = NULL WHERE workspace_id = $1 AND actor_type = 'token' \
+         AND actor_id IN (SELECT id FROM tokens WHERE workspace_id = $1 AND member_id = $2) AND source IS NOT NULL",
+        workspace, about => execute
+    )?;
     // Whoever joined or tried to sign in was nobody yet.
     let to_it = sql!(
         tx,
@@ -54,7 +61,7 @@ pub async fn erase(tx: &mut Tx, context: &Context, about: &str) -> Result<Erased
          AND target_id = $2 AND actor_type IN ('system', 'enrolment') AND source IS NOT NULL",
         workspace, about => execute
     )?;
-    let erased = values + by_itself + for_it + to_it;
+    let erased = values + by_itself + for_it + tried + to_it;
     let now = tx.now().await?;
     let draft = Draft {
         action: ERASED,

@@ -17,8 +17,8 @@ use super::audit::{self, Draft, Target};
 use super::select::{Direction, Select};
 use super::tokens::{self, NewToken};
 use super::tx::sql;
-use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, dialect, workspaces};
-use crate::domain::{Actor, ActorType, Authority, EdgeClass, EdgeId, EdgeState, SetId, WorkspaceId};
+use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, dialect, members, workspaces};
+use crate::domain::{Actor, ActorType, Authority, EdgeClass, EdgeId, EdgeState, MemberId, SetId, WorkspaceId};
 
 /// How long a one-time code works, milliseconds.
 pub const CODE_LIFETIME_MS: i64 = 60 * 60 * 1000;
@@ -116,7 +116,7 @@ pub async fn create(tx: &mut Tx, context: &Context, edge: &NewEdge) -> Result<Ed
     sql!(
         tx,
         "INSERT INTO edges (id, workspace_id, set_id, name, class, code_digest, code_expires_at, created_by_type, \
-         created_by_id, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+         created_by_id, created_at, code_member) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         edge.id.as_str(),
         context.workspace.as_str(),
         edge.set.as_str(),
@@ -126,7 +126,8 @@ pub async fn create(tx: &mut Tx, context: &Context, edge: &NewEdge) -> Result<Ed
         now.saturating_add(CODE_LIFETIME_MS),
         context.actor.kind.as_str(),
         context.actor.id.as_str(),
-        now
+        now,
+        context.authority.answerable().map(MemberId::as_str)
         => execute
     )?;
     let after = json!({ "name": edge.name, "class": edge.class.as_str(), "set": edge.set.as_str() });
@@ -173,7 +174,7 @@ pub async fn enrol(
     let now = tx.now().await?;
     // One statement decides: of two that race, the second finds the code gone.
     let sql = "UPDATE edges SET code_digest = NULL, enrolled_at = $2, runtime = $3, version = $4 WHERE code_digest = $1 \
-               AND enrolled_at IS NULL AND removed_at IS NULL AND code_expires_at > $2 RETURNING workspace_id, id";
+               AND enrolled_at IS NULL AND removed_at IS NULL AND code_expires_at > $2 RETURNING workspace_id, id, code_member";
     let row = sql!(
         tx,
         sql,
@@ -181,10 +182,14 @@ pub async fn enrol(
         now,
         enrolment.runtime.as_str(),
         enrolment.version.as_str()
-        => optional (String, String)
+        => optional (String, String, Option<String>)
     )?;
-    let (workspace, id) = row.ok_or(Error::NotFound("code"))?;
+    let (workspace, id, maker) = row.ok_or(Error::NotFound("code"))?;
     let (workspace, id) = (WorkspaceId::from_stored(workspace), EdgeId::from_stored(id));
+    // Whoever made the code could have kept it.
+    if !members::may_act(tx, &workspace, maker.map(MemberId::from_stored).as_ref()).await? {
+        return Err(Error::NotFound("code"));
+    }
     let context = Context {
         actor: Actor::new(ActorType::Edge, id.as_str()),
         authority: Authority::Edge,

@@ -220,3 +220,22 @@ async fn a_code_made_again_is_answered_again() {
     assert_eq!(paired["key"]["environment"], "test");
     app.stop().await;
 }
+
+on_both!(
+    /// S3-14: whoever made the code could have kept it.
+    s3_14_a_code_of_somebody_who_left_pairs_nothing
+);
+async fn s3_14_a_code_of_somebody_who_left_pairs_nothing(app: TestApp) {
+    let (gate, first) = gateway(&app).await;
+    let paired = pair(&app, &first).await.json();
+    let bo = crate::joining::join(&app, "bo", "admin").await;
+    let offered =
+        app.post(&format!("/v1/gateways/{gate}/pairing-code"), json!({ "order": "revoke_first" })).token(&bo.token);
+    let code = offered.send().await.json()["code"].clone();
+    app.done(&format!("/v1/members/{}/suspend", bo.id), json!({})).await;
+    pair(&app, &code).await.is_problem(401, "pairing_code_invalid");
+    assert_eq!(app.refused(&paired["secret"]).await, None, "the device's key works");
+    app.done(&format!("/v1/members/{}/resume", bo.id), json!({})).await;
+    assert_eq!(pair(&app, &code).await.status, 201);
+    app.stop().await;
+}

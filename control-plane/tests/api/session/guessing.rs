@@ -115,6 +115,15 @@ async fn a_right_password_that_needs_more_is_no_guess(app: TestApp) {
         let answer = elsewhere(&app, 2).sign_in("ada@example.com", PASSWORD).await;
         assert_eq!(answer.json()["needs"], serde_json::json!(["totp"]));
     }
+    // Nor is the right one with which a weak one is to be set.
+    app.sql("UPDATE accounts SET totp_sealed = NULL").await;
+    let body = serde_json::json!({ "email": "ada@example.com", "password": PASSWORD, "workspace": foreign.workspace });
+    let mut browser = elsewhere(&app, 3);
+    assert_eq!(browser.post("/v1/session", body).await.json()["needs"], serde_json::json!([]));
+    for _ in 0..8 {
+        let weak = serde_json::json!({ "current": PASSWORD, "new": "short" });
+        browser.post("/v1/session/password", weak).await.is_problem(422, "value_invalid");
+    }
     // The wrong one stays counted: a password alone buys no guesses at codes.
     assert_eq!(app.number("SELECT MIN(failures) FROM sign_in_guesses WHERE failures > 0").await, 1);
     assert_eq!(app.number("SELECT MAX(failures) FROM sign_in_guesses").await, 1);

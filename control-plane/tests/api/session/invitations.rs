@@ -94,3 +94,26 @@ async fn joining_an_account_needs_that_account(app: TestApp) {
     assert_eq!(app.number("SELECT COUNT(*) FROM accounts").await, 2);
     app.stop().await;
 }
+
+on_both!(
+    /// S3-14, S1-03: whoever made the code could have kept it.
+    s3_14_a_code_of_somebody_who_left_makes_nobody_a_member
+);
+async fn s3_14_a_code_of_somebody_who_left_makes_nobody_a_member(app: TestApp) {
+    let bo = crate::joining::join(&app, "bo", "admin").await;
+    let body = json!({ "email": "x@example.com", "role": "admin" });
+    let invited = app.post("/v1/members", body).token(&bo.token).send().await.json();
+    let edge = json!({ "name": "gate", "class": "durable" });
+    let edge = app.post("/v1/edges", edge).token(&bo.token).send().await.json()["code"].clone();
+    assert_eq!(app.post(&format!("/v1/members/{}/remove", bo.id), json!({})).send().await.status, 200);
+    let taken = accept(&app, json!({ "code": invited["code"], "password": PASSWORD })).await;
+    taken.is_problem(401, "invitation_invalid");
+    let enrol = json!({ "code": edge, "runtime": "sidecar", "version": "1" });
+    let enrolled = app.post("/v1/edges/enrol", enrol).without_token().send().await;
+    assert!(enrolled.status.is_client_error(), "{enrolled:?}");
+    // Somebody who is here makes another.
+    let path = format!("/v1/members/{}/invite", invited["member"]["id"].as_str().unwrap());
+    let again = app.post(&path, json!({})).send().await.json();
+    assert_eq!(accept(&app, json!({ "code": again["code"], "password": PASSWORD })).await.status, 201);
+    app.stop().await;
+}

@@ -34,12 +34,12 @@ async fn seconds(app: &TestApp) -> i64 {
 }
 
 /// The code at an offset of so many seconds from now.
-async fn code(app: &TestApp, person: &Person, offset: i64) -> String {
+pub(super) async fn code(app: &TestApp, person: &Person, offset: i64) -> String {
     person.authenticator.show(seconds(app).await + offset)
 }
 
 /// Forgets which codes were taken, as if time had passed.
-async fn forget_steps(app: &TestApp) {
+pub(super) async fn forget_steps(app: &TestApp) {
     app.sql("UPDATE accounts SET totp_last_step = 0").await;
 }
 

@@ -15,7 +15,7 @@ use crate::{
     ExtendRotation, ImportOptions, ImportReport, IssueKey, IssuedKey, Key, KeyFilter, Page, PageQuery, PutScope,
     Receipt, RevokeKey, RevokeMany, RevokedKey, RevokedMany, RotateCredential, RotatedCredential, Rotation,
     RotationFilter, RotationPlan, RouteDocument, Routes, Scope, Secret, Set, SetQuery, StartRotation, StartedRotation,
-    Tier, Token, UpdateKey, UpdateWorkspace, Verdict, VerifyKey, Workspace,
+    Tier, Token, TokenFilter, UpdateKey, UpdateWorkspace, Verdict, VerifyKey, Workspace,
 };
 
 /// How long an export may take.
@@ -136,8 +136,8 @@ impl Client {
     }
 
     /// Lists one page of tokens.
-    pub async fn list_tokens(&self, page: &PageQuery) -> Result<Page<Token>, ClientError> {
-        self.list(&["v1", "tokens"], page).await
+    pub async fn list_tokens(&self, filter: &TokenFilter) -> Result<Page<Token>, ClientError> {
+        self.list(&["v1", "tokens"], filter).await
     }
 
     /// Ends a token for ever.

@@ -8,7 +8,7 @@ use futures::stream::{self, TryStreamExt};
 use super::{Client, ClientError};
 use crate::{
     AuditEntry, AuditFilter, Edge, Key, KeyFilter, Member, MemberFilter, Page, PageQuery, Rotation, RotationFilter,
-    Scope, Token, Workspace,
+    Scope, Token, TokenFilter, Workspace,
 };
 
 impl Client {
@@ -36,11 +36,11 @@ impl Client {
         })
     }
 
-    /// Every token.
-    pub fn tokens(&self) -> impl Stream<Item = Result<Token, ClientError>> + '_ {
-        walk(move |cursor| async move {
-            let page = PageQuery { cursor, ..PageQuery::default() };
-            self.list_tokens(&page).await
+    /// Every token that passes the filter.
+    pub fn tokens(&self, filter: TokenFilter) -> impl Stream<Item = Result<Token, ClientError>> + '_ {
+        walk(move |cursor| {
+            let filter = TokenFilter { cursor, ..filter.clone() };
+            async move { self.list_tokens(&filter).await }
         })
     }
 
