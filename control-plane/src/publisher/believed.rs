@@ -1,8 +1,9 @@
 //! Whose signatures count on what is found published. A head or a delta of anybody else is no reason to stop: who can write
 //! to where edges read could otherwise stop publishing, and so could the thief of a key that has been replaced.
 
+use nightlatch_audit::Earlier;
 use nightlatch_keyset::note::Verifier;
-use nightlatch_keyset::{AuditCheckpoint, Delta, Head, Trust};
+use nightlatch_keyset::{Delta, Head, Trust};
 use nightlatch_sync::Mark;
 
 use super::blocking;
@@ -62,9 +63,10 @@ impl Believed {
         Ok(Self { verifiers, leaving, witnesses })
     }
 
-    /// The audit log's checkpoint in the published head.
-    pub(super) fn checkpoint(&self, note: &str) -> Option<AuditCheckpoint> {
-        self.head(note).or_else(|| Head::open(note, &self.witnesses).ok())?.audit
+    /// What the published head says of the audit log.
+    pub(super) fn checkpoint(&self, note: &str) -> Option<Earlier> {
+        let head = self.head(note).or_else(|| Head::open(note, &self.witnesses).ok())?;
+        Some(Earlier { checkpoint: head.audit?, incarnation: head.incarnation })
     }
 
     /// A head that is to be believed.

@@ -18,6 +18,8 @@ on_both! {
     entries_that_a_backup_does_not_have_are_lost_by_name
     a_backup_that_has_all_entries_loses_none
     a_recovery_that_nobody_signed_is_no_excuse
+    /// Guarantee 7: one that somebody did sign, for what was signed since.
+    a_recovery_is_no_excuse_for_what_was_signed_after_it
     /// Guarantee 7: a recovery from another copy than the own files.
     what_another_copy_lost_is_lost_here_too
     /// Guarantee 7: with a root here, and with none.
@@ -122,6 +124,42 @@ async fn a_recovery_that_nobody_signed_is_no_excuse(mut world: World) {
     world.execute("DELETE FROM audit_gaps").await;
     let lines = export(&world, 0, None).await.unwrap();
     assert_eq!(verify(&lines, &[]).unwrap_err().fault, Fault::Root { confirmed: 0 });
+}
+
+async fn a_recovery_is_no_excuse_for_what_was_signed_after_it(mut world: World) {
+    let publisher = world.publisher();
+    let key = world.issue(&["a:read"]).await;
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let backup = world.back_up().await;
+    let publisher = world.publisher();
+    for _ in 0..8 {
+        world.change(&key, Change::Disable).await;
+        world.change(&key, Change::Enable).await;
+    }
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let lost = head(&world).audit.unwrap().count;
+    world.restore(backup).await;
+    recover(&world).await;
+    let publisher = world.publisher();
+    world.issue(&["a:read"]).await;
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let kept = head(&world);
+    let last = kept.audit.unwrap().count;
+    assert!(kept.incarnation == 1 && last < lost, "{last} of {lost}");
+
+    // The log is not yet as long as what was lost of it. Who can write to the database rewrites the last of them,
+    // and takes away the head that vouches for it.
+    rewrite(&world, last, "never.done").await;
+    world.execute("UPDATE sets SET head = NULL").await;
+    let publisher = world.publisher();
+    publisher.wait(|status| status.issued.is_some() && status.version > kept.version).await.unwrap();
+    let broken = publisher.status().borrow().audit_broken.clone();
+    assert!(broken.as_ref().is_some_and(|broken| broken.contains("signed")), "{broken:?}");
+    assert_eq!(head(&world).audit, kept.audit);
+    publisher.stop().await;
 }
 
 async fn what_another_copy_lost_is_lost_here_too(mut world: World) {
