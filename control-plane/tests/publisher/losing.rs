@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use nightlatch::publisher::{Publisher, PublisherConfig};
 use nightlatch::recover::{Recovery, Report};
 use nightlatch::sync_job::Source;
 use nightlatch_audit::Fault;
@@ -22,6 +23,8 @@ on_both! {
     a_recovery_is_no_excuse_for_what_was_signed_after_it
     /// Guarantee 7: a recovery from another copy than the own files.
     what_another_copy_lost_is_lost_here_too
+    /// Guarantee 7: a recovery from a copy with fewer entries than the own files have.
+    what_a_shorter_copy_alone_has_is_lost_by_name
     /// Guarantee 7: with a root here, and with none.
     a_list_of_keys_that_no_root_signed_is_no_excuse
     without_a_root_here_a_list_of_keys_is_no_excuse_either
@@ -32,13 +35,13 @@ fn head(world: &World) -> Head {
 }
 
 async fn recover(world: &World) -> Report {
-    recover_from(world, world.directory.path()).await
+    recover_from(world, world.directory.path(), world.config()).await
 }
 
-async fn recover_from(world: &World, place: &Path) -> Report {
+async fn recover_from(world: &World, place: &Path, config: PublisherConfig) -> Report {
     let place = place.display().to_string();
     let (store, workspace) = (&world.store, &world.workspace);
-    let recovery = Recovery { store, workspace, config: world.config(), progress: &|_, _, _| {} };
+    let recovery = Recovery { store, workspace, config, progress: &|_, _, _| {} };
     recovery.run(Source::open(&place, None).unwrap(), false).await.unwrap()
 }
 
@@ -183,7 +186,7 @@ async fn what_another_copy_lost_is_lost_here_too(mut world: World) {
     assert!(head(&world).audit.unwrap().count < late.audit.unwrap().count);
     world.restore(backup).await;
 
-    recover_from(&world, bucket.path()).await;
+    recover_from(&world, bucket.path(), world.config()).await;
     let publisher = world.publisher();
     for _ in 0..6 {
         world.issue(&[]).await;
@@ -194,6 +197,43 @@ async fn what_another_copy_lost_is_lost_here_too(mut world: World) {
     let now = head(&world);
     assert!(now.audit.unwrap().count > late.audit.unwrap().count);
     assert!(matches!(proven(&world, &[now, late]).await.unwrap_err().fault, Fault::Lost { .. }));
+}
+
+async fn what_a_shorter_copy_alone_has_is_lost_by_name(mut world: World) {
+    let publisher = world.publisher();
+    let key = world.issue(&["a:read"]).await;
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let backup = world.back_up().await;
+    let publisher = world.publisher();
+    world.change(&key, Change::Disable).await;
+    publisher.flush().await.unwrap();
+    publisher.stop().await;
+    let copy = head(&world);
+    world.restore(backup).await;
+
+    // On a machine without those files the database goes on, and has all entries that are published from there: more.
+    let elsewhere = || PublisherConfig { holder: "instance-one".into(), ..world.other_config() };
+    let publisher = Publisher::spawn(world.store.clone(), elsewhere());
+    for _ in 0..6 {
+        world.issue(&[]).await;
+        publisher.flush().await.unwrap();
+    }
+    publisher.stop().await;
+    let own = load(&world.other_directory()).head;
+    let lost = copy.audit.unwrap().count;
+    assert!(own.audit.unwrap().count > lost && own.version > copy.version);
+
+    assert!(recover_from(&world, world.directory.path(), elsewhere()).await.forked);
+    assert_eq!(world.count("SELECT COUNT(*) FROM audit_gaps").await, 1);
+    assert_eq!(proven(&world, std::slice::from_ref(&own)).await.unwrap().earlier, 1);
+    let broken = proven(&world, &[own, copy]).await.unwrap_err();
+    assert_eq!(broken.fault, Fault::Lost { from: 1, to: lost, incarnation: 1 });
+    let publisher = Publisher::spawn(world.store.clone(), elsewhere());
+    world.issue(&[]).await;
+    publisher.flush().await.unwrap();
+    assert_eq!(publisher.status().borrow().audit_broken, None);
+    publisher.stop().await;
 }
 
 async fn a_list_of_keys_that_no_root_signed_is_no_excuse(world: World) {
