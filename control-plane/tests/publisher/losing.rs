@@ -27,6 +27,8 @@ on_both! {
     what_a_shorter_copy_alone_has_is_lost_by_name
     /// Guarantee 7: with a root here, and with none.
     a_list_of_keys_that_no_root_signed_is_no_excuse
+    an_earlier_list_of_keys_that_no_root_signed_is_no_excuse
+    a_list_of_keys_of_another_set_is_no_excuse
     without_a_root_here_a_list_of_keys_is_no_excuse_either
 }
 
@@ -237,15 +239,43 @@ async fn what_a_shorter_copy_alone_has_is_lost_by_name(mut world: World) {
 }
 
 async fn a_list_of_keys_that_no_root_signed_is_no_excuse(world: World) {
-    no_excuse(world, true).await;
+    let forged = Trust { version: 2, signers: vec![another(9).verifier()], ..first_list(&world) };
+    no_excuse(world, &forged.sign(&root(77)), true).await;
+}
+
+/// It says that the key that has signed was listed once, and not that it is.
+async fn an_earlier_list_of_keys_that_no_root_signed_is_no_excuse(world: World) {
+    let forged = Trust { version: 0, ..first_list(&world) };
+    no_excuse(world, &forged.sign(&root(77)), true).await;
+}
+
+/// Roots sign the lists of all sets.
+async fn a_list_of_keys_of_another_set_is_no_excuse(world: World) {
+    let signers = vec![another(9).verifier()];
+    let other = Trust { set: "set_other".into(), version: 2, signers, ..first_list(&world) };
+    no_excuse(world, &other.sign(&root(8)), true).await;
 }
 
 async fn without_a_root_here_a_list_of_keys_is_no_excuse_either(world: World) {
-    no_excuse(world, false).await;
+    let forged = Trust { version: 2, signers: vec![another(9).verifier()], ..first_list(&world) };
+    no_excuse(world, &forged.sign(&root(77)), false).await;
 }
 
-/// Who can write to the database and nothing else leaves out the key that has signed, and takes the stored head away.
-async fn no_excuse(mut world: World, root_here: bool) {
+/// What the first note says, or might.
+fn first_list(world: &World) -> Trust {
+    Trust {
+        set: world.set.to_string(),
+        version: 1,
+        issued: 1,
+        floor: [0; 3],
+        roots: vec![root(8).verifier()],
+        signers: World::verifiers().to_vec(),
+    }
+}
+
+/// Who can write to the database and nothing else puts a note there by which the key that has signed does not count, and
+/// takes the stored head away.
+async fn no_excuse(mut world: World, forged: &str, root_here: bool) {
     establish(&world).await;
     let publisher = world.publisher();
     for _ in 0..3 {
@@ -260,16 +290,6 @@ async fn no_excuse(mut world: World, root_here: bool) {
         world.keys_held.lock().unwrap().roots.clear();
     }
     rewrite(&world, 2, "never.done").await;
-    let forged = Trust {
-        set: world.set.to_string(),
-        version: 2,
-        issued: 1,
-        floor: [0; 3],
-        roots: vec![root(8).verifier()],
-        signers: vec![another(9).verifier()],
-    };
-    // Signed by a root of the writer's own.
-    let forged = forged.sign(&root(77));
     world
         .execute(&format!(
             "INSERT INTO trust_notes (set_id, version, note, created_at) SELECT id, 2, '{forged}', 0 FROM sets"
