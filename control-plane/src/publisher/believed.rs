@@ -1,14 +1,16 @@
 //! Whose signatures count on what is found published. A head or a delta of anybody else is no reason to stop: who can write
 //! to where edges read could otherwise stop publishing, and so could the thief of a key that has been replaced.
 
+use nightlatch_audit::Earlier;
 use nightlatch_keyset::note::Verifier;
-use nightlatch_keyset::{AuditCheckpoint, Delta, Head, Trust};
+use nightlatch_keyset::{Delta, Head, Trust};
 use nightlatch_sync::Mark;
 
 use super::blocking;
 use super::config::PublisherConfig;
 use super::directory::TRUST;
 use super::error::Error;
+use crate::domain::SetId;
 use crate::store::{Store, trust};
 use crate::trust::parse;
 
@@ -33,7 +35,7 @@ impl Believed {
         let held = config.verifiers();
         let roots: Vec<_> = config.keys.roots.iter().map(|root| root.verifier()).collect();
         let rows = trust::notes(&mut store.read().await?, &config.set).await?;
-        let mut notes = in_force(rows.iter().map(|row| row.note.as_str()), &roots)?;
+        let mut notes = in_force(&config.set, rows.iter().map(|row| row.note.as_str()), &roots)?;
         let Some(latest) = notes.pop() else {
             return Ok(Self { verifiers: held.clone(), leaving: None, witnesses: held });
         };
@@ -62,9 +64,10 @@ impl Believed {
         Ok(Self { verifiers, leaving, witnesses })
     }
 
-    /// The audit log's checkpoint in the published head.
-    pub(super) fn checkpoint(&self, note: &str) -> Option<AuditCheckpoint> {
-        self.head(note).or_else(|| Head::open(note, &self.witnesses).ok())?.audit
+    /// What the published head says of the audit log.
+    pub(super) fn checkpoint(&self, note: &str) -> Option<Earlier> {
+        let head = self.head(note).or_else(|| Head::open(note, &self.witnesses).ok())?;
+        Some(Earlier { checkpoint: head.audit?, incarnation: head.incarnation })
     }
 
     /// A head that is to be believed.
@@ -85,17 +88,125 @@ impl Believed {
     }
 }
 
-/// The database's notes, oldest first. Where a root is here, only those that it has signed, or a root that one of those
-/// lists: the others are of somebody who can write to the database. Where none is, the database is believed.
-fn in_force<'a>(notes: impl Iterator<Item = &'a str>, held: &[Verifier]) -> Result<Vec<Trust>, Error> {
-    let (mut roots, mut found) = (held.to_vec(), Vec::new());
+/// The set's notes up to the one in force, oldest first. Where none of the roots is here, the database is believed. Otherwise
+/// the others are of somebody who can write to it, and all begins with the newest note that a root here has signed. What
+/// follows that one was signed by a root that the note before lists. What came before it was signed by a root that is here,
+/// or that a later one of these lists: a root that was replaced since still says which keys there were, and nothing about
+/// those that there are.
+fn in_force<'a>(set: &SetId, notes: impl Iterator<Item = &'a str>, held: &[Verifier]) -> Result<Vec<Trust>, Error> {
+    let mut found = Vec::new();
     for note in notes {
-        if held.is_empty() {
-            found.push(parse(note)?);
-        } else if let Ok(trust) = Trust::open(note, &roots) {
-            roots.extend(trust.roots.iter().cloned());
-            found.push(trust);
+        match parse(note) {
+            Ok(trust) if trust.set == set.as_str() => found.push((trust, note)),
+            Err(error) if held.is_empty() => return Err(error.into()),
+            _ => {}
         }
     }
-    Ok(found)
+    // By their own word: that of the row beside them is the database's.
+    found.sort_by_key(|(trust, _)| trust.version);
+    if held.is_empty() {
+        return Ok(found.into_iter().map(|(trust, _)| trust).collect());
+    }
+    let by = |(_, note): &(Trust, &str), roots: &[Verifier]| Trust::open(note, roots).is_ok();
+    let Some(mut latest) = found.iter().rposition(|one| by(one, held)) else { return Ok(Vec::new()) };
+    let mut roots = [held, &found[latest].0.roots].concat();
+    for next in latest + 1..found.len() {
+        if by(&found[next], &found[latest].0.roots) {
+            latest = next;
+            roots.extend(found[next].0.roots.iter().cloned());
+        }
+    }
+    let mut signed = Vec::new();
+    found.truncate(latest + 1);
+    while let Some(one) = found.pop() {
+        if by(&one, &roots) {
+            roots.extend(one.0.roots.iter().cloned());
+            signed.push(one.0);
+        }
+    }
+    signed.reverse();
+    Ok(signed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nightlatch_keyset::note::{Signer, cosign};
+
+    fn key(name: &str, seed: u8) -> Signer {
+        Signer::new(name, &[seed; 32]).unwrap()
+    }
+
+    fn root(seed: u8) -> Signer {
+        key("root", seed)
+    }
+
+    fn note(version: u64, roots: &[u8], signer: u8, by: &[u8]) -> String {
+        let trust = Trust {
+            set: "set_a".into(),
+            version,
+            issued: 1,
+            floor: [0; 3],
+            roots: roots.iter().map(|seed| root(*seed).verifier()).collect(),
+            signers: vec![key("head", signer).verifier()],
+        };
+        by[1..].iter().fold(trust.sign(&root(by[0])), |note, seed| cosign(&note, &root(*seed)).unwrap())
+    }
+
+    /// The versions of the notes that count.
+    fn versions(notes: &[String], held: &[u8]) -> Vec<u64> {
+        let held: Vec<_> = held.iter().map(|seed| root(*seed).verifier()).collect();
+        let set = SetId::parse("set_a").unwrap();
+        let notes = in_force(&set, notes.iter().map(String::as_str), &held).unwrap();
+        notes.into_iter().map(|note| note.version).collect()
+    }
+
+    /// The root 1 is replaced by 2, which is replaced by 3; the head key 10 by 11 before all that, and by 12 after it.
+    fn replaced() -> Vec<String> {
+        vec![
+            note(1, &[1], 10, &[1]),
+            note(2, &[1], 11, &[1]),
+            note(3, &[1, 2], 11, &[1, 2]),
+            note(4, &[2], 11, &[2]),
+            note(5, &[2, 3], 11, &[2, 3]),
+            note(6, &[3], 11, &[3]),
+            note(7, &[3], 12, &[3]),
+        ]
+    }
+
+    #[test]
+    fn every_root_that_there_was_leads_to_all_notes() {
+        for held in [&[1][..], &[2], &[3], &[1, 3], &[]] {
+            assert_eq!(versions(&replaced(), held), [1, 2, 3, 4, 5, 6, 7], "{held:?}");
+        }
+        // By their own versions, in whatever rows they are.
+        let turned: Vec<_> = replaced().into_iter().rev().collect();
+        assert_eq!(versions(&turned, &[3]), [1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn a_note_that_no_root_of_the_set_signed_says_nothing() {
+        let mut notes = replaced();
+        // Before all, in between, and after all; and by a root that was replaced.
+        notes.extend([
+            note(0, &[3], 12, &[9]),
+            note(4, &[3], 12, &[9]),
+            note(8, &[3], 9, &[9]),
+            note(9, &[1], 9, &[1]),
+        ]);
+        notes.push("anything".into());
+        for held in [&[2][..], &[3], &[2, 3]] {
+            assert_eq!(versions(&notes, held), [1, 2, 3, 4, 5, 6, 7], "{held:?}");
+        }
+        assert!(versions(&notes, &[8]).is_empty());
+    }
+
+    #[test]
+    fn the_note_of_another_set_is_none_of_this_one() {
+        let other = Trust { set: "set_b".into(), ..parse(&note(2, &[1], 11, &[1])).unwrap() };
+        let notes = [note(1, &[1], 10, &[1]), other.sign(&root(1))];
+        for held in [&[1][..], &[]] {
+            assert_eq!(versions(&notes, held), [1]);
+        }
+    }
 }

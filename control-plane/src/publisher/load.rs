@@ -4,6 +4,7 @@
 //! is missing or damaged is made again from the change rows, byte for byte, and checked likewise. Files that are ahead of
 //! the database, or a history other than the database's, are never overwritten; what strangers have put there is.
 
+use nightlatch_audit::Earlier;
 use nightlatch_keyset::{AuditCheckpoint, AuditGap, Author, FileName, Hash, Head, MAX_DELTA_LEN, Replica};
 use nightlatch_publish::published::{Standing, is_ahead, standing};
 
@@ -42,7 +43,7 @@ pub(super) async fn load(store: &Store, config: &PublisherConfig, watch: &Watch<
     let published = refuse_if_ahead(store, config, &state, stored.as_ref().map(|(head, _)| head)).await?;
     let Some((head, note)) = stored else {
         let audit = match published {
-            Some(audit) if !is_given_up(store, config, &state, &audit).await? => Some(audit),
+            Some(earlier) if !is_given_up(store, config, &state, &earlier).await? => Some(earlier.checkpoint),
             _ => None,
         };
         return Ok(Loaded { epoch: None, mended: Vec::new(), audit });
@@ -69,20 +70,22 @@ pub(super) async fn load(store: &Store, config: &PublisherConfig, watch: &Watch<
 }
 
 /// Whether a recovery has said, in a signed note, that the audit log does not extend a published checkpoint. The database's
-/// word that there was a recovery is not enough: who can write to it could have history forgotten that way.
+/// word that there was a recovery is not enough: who can write to it could have history forgotten that way. Nor does a note
+/// speak of what was signed after the recovery that made it, however few entries that has.
 async fn is_given_up(
     store: &Store,
     config: &PublisherConfig,
     state: &SetState,
-    published: &AuditCheckpoint,
+    published: &Earlier,
 ) -> Result<bool, Error> {
+    let AuditCheckpoint { count, .. } = published.checkpoint;
     let notes = audit::gap_notes(&mut store.read().await?, config.set.as_str()).await?;
     let gaps = notes.iter().filter_map(|note| AuditGap::open(note, &config.verifiers()).ok());
     // The recovery may have read another copy, of a later or an earlier head than this one: what it says of one checkpoint it
     // says of all between, as to whoever verifies an export.
     let said = |gap: AuditGap| {
         let of_this = (gap.set.as_str(), gap.incarnation) == (config.set.as_str(), state.incarnation);
-        of_this && gap.kept < published.count && published.count <= gap.published.count
+        of_this && published.incarnation < gap.incarnation && gap.kept < count && count <= gap.published.count
     };
     Ok(gaps.into_iter().any(said))
 }
@@ -116,14 +119,14 @@ fn rows_of<'a>(head: &Head, epochs: &'a [EpochRow]) -> Result<(&'a EpochRow, Opt
 }
 
 /// Refuses to go on from a database that is older than what has been published. A file is written only after the
-/// transaction it belongs to is committed, so any file of a later state says so, where it is not a stranger's. Returns the
-/// audit log's checkpoint in the published head.
+/// transaction it belongs to is committed, so any file of a later state says so, where it is not a stranger's. Returns what
+/// the published head says of the audit log.
 async fn refuse_if_ahead(
     store: &Store,
     config: &PublisherConfig,
     state: &SetState,
     stored: Option<&Head>,
-) -> Result<Option<AuditCheckpoint>, Error> {
+) -> Result<Option<Earlier>, Error> {
     let directory = config.directory.clone();
     let (note, files) = blocking(move || Ok((directory.head()?, directory.list()?))).await?;
     let believed = Believed::read(store, config, state.head.as_deref()).await?;

@@ -8,10 +8,11 @@ use serde::Serialize;
 
 use super::published::Published;
 use super::{Error, Progress};
-use crate::domain::{MemberId, SetId, State, WorkspaceId};
+use crate::domain::{MemberId, MemberState, SetId, State, WorkspaceId};
 use crate::store::ended::{self, EndedTag};
+use crate::store::profiles::{self, Contents};
 use crate::store::recovery::{self, KeyRow};
-use crate::store::{self, Store, keys, members, profiles};
+use crate::store::{self, Read, Store, keys, members};
 
 /// Keys looked at in one go.
 const PAGE: u32 = 1000;
@@ -53,8 +54,8 @@ pub struct Wider {
     pub scopes: Vec<String>,
 }
 
-/// A member whose keys were published as refused, all of them, and whom the database lets work: it was suspended or removed
-/// after the backup. Which of the two is not published.
+/// A member whose keys were published as refused, all of them, and whom the database lets work or join, or would as soon as
+/// its organisation works again: it was suspended or removed after the backup. Which of the two is not published.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stopped {
     /// `mem_…`
@@ -84,7 +85,7 @@ pub struct Findings {
     /// Members whose keys were published with fewer scopes than the database gives them: what was taken from them, or from
     /// their role, after the backup. Nothing is changed; somebody should look.
     pub profiles_wider: Vec<Wider>,
-    /// Members to be suspended: published as refused, and at work here. Somebody should look: where one of them was removed,
+    /// Members to be suspended: published as refused, and neither suspended nor removed here. Somebody should look: where one of them was removed,
     /// its keys were revoked for good, and resuming it would bring them back.
     pub members_refused: Vec<Stopped>,
     /// Tags of published keys that the database does not know: issued after the backup. They end with the incarnation.
@@ -132,18 +133,18 @@ impl Findings {
         let mut read = store.read().await?;
         for ((subject, environment), profile) in live {
             let contents = profiles::contents(&mut read, workspace, *subject).await?;
-            if contents.refused {
-                continue;
-            }
             let principal = format!("prn_{subject}");
             if profile.refused {
                 // Its scopes are whatever they were; one environment says it for both.
-                let id = members::of_subject(&mut read, workspace, *subject).await?;
-                let id = id.ok_or(store::Error::Corrupt("member"))?;
-                if self.members_refused.iter().all(|member| member.id != id) {
+                if let Some(id) = to_suspend(&mut read, workspace, *subject, &contents).await?
+                    && self.members_refused.iter().all(|member| member.id != id)
+                {
                     let active = self.refused.remove(subject).unwrap_or_default();
                     self.members_refused.push(Stopped { member: id.to_string(), id, principal, active });
                 }
+                continue;
+            }
+            if contents.refused {
                 continue;
             }
             let scopes = contents.scopes.iter().map(|scope| scope.as_str());
@@ -177,6 +178,24 @@ impl Findings {
         }
         Ok(())
     }
+}
+
+/// The member of a subject that was published as refused, where it is to be suspended. Its own record decides and not what
+/// its keys may do now: those of somebody who has yet to join are refused, too, and the code from before the backup would
+/// let them in again; so are those of staff until their organisation is resumed. Of what was removed nobody comes back.
+async fn to_suspend(
+    read: &mut Read,
+    workspace: &WorkspaceId,
+    subject: u32,
+    contents: &Contents,
+) -> Result<Option<MemberId>, store::Error> {
+    if contents.gone {
+        return Ok(None);
+    }
+    // Whoever was invited after the backup is unknown.
+    let Some(id) = members::of_subject(read, workspace, subject).await? else { return Ok(None) };
+    let member = members::get(read, workspace, &id).await?;
+    Ok(matches!(member.state, MemberState::Invited | MemberState::Active).then_some(id))
 }
 
 /// What is compared with the published set.

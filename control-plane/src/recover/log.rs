@@ -5,24 +5,37 @@
 //! key that signs heads, from where on it does not.
 
 use nightlatch_keyset::note::Signer;
-use nightlatch_keyset::{AuditCheckpoint, AuditGap};
+use nightlatch_keyset::{AuditCheckpoint, AuditGap, Head};
 
 use crate::domain::SetId;
 use crate::store::audit::{self, Gap};
 use crate::store::{Context, Error, Tx};
 
 /// What was published.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Published {
-    /// The head's checkpoint.
-    pub(super) checkpoint: AuditCheckpoint,
-    /// When that head was issued, unix milliseconds.
-    pub(super) issued: u64,
+    /// In each of the copies.
+    pub(super) logs: Vec<Signed>,
     /// The database has gone on from another state than the published one: nobody knows since which entry.
     pub(super) forked: bool,
 }
 
-/// Records what is lost, signed, and in the log itself. Nothing where the database still has it all.
+/// What a head says of the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Signed {
+    checkpoint: AuditCheckpoint,
+    /// When it was issued, unix milliseconds.
+    issued: u64,
+}
+
+impl Signed {
+    pub(super) fn by(head: &Head) -> Option<Self> {
+        Some(Self { checkpoint: head.audit?, issued: head.issued })
+    }
+}
+
+/// Records what is lost, signed, and in the log itself. Nothing where the database still has it all. It is asked for every
+/// copy's: what one of them has is not in another that has more entries.
 pub(super) async fn own_up(
     tx: &mut Tx,
     context: &Context,
@@ -32,11 +45,18 @@ pub(super) async fn own_up(
     signer: &Signer,
 ) -> Result<(), Error> {
     let workspace = context.workspace.as_str();
-    let Published { checkpoint, issued, forked } = *published;
-    let Some(there) = audit::lacks(tx, workspace, &checkpoint).await? else { return Ok(()) };
-    // Another set of the workspace may have been recovered before, and entries been chained since.
-    let before = audit::kept_since(tx, workspace, issued).await?.unwrap_or(u64::MAX);
-    let kept = if forked { 0 } else { there.min(before) };
+    let mut lost: Option<Signed> = None;
+    let mut kept = if published.forked { 0 } else { u64::MAX };
+    for one in &published.logs {
+        let Some(there) = audit::lacks(tx, workspace, &one.checkpoint).await? else { continue };
+        // Another set of the workspace may have been recovered before, and entries been chained since.
+        let before = audit::kept_since(tx, workspace, one.issued).await?.unwrap_or(u64::MAX);
+        // A log that is as long and another one has gone on from a state that nobody knows, either.
+        kept = kept.min(if there < one.checkpoint.count { there.min(before) } else { 0 });
+        // The note speaks of all up to there.
+        lost = lost.filter(|more| more.checkpoint.count > one.checkpoint.count).or(Some(*one));
+    }
+    let Some(Signed { checkpoint, .. }) = lost else { return Ok(()) };
     let now = u64::try_from(tx.now().await?).map_err(|_| Error::Corrupt("clock"))?;
     let says = AuditGap { set: set.to_string(), incarnation, issued: now, published: checkpoint, kept };
     let note = says.sign(signer);

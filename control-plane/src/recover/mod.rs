@@ -10,7 +10,7 @@ mod notes;
 mod published;
 
 use nightlatch_keyset::note::Verifier;
-use nightlatch_keyset::{AuditCheckpoint, FileName, Head, StatementError};
+use nightlatch_keyset::{FileName, Head, StatementError};
 use serde::Serialize;
 
 use crate::domain::{KeyRef, Reason, Refusal, WorkspaceId};
@@ -220,9 +220,8 @@ impl Recovery<'_> {
         report.findings.disable(kept);
         self.change(&report.findings, &lease).await?;
         self.take_down(&report.findings, &published, &lease).await?;
-        let logs = published.head.audit.into_iter().chain(here.and_then(|head| head.audit));
-        let log = logs.max_by_key(|checkpoint| checkpoint.count);
-        self.raise(&published, log, &report, &lease).await?;
+        let logs = [&published.head].into_iter().chain(&here).filter_map(log::Signed::by).collect();
+        self.raise(&published, logs, &report, &lease).await?;
         report.now = Some(self.publish().await?);
         Ok(report)
     }
@@ -338,7 +337,7 @@ impl Recovery<'_> {
     async fn raise(
         &self,
         published: &Published,
-        log: Option<AuditCheckpoint>,
+        logs: Vec<log::Signed>,
         report: &Report,
         lease: &Lease,
     ) -> Result<(), Error> {
@@ -357,17 +356,14 @@ impl Recovery<'_> {
         };
         let (set, lease, context) = (self.config.set.clone(), lease.clone(), context(self.workspace));
         let signer = self.config.keys.signer(&published.signer).unwrap_or(&self.config.signer).clone();
-        let (issued, forked) = (*issued, report.forked);
-        let log = log.map(|checkpoint| log::Published { checkpoint, issued, forked });
+        let log = log::Published { logs, forked: report.forked };
         let raised = self.store.write(move |tx| {
             Box::pin(async move {
                 if !lease.renew(tx).await? {
                     return Err(Error::Led);
                 }
                 let (incarnation, _) = recovery::raise(tx, &context, &set, &above).await?;
-                if let Some(log) = &log {
-                    log::own_up(tx, &context, &set, incarnation, log, &signer).await?;
-                }
+                log::own_up(tx, &context, &set, incarnation, &log, &signer).await?;
                 Ok::<_, Error>(())
             })
         });

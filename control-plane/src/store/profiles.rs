@@ -26,7 +26,7 @@ pub struct Contents {
     /// Whether they are all refused: the member is not active, or its partner organisation is not.
     pub refused: bool,
     /// Whether that is for ever: one of them was removed.
-    gone: bool,
+    pub(crate) gone: bool,
 }
 
 /// What the keys of a member may do by what the workspace says of it now. Of a principal that is no member, nothing.

@@ -26,6 +26,7 @@ mod reader;
 mod rebuilding;
 mod recovering;
 mod recovering_members;
+mod removed_signers;
 mod retention;
 mod signers;
 mod tampering;

@@ -15,20 +15,25 @@ on_both! {
     s0_14_staff_of_a_removed_organisation_are_revoked
 }
 
-const AGENCY: u32 = 50;
+pub(crate) const AGENCY: u32 = 50;
 /// The subjects of its staff, and of somebody of the workspace's own: the next ones.
 const STAFF: std::ops::Range<u32> = 2..32;
 const OWN: u32 = 32;
 
 impl World {
-    /// A partner organisation whose staff have two keys each, and an admin with one.
-    async fn agency(&self) {
+    /// A partner organisation.
+    pub(crate) async fn partner(&self) {
         let workspace = &self.workspace;
         self.execute(&format!(
             "INSERT INTO principals (workspace_id, subject, kind, name, created_at) \
              VALUES ('{workspace}', {AGENCY}, 'partner', 'agency', 0)"
         ))
         .await;
+    }
+
+    /// A partner organisation whose staff have two keys each, and an admin with one.
+    async fn agency(&self) {
+        self.partner().await;
         for subject in STAFF.chain([OWN]) {
             self.member(subject, Role::Admin, "invoices:read").await;
             self.issue_to(subject).await;
@@ -39,7 +44,7 @@ impl World {
     }
 
     /// Suspends, resumes or removes the organisation.
-    async fn turn(&self, to: PrincipalState) -> u64 {
+    pub(crate) async fn turn(&self, to: PrincipalState) -> u64 {
         let context = self.context();
         let turned = self.store.write::<_, Error, _>(move |tx| {
             Box::pin(async move {

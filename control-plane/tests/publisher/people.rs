@@ -1,6 +1,6 @@
 //! Members, their roles and their keys, as the product makes and changes them.
 
-use nightlatch::domain::{Issue, Key, KeyRef, Labels, MemberId, MemberPatch, Name, Role, Scopes, Tier};
+use nightlatch::domain::{Issue, Key, KeyRef, Labels, Member, MemberId, MemberPatch, Name, Role, Scopes, Tier};
 use nightlatch::publisher::{Publisher, rebuild};
 use nightlatch::store::members::{self, Invitation};
 use nightlatch::store::receipts::{self, Evidence};
@@ -33,7 +33,12 @@ pub(crate) fn scopes(words: &str) -> Scopes {
 impl World {
     /// Somebody who was invited and has come; the next in the workspace, which has to be this one.
     pub(crate) async fn member(&self, subject: u32, role: Role, own: &str) {
-        let code = Digest::of(&subject.to_le_bytes());
+        self.invited(subject, role, own).await;
+        self.joins(subject).await.unwrap();
+    }
+
+    /// Somebody who is invited and has not come; the next in the workspace, which has to be this one.
+    pub(crate) async fn invited(&self, subject: u32, role: Role, own: &str) {
         let invitation = Invitation {
             email: format!("m{subject}@example.com"),
             name: None,
@@ -41,18 +46,23 @@ impl World {
             partner: None,
             scopes: scopes(own),
             tier: None,
-            code,
+            code: code(subject),
             lifetime_ms: 3_600_000,
         };
         let context = self.context();
-        let joined = self.store.write::<_, Error, _>(move |tx| {
-            Box::pin(async move {
-                members::invite(tx, &context, invitation, &mut |bytes| named(subject, bytes)).await?;
-                members::accept(tx, &code, "acc_tests", None, "req", None).await
-            })
+        let invited = self.store.write::<_, Error, _>(move |tx| {
+            Box::pin(async move { members::invite(tx, &context, invitation, &mut |bytes| named(subject, bytes)).await })
         });
-        let joined = joined.await.unwrap();
-        assert_eq!((joined.subject, joined.id), (subject, member_id(subject)));
+        let invited = invited.await.unwrap();
+        assert_eq!((invited.subject, invited.id), (subject, member_id(subject)));
+    }
+
+    /// Somebody brings the code that they were invited with.
+    pub(crate) async fn joins(&self, subject: u32) -> Result<Member, Error> {
+        let joined = self.store.write::<_, Error, _>(move |tx| {
+            Box::pin(async move { members::accept(tx, &code(subject), "acc_tests", None, "req", None).await })
+        });
+        joined.await
     }
 
     pub(crate) async fn becomes(&self, subject: u32, fate: Fate) {
@@ -184,6 +194,10 @@ impl World {
         mended.retain(|file| *file != name.to_text());
         mended
     }
+}
+
+fn code(subject: u32) -> Digest {
+    Digest::of(&subject.to_le_bytes())
 }
 
 /// The member of that number: ids are drawn, here not by chance.

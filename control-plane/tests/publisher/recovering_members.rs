@@ -1,11 +1,13 @@
 //! A backup does not know who was suspended or removed since. What edges were told counts.
 
-use nightlatch::domain::Role;
+use nightlatch::domain::{PrincipalState, Role};
 use nightlatch::recover::{Recovery, Report};
+use nightlatch::store::Error;
 use nightlatch::sync_job::Source;
 use nightlatch_keyset::Status;
 
 use crate::on_both;
+use crate::partner_staff::AGENCY;
 use crate::people::{Fate, member_id};
 use crate::reader::load;
 use crate::world::World;
@@ -13,6 +15,10 @@ use crate::world::World;
 on_both! {
     /// S0-14, guarantee 6.
     s0_14_members_that_were_published_as_refused_are_suspended
+    /// S0-14: by the database, they have yet to join.
+    s0_14_the_code_of_a_member_that_was_published_as_refused_lets_nobody_in
+    /// S0-14: by the database, their organisation is suspended and they are not.
+    s0_14_staff_that_were_published_as_refused_do_not_come_back_with_their_organisation
     /// S0-14: what was taken from a member, or its role, is named.
     s0_14_members_that_get_something_back_are_named
     /// S0-14: the workspace keeps an owner, and the keys are disabled one by one.
@@ -74,6 +80,66 @@ async fn s0_14_members_that_were_published_as_refused_are_suspended(mut world: W
     assert_eq!(record.status, Status::Active);
     assert!(!replica.profile(record.profile).unwrap().refused);
     assert!(!recover(&world).await.ahead);
+}
+
+async fn s0_14_the_code_of_a_member_that_was_published_as_refused_lets_nobody_in(mut world: World) {
+    for subject in [2, 3, 4] {
+        world.invited(subject, Role::Viewer, "a:read").await;
+    }
+    let backup = back_up(&mut world).await;
+    // Others who came after the backup are unknown to it, whatever became of them.
+    world.invited(5, Role::Viewer, "a:read").await;
+    for subject in [2, 3, 4, 5] {
+        world.joins(subject).await.unwrap();
+        world.issue_to(subject).await;
+    }
+    world.becomes(2, Fate::Suspended).await;
+    for subject in [3, 5] {
+        world.becomes(subject, Fate::Removed).await;
+    }
+    publish(&world).await;
+    world.restore(backup).await;
+
+    let done = recover(&world).await;
+    let found: Vec<_> = done.findings.members_refused.iter().map(|member| member.id.clone()).collect();
+    assert_eq!(found, [member_id(2), member_id(3)]);
+    for subject in [2, 3] {
+        assert!(matches!(world.joins(subject).await, Err(Error::NotFound("invitation"))));
+    }
+    world.joins(4).await.unwrap();
+    // Somebody who has looked lets them.
+    world.becomes(2, Fate::Resumed).await;
+    world.joins(2).await.unwrap();
+    assert!(!recover(&world).await.ahead);
+}
+
+async fn s0_14_staff_that_were_published_as_refused_do_not_come_back_with_their_organisation(mut world: World) {
+    world.partner().await;
+    let mut keys = Vec::new();
+    for subject in [2, 3] {
+        world.member(subject, Role::Viewer, "a:read").await;
+        keys.push(world.issue_to(subject).await);
+    }
+    world.execute(&format!("UPDATE members SET role = 'partner_staff', partner = {AGENCY}")).await;
+    world.turn(PrincipalState::Suspended).await;
+    let backup = back_up(&mut world).await;
+    world.turn(PrincipalState::Active).await;
+    world.becomes(2, Fate::Suspended).await;
+    publish(&world).await;
+    world.restore(backup).await;
+
+    let done = recover(&world).await;
+    let found: Vec<_> = done.findings.members_refused.iter().map(|member| member.id.clone()).collect();
+    assert_eq!(found, [member_id(2)]);
+    world.turn(PrincipalState::Active).await;
+    publish(&world).await;
+    let replica = load(&world.directory).replica;
+    let refused = |of: usize| {
+        let record = replica.lookup(&world.pepper("p1").tag(&keys[of].digest)).unwrap().unwrap();
+        assert_eq!(record.status, Status::Active);
+        replica.profile(record.profile).unwrap().refused
+    };
+    assert_eq!([0, 1].map(refused), [true, false]);
 }
 
 async fn s0_14_members_that_get_something_back_are_named(mut world: World) {
