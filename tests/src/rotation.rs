@@ -85,6 +85,7 @@ pub async fn rotate(
         order: nightlatch_api::RotationOrder::IssueFirst,
         dry_run: false,
         acknowledge_sensitive: false,
+        expires_at: None,
     };
     let predecessor = world.api().key(&deployment.id).await?.value;
     let StartedRotation { rotation, key, secret, .. } = world.api().start_rotation(&deployment.id, &request).await?;

@@ -114,6 +114,7 @@ async fn s1_13_s2_10_in_an_emergency_the_old_key_dies_first(database: Database) 
         order: RotationOrder::RevokeFirst,
         dry_run: false,
         acknowledge_sensitive: false,
+        expires_at: None,
     };
     let started = world.api().start_rotation(&leaked.key.id, &request).await?;
     ensure!(world.api().key(&leaked.key.id).await?.value.state == KeyState::Revoked);
@@ -139,6 +140,7 @@ async fn s3_18_s2_17_s2_16_a_revoked_key_never_works_again(database: Database) -
         order: RotationOrder::IssueFirst,
         dry_run: false,
         acknowledge_sensitive: false,
+        expires_at: None,
     };
     let rotation = api.start_rotation(id, &request).await?.rotation;
     world.revoke(id).await?;

@@ -116,6 +116,7 @@ async fn s0_04_s0_05_s3_12_a_rotation_under_traffic_has_no_failed_request(databa
         order: RotationOrder::IssueFirst,
         dry_run: false,
         acknowledge_sensitive: false,
+        expires_at: None,
     };
     let started = world.control_plane.client().start_rotation(&old.key.id, &request).await?;
     let deadline = started.rotation.deadline.context("a planned rotation has a deadline")?;

@@ -31,6 +31,7 @@ async fn s3_05_to_07_one_deploy_brings_the_new_key_in_while_the_old_one_works(da
         order: RotationOrder::IssueFirst,
         dry_run: false,
         acknowledge_sensitive: false,
+        expires_at: None,
     };
     let started = world.api().start_rotation(&old.key.id, &request).await?;
     let client = TwoKeyClient::deploy(world.caller.clone(), &started.secret, &old.secret);

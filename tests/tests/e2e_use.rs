@@ -64,6 +64,7 @@ async fn s1_07_a_rotation_is_not_completed_while_its_predecessor_is_in_use(datab
         order: RotationOrder::IssueFirst,
         dry_run: false,
         acknowledge_sensitive: false,
+        expires_at: None,
     };
     let rotation = world.api().start_rotation(&old.key.id, &request).await?.rotation;
     let refused = world.api().complete_rotation(&rotation.id, &CompleteRotation::default()).await.unwrap_err();

@@ -23,12 +23,13 @@ use super::params::Id;
 use super::refused::Refused;
 use super::sets::{note_in, readable};
 use crate::domain::SetId;
+use crate::domain::receipt::HELD_MS;
 use crate::publisher::directory::HEAD;
 use crate::publisher::{Published, Role};
 use crate::store::workspaces;
 
 /// The longest wait.
-const MAX_WAIT: Duration = Duration::from_secs(30);
+const MAX_WAIT: Duration = Duration::from_millis(HELD_MS.unsigned_abs());
 /// How old a head may be that is answered while another process publishes.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// By how much the row has to be ahead of the directory before it is believed instead: files come before heads.

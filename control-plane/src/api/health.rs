@@ -120,7 +120,8 @@ pub(super) async fn readyz(State(app): State<App>) -> Response {
 /// How the sets stand; an error where not one of them is in order.
 fn standing(app: &App, now: u64) -> (SetCounts, Result<(), String>) {
     let (running, failing) = (app.publishers().all(), app.publishers().failing());
-    let mut why: Option<String> = None;
+    // This is asked without a token: what is wrong with another workspace's set is for the log.
+    let mut why = "every set has trouble; /metrics and the server's log say which and why".to_owned();
     let mut counts = SetCounts { all: running.len() + failing.len(), leading: 0, failing: failing.len() };
     for (set, published) in running {
         let status = published.watch();
@@ -128,13 +129,12 @@ fn standing(app: &App, now: u64) -> (SetCounts, Result<(), String>) {
         counts.leading += usize::from(matches!(status.role, Role::Leading(_)));
         if let Err(trouble) = status.readiness(now) {
             counts.failing += 1;
-            // What is wrong with the founding set is told before any other's.
-            if why.is_none() || set == *app.founding() {
-                why = Some(trouble);
+            if set == *app.founding() {
+                why = trouble;
             }
         }
     }
-    let result = if counts.failing < counts.all { Ok(()) } else { Err(why.unwrap_or_default()) };
+    let result = if counts.failing < counts.all { Ok(()) } else { Err(why) };
     (counts, result)
 }
 

@@ -256,6 +256,9 @@ pub(super) fn warning(warning: &domain::Warning) -> Warning {
         domain::Warning::ExpiryBelowBound => {
             "The expiry is so near that some edges may learn of it only after it has passed.".to_owned()
         }
+        domain::Warning::ExpiryNotInherited => {
+            "The predecessor has an expiry, and the successor never expires: give it one with `expires_at`.".to_owned()
+        }
         domain::Warning::SameName => {
             "The successor has the predecessor's name; tell them apart by their prefixes.".to_owned()
         }

@@ -16,7 +16,7 @@ use super::idempotency::{self, Create, Created, Done, Once, request_hash};
 use super::keys::{reason, view};
 use super::params::{Id, Named as _, Query, missing};
 use super::refused::{self, Refused};
-use super::time::{from_ms, from_seconds, in_force, surely_in_force};
+use super::time::{from_ms, from_seconds, in_force, surely_in_force, to_seconds};
 use super::{App, receipts};
 use crate::domain::rotation::{Order, Outcome, Start, SuccessorFate};
 use crate::domain::{Action, KeyRef, Name, Reason, Rotation, RotationId, Scopes};
@@ -267,7 +267,7 @@ fn asked(body: StartRotation) -> Result<Start, Refused> {
         reason: Reason::new(body.reason)?,
         name: body.name.map(Name::new).transpose()?,
         scopes: body.scopes.map(Scopes::new).transpose()?,
-        expires_at: None,
+        expires_at: body.expires_at.map(to_seconds),
     })
 }
 

@@ -1,7 +1,7 @@
 //! `nightlatch rotations`.
 
 use clap::{Args, Subcommand};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use nightlatch_api::client::Client;
 use nightlatch_api::{
     CancelRotation, ChangedRotation, CompleteRotation, ExtendRotation, Rotation, RotationFilter, RotationOrder,
@@ -13,7 +13,7 @@ use super::output::{self, maybe_time, time};
 use super::remote::Remote;
 use super::rows::Rows;
 use super::secret_out::SecretOut;
-use super::time::duration;
+use super::time::{duration, from_now, moment};
 
 /// Replace keys by others while both work.
 #[derive(Debug, Args)]
@@ -98,6 +98,12 @@ struct Start {
     /// The successor's scopes; the predecessor's when absent. May be given several times.
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
+    /// When the successor stops working; never when absent, also where the predecessor has an end.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    expires_at: Option<Timestamp>,
+    /// After how long the successor stops working.
+    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "expires_at")]
+    expires_in: Option<SignedDuration>,
     /// Revoke the predecessor at once: for a leaked key.
     #[arg(long, conflicts_with = "overlap")]
     revoke_first: bool,
@@ -145,6 +151,10 @@ impl Start {
     async fn run(self, remote: &Remote) -> Result<(), Failure> {
         // Before anything is asked for.
         let kept = if self.dry_run { None } else { Some(self.secret_out.prepare(remote.json)?) };
+        let expires_at = match self.expires_in {
+            Some(duration) => Some(from_now(duration).map_err(Failure::usage)?),
+            None => self.expires_at,
+        };
         let request = StartRotation {
             overlap_seconds: self.overlap.map(seconds),
             reason: self.reason,
@@ -153,6 +163,7 @@ impl Start {
             order: if self.revoke_first { RotationOrder::RevokeFirst } else { RotationOrder::IssueFirst },
             dry_run: self.dry_run,
             acknowledge_sensitive: self.acknowledge_sensitive,
+            expires_at,
         };
         let mut client = remote.client()?;
         if let Some(key) = self.idempotency_key {

@@ -20,7 +20,8 @@ pub enum ActorType {
     Enrolment,
     /// A gateway that paired; the id is its principal's.
     Gateway,
-    /// The other side of a link, where that is the partner; the id is its principal's.
+    /// A partner, with a key of its that this API refused; the id is its principal's. And the other side of a link, where that
+    /// is the partner: the id is the link's then.
     Partner,
     /// The other side of a link, where that is the client; the id is its workspace's.
     Client,

@@ -221,6 +221,8 @@ pub enum Warning {
     OverlapBelowBound,
     /// The new expiry is nearer than the bound: edges may learn of it after it has passed.
     ExpiryBelowBound,
+    /// The predecessor has an expiry of its own, and the successor has none.
+    ExpiryNotInherited,
     /// The successor has the predecessor's name.
     SameName,
     /// The successor lacks scopes the predecessor has.
@@ -240,6 +242,7 @@ impl Warning {
         match self {
             Self::OverlapBelowBound => "overlap_below_bound",
             Self::ExpiryBelowBound => "expiry_below_bound",
+            Self::ExpiryNotInherited => "expiry_not_inherited",
             Self::SameName => "same_name",
             Self::ScopesLost { .. } => "scopes_lost",
             Self::NoSuccessor => "no_successor",

@@ -89,6 +89,10 @@ pub fn plan(
             Some(deadline)
         }
     };
+    change::check_times(start.expires_at, None, now)?;
+    if predecessor.expires_at.is_some() && start.expires_at.is_none() {
+        warnings.push(Warning::ExpiryNotInherited);
+    }
     let name = start.name.clone().unwrap_or_else(|| next_name(&predecessor.name));
     if name.as_str() == predecessor.name {
         warnings.push(Warning::SameName);

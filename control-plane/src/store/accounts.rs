@@ -6,7 +6,7 @@ use sqlx::FromRow;
 
 use super::member_list::awaits_account;
 use super::tx::sql;
-use super::{Error, Random, Read, Tx, dialect, rows};
+use super::{Error, Random, Read, Tx, dialect, members, rows};
 use crate::domain::{AccountId, MemberId, WorkspaceId};
 use crate::signin::Email;
 
@@ -250,9 +250,17 @@ pub async fn open_invitations(read: &mut Read, email: &Email) -> Result<Vec<(Wor
         " ORDER BY workspace_id, id"
     );
     let found = sql!(read, sql, email.as_str(), now => all (String, Vec<u8>))?;
-    let invitation =
-        |(workspace, bytes): (String, Vec<u8>)| Ok((WorkspaceId::from_stored(workspace), rows::digest(&bytes)?));
-    found.into_iter().map(invitation).collect()
+    let mut invitations = Vec::new();
+    for (workspace, bytes) in found {
+        let code = rows::digest(&bytes)?;
+        match members::by_code(read, &code).await {
+            Ok(_) => invitations.push((WorkspaceId::from_stored(workspace), code)),
+            // Whoever made it is gone.
+            Err(Error::NotFound(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(invitations)
 }
 
 #[derive(FromRow)]

@@ -31,8 +31,15 @@ macro_rules! scope_columns {
 /// Whether a key `k` verifies at this second.
 macro_rules! usable {
     ($second:literal) => {
+        concat!("k.disabled_by = '' AND ", lasting!($second))
+    };
+}
+
+/// Whether a key `k` verifies at this second, or would if nobody had disabled it.
+macro_rules! lasting {
+    ($second:literal) => {
         concat!(
-            "k.state <> 'revoked' AND k.disabled_by = '' AND (k.deadline IS NULL OR k.deadline > ",
+            "k.state <> 'revoked' AND (k.deadline IS NULL OR k.deadline > ",
             $second,
             ") AND (k.expires_at IS NULL OR k.expires_at > ",
             $second,
@@ -165,7 +172,8 @@ pub async fn say(tx: &mut Tx, context: &Context, name: &EntryName, said: Said) -
     view(tx, &context.workspace, row, &known).await
 }
 
-/// Takes an entry out of the catalogue: a group, or a name that no usable key, no member and no role has.
+/// Takes an entry out of the catalogue: a group, or a name that no key has which works or could be enabled again, no member
+/// and no role.
 ///
 /// # Errors
 /// [`Refusal::ScopeInUse`]; [`Error::NotFound`].
@@ -178,7 +186,7 @@ pub async fn remove(tx: &mut Tx, context: &Context, name: &EntryName) -> Result<
     let second = now.div_euclid(1000);
     let sql = concat!(
         "SELECT k.id FROM key_scopes s CROSS JOIN keys k WHERE s.workspace_id = $1 AND s.scope = $2 AND k.id = s.key_id AND ",
-        usable!("$3"),
+        lasting!("$3"),
         " LIMIT 1"
     );
     if sql!(tx, sql, context.workspace.as_str(), name.as_str(), second => optional (String,))?.is_some() {

@@ -26,9 +26,10 @@ pub(super) async fn now(read: &mut Read) -> Result<i64, Error> {
 /// ascending number (a predecessor before its successor; those of the reserved workspace after all others), then their
 /// rotations, sessions by id, then the catalogue's names in order, then the workspace's counters, then what its roles bring,
 /// then live profiles.
-pub(super) async fn lock_key(tx: &mut Tx, id: &str) -> Result<(), Error> {
+pub(super) async fn lock_key(tx: &mut Tx, workspace: &str, id: &str) -> Result<(), Error> {
     if let Conn::Postgres(conn) = tx.conn() {
-        sqlx::query("SELECT 1 FROM keys WHERE id = $1 FOR NO KEY UPDATE").bind(id).execute(conn).await?;
+        let sql = "SELECT 1 FROM keys WHERE workspace_id = $1 AND id = $2 FOR NO KEY UPDATE";
+        sqlx::query(sql).bind(workspace).bind(id).execute(conn).await?;
     }
     Ok(())
 }
@@ -60,9 +61,10 @@ pub(super) async fn lock_link(tx: &mut Tx, id: &str) -> Result<(), Error> {
 }
 
 /// Makes mutations of this link wait until this one ends. Others that bind keys to it go on beside.
-pub(super) async fn share_link(tx: &mut Tx, id: &str) -> Result<(), Error> {
+pub(super) async fn share_link(tx: &mut Tx, workspace: &str, id: &str) -> Result<(), Error> {
     if let Conn::Postgres(conn) = tx.conn() {
-        sqlx::query("SELECT 1 FROM partner_links WHERE id = $1 FOR SHARE").bind(id).execute(conn).await?;
+        let sql = "SELECT 1 FROM partner_links WHERE workspace_id = $1 AND id = $2 FOR SHARE";
+        sqlx::query(sql).bind(workspace).bind(id).execute(conn).await?;
     }
     Ok(())
 }
@@ -124,9 +126,10 @@ pub(super) async fn lock_sessions(tx: &mut Tx, account: &str) -> Result<(), Erro
 }
 
 /// Makes other mutations of this member wait until this one ends.
-pub(super) async fn lock_member(tx: &mut Tx, id: &str) -> Result<(), Error> {
+pub(super) async fn lock_member(tx: &mut Tx, workspace: &str, id: &str) -> Result<(), Error> {
     if let Conn::Postgres(conn) = tx.conn() {
-        sqlx::query("SELECT 1 FROM members WHERE id = $1 FOR NO KEY UPDATE").bind(id).execute(conn).await?;
+        let sql = "SELECT 1 FROM members WHERE workspace_id = $1 AND id = $2 FOR NO KEY UPDATE";
+        sqlx::query(sql).bind(workspace).bind(id).execute(conn).await?;
     }
     Ok(())
 }

@@ -8,20 +8,19 @@ use sqlx::FromRow;
 
 use super::audit::{self, Draft, Target};
 use super::keys_of::{self, Whose};
+use super::makers::Maker;
 use super::principals::{self, NewPrincipal};
 use super::rows::unsigned;
 use super::select::{Direction, Select};
 use super::tx::sql;
-use super::{
-    Context, Cursor, Error, Page, PageRequest, Random, Read, Tx, catalogue, keys, members, rotations, workspaces,
-};
+use super::{Context, Cursor, Error, Page, PageRequest, Random, Read, Tx, catalogue, keys, rotations, workspaces};
 use crate::domain::authority;
 use crate::domain::gateway::{Gateway, Offer, Pairing};
 use crate::domain::ids::principal_id;
 use crate::domain::rotation::{Order, Start};
 use crate::domain::{
-    Action, Actor, ActorType, Bound, Issue, Key, KeyId, Labels, MemberId, Name, Principal, PrincipalKind, Reason,
-    Refusal, Scopes, WorkspaceId,
+    Action, Actor, ActorType, Authority, Bound, Issue, Key, KeyId, Labels, MemberId, Name, Principal, PrincipalKind,
+    Reason, Refusal, Scopes, TokenId, WorkspaceId,
 };
 
 /// Selects [`Row`]s.
@@ -119,10 +118,11 @@ pub async fn create(tx: &mut Tx, context: &Context, new: &NewGateway) -> Result<
     catalogue::require_acknowledged(tx, context, &new.scopes).await?;
     let now = tx.now().await?;
     let gateway = Gateway::new(principal.subject, new.environment, now);
+    let maker = Maker::of(context);
     sql!(
         tx,
         "INSERT INTO gateways (workspace_id, subject, environment, code_digest, code_expires_at, step_order, revision, \
-         code_member) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+         code_member, code_token) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         context.workspace.as_str(),
         i64::from(gateway.subject),
         gateway.environment.as_str(),
@@ -130,7 +130,8 @@ pub async fn create(tx: &mut Tx, context: &Context, new: &NewGateway) -> Result<
         gateway.offer.map(|offer| offer.expires_at),
         gateway.offer.map(|offer| offer.order.as_str()),
         gateway.revision,
-        context.authority.answerable().map(MemberId::as_str)
+        maker.member().map(MemberId::as_str),
+        maker.token().map(TokenId::as_str)
         => execute
     )?;
     get(tx, &context.workspace, gateway.subject).await
@@ -181,9 +182,10 @@ pub async fn offer(
     let now = tx.now().await?;
     let after = before.offer(order, now);
     write(tx, &context.workspace, &before, after, Some(code)).await?;
-    let sql = "UPDATE gateways SET code_member = $3 WHERE workspace_id = $1 AND subject = $2";
-    let maker = context.authority.answerable().map(MemberId::as_str);
-    sql!(tx, sql, context.workspace.as_str(), i64::from(subject), maker => execute)?;
+    let maker = Maker::of(context);
+    let (member, token) = (maker.member().map(MemberId::as_str), maker.token().map(TokenId::as_str));
+    let sql = "UPDATE gateways SET code_member = $3, code_token = $4 WHERE workspace_id = $1 AND subject = $2";
+    sql!(tx, sql, context.workspace.as_str(), i64::from(subject), member, token => execute)?;
     let after = json!({ "order": order.as_str() });
     append(tx, context, "gateway.code_made", subject, after, None, now).await?;
     get(tx, &context.workspace, subject).await
@@ -205,23 +207,27 @@ pub async fn awaits(read: &mut Read, code: &Digest) -> Result<bool, Error> {
 /// # Errors
 /// [`Refusal::PairingCodeUnusable`], whatever is wrong with the code.
 pub async fn pair(tx: &mut Tx, pair: &Pair, random: Random<'_>) -> Result<Paired, Error> {
-    let sql = "SELECT workspace_id, subject, code_member FROM gateways WHERE code_digest = $1";
-    let row = sql!(tx, sql, pair.code.as_bytes().as_slice() => optional (String, i64, Option<String>))?;
-    let (workspace, subject, maker) = row.ok_or(Refusal::PairingCodeUnusable)?;
+    let sql = "SELECT workspace_id, subject, code_member, code_token FROM gateways WHERE code_digest = $1";
+    type Row = (String, i64, Option<String>, Option<String>);
+    let row = sql!(tx, sql, pair.code.as_bytes().as_slice() => optional Row)?;
+    let (workspace, subject, member, token) = row.ok_or(Refusal::PairingCodeUnusable)?;
     let (workspace, subject) = (WorkspaceId::from_stored(workspace), unsigned(subject)?);
+    let maker = Maker::from_stored(member, token);
     let (principal, before) = hold(tx, &workspace, subject).await?;
     // Of two that use one code at once, the second waits for the first and finds the code gone.
     let sql = "SELECT COUNT(*) FROM gateways WHERE code_digest = $1";
     if sql!(tx, sql, pair.code.as_bytes().as_slice() => one (i64,))?.0 == 0 {
         return Err(Refusal::PairingCodeUnusable.into());
     }
-    // Whoever made the code could have kept it.
-    let maker = maker.map(MemberId::from_stored);
-    if !members::may_act(tx, &workspace, maker.as_ref()).await? {
-        return Err(Refusal::PairingCodeUnusable.into());
-    }
     let scopes = principal.ceiling.clone().unwrap_or_default();
     principal.admits(&scopes).map_err(|_| Refusal::PairingCodeUnusable)?;
+    let may = |authority: Authority| {
+        let may_pair = authority.require(Action::GatewaysPair, &authority::Target::None);
+        may_pair.and_then(|()| authority.require_grant(&scopes)).is_ok()
+    };
+    if !maker.authority(tx, &workspace).await?.is_some_and(may) {
+        return Err(Refusal::PairingCodeUnusable.into());
+    }
     let now = tx.now().await?;
     let pairing = before.pairing(now)?;
     let context = Context {
@@ -236,11 +242,11 @@ pub async fn pair(tx: &mut Tx, pair: &Pair, random: Random<'_>) -> Result<Paired
         Pairing::First => first(tx, &context, &principal, before.environment, scopes, random).await?,
         Pairing::Replace { key, order } => replace(tx, &context, &key, order, scopes, now, random).await?,
     };
-    if let Some(maker) = maker {
+    if let Some(maker) = maker.member() {
         // The device acts, and the member answers for it: who made the code could have used it.
         let sql = "UPDATE keys SET issuer_member = $2 WHERE id = $1";
         sql!(tx, sql, got.key.id.as_str(), maker.as_str() => execute)?;
-        got.key.issuer_member = Some(maker);
+        got.key.issuer_member = Some(maker.clone());
     }
     let after = before.paired(got.key.id.clone(), now);
     write(tx, &context.workspace, &before, after, None).await?;

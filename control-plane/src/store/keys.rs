@@ -423,7 +423,7 @@ pub(super) async fn hold(tx: &mut Tx, context: &Context, key: &KeyRef) -> Result
 
 /// Locks and reads a key.
 pub(super) async fn hold_one(tx: &mut Tx, workspace: &WorkspaceId, id: &KeyId) -> Result<Key, Error> {
-    dialect::lock_key(tx, id.as_str()).await?;
+    dialect::lock_key(tx, workspace.as_str(), id.as_str()).await?;
     find(tx, workspace, &KeyRef::Id(id.clone())).await
 }
 

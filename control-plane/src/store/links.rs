@@ -283,7 +283,7 @@ pub(super) async fn end_all(
 /// # Errors
 /// [`Refusal::LinkNotActive`]; [`Error::NotFound`] where it is not a link of this partner.
 pub(super) async fn share(tx: &mut Tx, workspace: &WorkspaceId, partner: u32, id: &LinkId) -> Result<(), Error> {
-    dialect::share_link(tx, id.as_str()).await?;
+    dialect::share_link(tx, workspace.as_str(), id.as_str()).await?;
     Ok(of_partner(tx, workspace, partner, id).await?.link.require_active()?)
 }
 
@@ -381,6 +381,7 @@ async fn tell_both(
     now: i64,
 ) -> Result<(), Error> {
     tell(tx, context, link, told, now).await?;
+    // Neither side's log has numbers of the other's: it has principals of its own under them.
     let other = match by {
         Side::Partner => link.client.clone(),
         Side::Client => Some(link.workspace.clone()),
@@ -394,16 +395,17 @@ async fn tell_both(
 /// As the other side's log names whoever acts: by side, without person, address or request.
 fn across(context: &Context, by: Side, link: &Link, other: WorkspaceId) -> Context {
     let actor = match by {
-        Side::Partner => Actor::new(ActorType::Partner, principal_id(link.partner)),
+        Side::Partner => Actor::new(ActorType::Partner, link.id.as_str()),
         Side::Client => Actor::new(ActorType::Client, context.workspace.as_str()),
     };
     Context { actor, ..Context::system(other, link.id.as_str()) }
 }
 
 async fn tell(tx: &mut Tx, context: &Context, link: &Link, told: Told<'_>, now: i64) -> Result<(), Error> {
+    let is_own = link.workspace == context.workspace;
     let view = |link: &Link| {
         json!({
-            "partner": principal_id(link.partner),
+            "partner": is_own.then(|| principal_id(link.partner)),
             "state": link.state().as_str(),
             "permissions": link.permissions.to_stored(),
         })

@@ -138,7 +138,7 @@ async fn share_account(tx: &mut Tx, context: &Context, subject: u32) -> Result<(
 /// key, as a removal holds them.
 async fn keep_member(tx: &mut Tx, context: &Context, member: Option<&MemberId>) -> Result<(), Error> {
     let Some(member) = member else { return Ok(()) };
-    dialect::lock_member(tx, member.as_str()).await?;
+    dialect::lock_member(tx, context.workspace.as_str(), member.as_str()).await?;
     match members::get(tx, &context.workspace, member).await?.state {
         MemberState::Removed => Err(Refusal::PrincipalRemoved.into()),
         _ => Ok(()),

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use nightlatch_key::Digest;
 use sqlx::FromRow;
 
+use super::makers::Maker;
 use super::rows::unsigned;
 use super::select::{Direction, Select};
 use super::tx::sql;
@@ -26,14 +27,12 @@ macro_rules! select_members {
     };
 }
 
-/// A condition: the member has a code by which somebody may get it an account, and who made the code may still act. $time: the
-/// place of the database clock.
+/// A condition: the member has a code by which somebody may get it an account. $time: the place of the database clock.
 macro_rules! awaits_account {
     ($time:literal) => {
         concat!(
             "(state = 'invited' OR state = 'active' AND account_id IS NULL) AND invite_digest IS NOT NULL \
-             AND (invite_member IS NULL OR EXISTS (SELECT 1 FROM members maker WHERE maker.id = members.invite_member \
-             AND maker.state = 'active')) AND invite_expires_at > ",
+             AND invite_expires_at > ",
             $time
         )
     };
@@ -153,14 +152,6 @@ pub async fn standing(read: &mut Read, workspace: &WorkspaceId, id: &MemberId) -
     }))
 }
 
-/// Whether a member may act, for what was made on its behalf. What nobody in particular has made is good.
-pub(super) async fn may_act(read: &mut Read, workspace: &WorkspaceId, id: Option<&MemberId>) -> Result<bool, Error> {
-    match id {
-        None => Ok(true),
-        Some(id) => Ok(standing(read, workspace, id).await?.is_some()),
-    }
-}
-
 /// Refuses who was removed, suspended or given another role since they were identified, or whose token or session was ended: a
 /// mutation may have waited for just that. Asked again in the same mutation it says nothing, so that who ends themselves can note it.
 ///
@@ -213,12 +204,29 @@ struct PresentRow {
 /// Whether a code could be used now: asked first, it keeps those who guess from the one place where all write.
 ///
 /// # Errors
-/// [`Error::NotFound`] where it is unknown, used or expired.
+/// [`Error::NotFound`] where it is unknown, used or expired, or whoever made it could not make it again.
 pub async fn by_code(read: &mut Read, code: &Digest) -> Result<Member, Error> {
     let now = read.now().await?;
     let sql = concat!(select_members!("invite_digest = $1 AND "), awaits_account!("$2"));
     let row = sql!(read, sql, code.as_bytes().as_slice(), now => optional Row)?;
-    row.ok_or(Error::NotFound("invitation"))?.try_into()
+    let member = row.ok_or(Error::NotFound("invitation"))?.try_into()?;
+    match require_maker(read, &member).await {
+        Err(Error::Refused(_)) => Err(Error::NotFound("invitation")),
+        other => other.map(|()| member),
+    }
+}
+
+/// Refuses where whoever made a member's code could not make it again.
+async fn require_maker(read: &mut Read, member: &Member) -> Result<(), Error> {
+    let sql = "SELECT invite_member, invite_token FROM members WHERE id = $1";
+    let (maker, token) = sql!(read, sql, member.id.as_str() => one (Option<String>, Option<String>))?;
+    let authority = Maker::from_stored(maker, token).authority(read, &member.workspace).await?;
+    let authority = authority.ok_or(Refusal::AuthorityChanged)?;
+    authority.require_member(member.role, member.partner)?;
+    authority.require_grant(&member.scopes)?;
+    // It was acknowledged when they were invited.
+    let context = Context { authority, acknowledged: true, ..Context::system(member.workspace.clone(), "") };
+    roles::require_grant(read, &context, member.role).await
 }
 
 #[derive(Debug, FromRow)]

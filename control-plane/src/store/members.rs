@@ -2,8 +2,9 @@
 
 use nightlatch_key::Digest;
 
+use super::makers::Maker;
+pub(super) use super::member_list::confirm;
 pub use super::member_list::{MemberFilter, by_code, get, list, of_subject, standing, subject_of};
-pub(super) use super::member_list::{confirm, may_act};
 use super::member_notes::{gained, note};
 use super::sessions::Which;
 use super::tx::sql;
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::domain::{
     Actor, Member, MemberId, MemberPatch, MemberState, Name, PrincipalKind, PrincipalState, Reason, Refusal, Role,
-    Scopes, Tier, WorkspaceId,
+    Scopes, Tier, TokenId, WorkspaceId,
 };
 
 /// Somebody to be invited.
@@ -84,7 +85,7 @@ pub async fn invite(
         removed_at: None,
         revision: 1,
     };
-    insert(tx, &member, Some((&invitation.code, context.authority.answerable()))).await?;
+    insert(tx, &member, Some((&invitation.code, Maker::of(context)))).await?;
     note(tx, context, "member.invited", None, &member, None, now).await?;
     Ok(member)
 }
@@ -134,7 +135,7 @@ pub async fn found(
         removed_at: None,
         revision: 1,
     };
-    insert(tx, &member, join.as_ref().map(|join| (&join.digest, None))).await?;
+    insert(tx, &member, join.as_ref().map(|join| (&join.digest, Maker::default()))).await?;
     note(tx, context, "member.joined", None, &member, None, now).await?;
     Ok(member)
 }
@@ -170,9 +171,18 @@ pub async fn reinvite(
     let now = tx.now().await?;
     let invite_expires_at = Some(now.saturating_add(join.lifetime_ms));
     let after = Member { email: Some(email.clone()), invite_expires_at, ..before.clone() };
-    let sql = "UPDATE members SET invite_digest = $2, email = $3, invite_member = $4 WHERE id = $1";
-    let maker = context.authority.answerable().map(MemberId::as_str);
-    sql!(tx, sql, id.as_str(), join.digest.as_bytes().as_slice(), email, maker => execute).map_err(taken)?;
+    let maker = Maker::of(context);
+    sql!(
+        tx,
+        "UPDATE members SET invite_digest = $2, email = $3, invite_member = $4, invite_token = $5 WHERE id = $1",
+        id.as_str(),
+        join.digest.as_bytes().as_slice(),
+        email,
+        maker.member().map(MemberId::as_str),
+        maker.token().map(TokenId::as_str)
+        => execute
+    )
+    .map_err(taken)?;
     update(tx, context, "member.invited", &before, after, None, now).await
 }
 
@@ -215,7 +225,7 @@ pub async fn accept(
     source: Option<&str>,
 ) -> Result<Member, Error> {
     let found = by_code(tx, code).await?;
-    dialect::lock_member(tx, found.id.as_str()).await?;
+    dialect::lock_member(tx, found.workspace.as_str(), found.id.as_str()).await?;
     // Of two that race, the second finds it used.
     let before = by_code(tx, code).await?;
     let context = Context {
@@ -370,7 +380,7 @@ async fn require_another_owner(tx: &mut Tx, member: &Member) -> Result<(), Error
 async fn hold(tx: &mut Tx, context: &Context, id: &MemberId) -> Result<Member, Error> {
     // Before the member: two owners that go at once, each locked by its own removal, would wait for each other.
     dialect::lock_owners(tx, context.workspace.as_str()).await?;
-    dialect::lock_member(tx, id.as_str()).await?;
+    dialect::lock_member(tx, context.workspace.as_str(), id.as_str()).await?;
     // What was waited for may have been the end of whoever acts here.
     confirm(tx, context).await?;
     let member = get(tx, &context.workspace, id).await?;
@@ -392,13 +402,16 @@ fn member_id(random: Random<'_>) -> MemberId {
     MemberId::generate(bytes)
 }
 
-/// Writes a new member; with its code, and the member who made that.
-async fn insert(tx: &mut Tx, member: &Member, code: Option<(&Digest, Option<&MemberId>)>) -> Result<(), Error> {
+/// Writes a new member; with its code, and who made that.
+async fn insert(tx: &mut Tx, member: &Member, code: Option<(&Digest, Maker)>) -> Result<(), Error> {
+    let (code, maker) = code.unzip();
+    let maker = maker.unwrap_or_default();
     let inserted = sql!(
         tx,
         "INSERT INTO members (id, workspace_id, subject, role, partner, email, name, state, scopes, tier, account_id, \
          invite_digest, invite_expires_at, invited_by_type, invited_by_id, created_at, joined_at, revision, \
-         invite_member) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
+         invite_member, invite_token) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
+         $17, $18, $19, $20) \
          ON CONFLICT DO NOTHING",
         member.id.as_str(),
         member.workspace.as_str(),
@@ -411,14 +424,15 @@ async fn insert(tx: &mut Tx, member: &Member, code: Option<(&Digest, Option<&Mem
         member.scopes.to_stored(),
         member.tier.as_ref().map(Tier::as_str),
         member.account.as_deref(),
-        code.map(|(code, _)| code.as_bytes().as_slice()),
+        code.map(|code| code.as_bytes().as_slice()),
         member.invite_expires_at,
         member.invited_by.kind.as_str(),
         member.invited_by.id.as_str(),
         member.created_at,
         member.joined_at,
         member.revision,
-        code.and_then(|(_, maker)| maker).map(MemberId::as_str)
+        maker.member().map(MemberId::as_str),
+        maker.token().map(TokenId::as_str)
         => execute
     )?;
     // Another mutation has invited the same address meanwhile.

@@ -37,6 +37,7 @@ mod keys_of;
 pub(crate) mod lease;
 pub mod links;
 mod live_scopes;
+mod makers;
 mod management;
 mod member_list;
 mod member_notes;

@@ -8,13 +8,13 @@ use super::rotation_list::find;
 pub use super::rotation_list::{RotationFilter, get, list};
 pub(super) use super::rotation_list::{open_of_successor, recorded_open, recorded_open_of};
 use super::tx::sql;
-use super::{Context, Error, Random, Read, Tx, catalogue, principals, profiles, workspaces};
+use super::{Context, Error, Random, Read, Tx, catalogue, links, principals, profiles, workspaces};
 use crate::domain::reach::{self, Reach};
 use crate::domain::rotate::{self, Ending, Turned};
 use crate::domain::rotation::{Order, Start, SuccessorFate};
 use crate::domain::{
-    Action, Bound, Cause, Key, KeyId, KeyRef, Reason, Refusal, Rotation, RotationId, Scope, Scopes, Stage, Warning,
-    WorkspaceId,
+    Action, Bound, Cause, Key, KeyId, KeyRef, Reason, Refusal, Rotation, RotationId, Scope, Scopes, Stage, State,
+    Warning, WorkspaceId,
 };
 
 /// A rotation that was just started.
@@ -106,7 +106,7 @@ pub async fn start(
     // Refused here, nothing is entered or counted.
     let mut plan = rotate::plan(&held.key, held.rotation.as_ref(), &start, bound, now)?;
     principal.admits(&plan.scopes)?;
-    let acknowledged = gained(tx, context, &held.key, &plan.scopes).await?;
+    let acknowledged = gained(tx, context, &held.key, &plan.scopes, now).await?;
     name_lost_routes(tx, context, &held.key, &plan.scopes, &mut plan.warnings).await?;
     catalogue::enter(tx, &context.workspace, plan.scopes.iter(), held.key.tier.as_ref(), now).await?;
     let number = workspaces::next_number(tx, &context.workspace).await?;
@@ -151,10 +151,13 @@ pub async fn plan(read: &mut Read, context: &Context, predecessor: &KeyRef, star
     let principal = principals::find(read, &context.workspace, key.subject).await?.ok_or(Refusal::PrincipalUnknown)?;
     require_not_braked(context, &key, start)?;
     principal.admits(&Scopes::default())?;
+    if let Some(link) = &key.link {
+        links::of_partner(read, &context.workspace, key.subject, link).await?.link.require_active()?;
+    }
     let rotate::Plan { name, scopes, deadline, mut warnings } =
         rotate::plan(&key, rotation.as_ref(), start, bound, now)?;
     principal.admits(&scopes)?;
-    gained(read, context, &key, &scopes).await?;
+    gained(read, context, &key, &scopes, now).await?;
     name_lost_routes(read, context, &key, &scopes, &mut warnings).await?;
     Ok(Plan { predecessor: key, name: name.into_string(), scopes, deadline, warnings, bound, now })
 }
@@ -168,9 +171,18 @@ fn require_not_braked(context: &Context, key: &Key, start: &Start) -> Result<(),
     Ok(())
 }
 
-/// The sensitive scopes that a successor would have and its predecessor has not, where they are meant.
-async fn gained(read: &mut Read, context: &Context, predecessor: &Key, scopes: &Scopes) -> Result<Vec<Scope>, Error> {
-    let gained = scopes.missing_in(&predecessor.scopes);
+/// The sensitive scopes that a successor would have and its predecessor has not, where they are meant. One that has ended
+/// has none.
+async fn gained(
+    read: &mut Read,
+    context: &Context,
+    predecessor: &Key,
+    scopes: &Scopes,
+    now: i64,
+) -> Result<Vec<Scope>, Error> {
+    let none = Scopes::default();
+    let has_ended = matches!(predecessor.state(now), State::Revoked | State::Expired);
+    let gained = scopes.missing_in(if has_ended { &none } else { &predecessor.scopes });
     let gained = Scopes::new(gained.iter().map(Scope::as_str))?;
     catalogue::require_acknowledged(read, context, &gained).await
 }

@@ -219,26 +219,30 @@ pub async fn by_digest(read: &mut Read, digest: &Digest) -> Result<Option<(Holde
     let sql = select_tokens!("t.digest = $1");
     let Some(row) = sql!(read, sql, digest.as_bytes().as_slice() => optional Row)? else { return Ok(None) };
     let token = Token::try_from(row)?;
-    let (mut key, mut standing) = (None, None);
-    if token.kind == TokenKind::Management {
-        key = keys::by_digest(read, &WorkspaceId::reserved(), digest).await?;
-        let rights = token.rights();
-        let of;
-        (standing, of) = match (&token.member, token.service_account) {
-            (None, None) => (Some(Standing::founder()), rights),
-            (Some(member), None) => (members::standing(read, &token.workspace, member).await?, rights),
-            // Exactly what is named: nothing where that is everything.
-            (_, Some(subject)) => {
-                (principals::standing(read, &token.workspace, subject).await?, Some(rights.unwrap_or_default()))
-            }
-        };
-        if let Some(standing) = &mut standing {
-            standing.rights = of;
-            standing.maker.clone_from(&token.maker);
-            standing.expires_at = token.expires_at;
-        }
-    }
+    let key = match token.kind {
+        TokenKind::Management => keys::by_digest(read, &WorkspaceId::reserved(), digest).await?,
+        TokenKind::Edge => None,
+    };
+    let standing = standing(read, &token).await?;
     Ok(Some((Holder { token, key, standing }, read.now().await?)))
+}
+
+/// The authority of a management token, usable or not; `None` where its member or service account has none now.
+pub(super) async fn standing(read: &mut Read, token: &Token) -> Result<Option<Standing>, Error> {
+    if token.kind == TokenKind::Edge {
+        return Ok(None);
+    }
+    let rights = token.rights();
+    let (standing, rights) = match (&token.member, token.service_account) {
+        (None, None) => (Some(Standing::founder()), rights),
+        (Some(member), None) => (members::standing(read, &token.workspace, member).await?, rights),
+        // Exactly what is named: nothing where that is everything.
+        (_, Some(subject)) => {
+            (principals::standing(read, &token.workspace, subject).await?, Some(rights.unwrap_or_default()))
+        }
+    };
+    let (maker, expires_at) = (token.maker.clone(), token.expires_at);
+    Ok(standing.map(|standing| Standing { rights, maker, expires_at, ..standing }))
 }
 
 /// A token of the workspace.
@@ -353,7 +357,7 @@ async fn end(tx: &mut Tx, context: &Context, token: &Token, reason: Option<&Reas
 /// Takes the key of a token, before its row: whoever replaces it holds them in this order.
 async fn lock_key(tx: &mut Tx, token: &Token) -> Result<(), Error> {
     match &token.key {
-        Some(key) => dialect::lock_key(tx, key.as_str()).await,
+        Some(key) => dialect::lock_key(tx, WorkspaceId::reserved().as_str(), key.as_str()).await,
         None => Ok(()),
     }
 }

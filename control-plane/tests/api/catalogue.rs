@@ -87,6 +87,17 @@ async fn s0_26_sensitive_scopes_are_granted_only_knowingly(app: TestApp) {
     wider["acknowledge_sensitive"] = json!(true);
     assert_eq!(app.post(&path, wider).send().await.status, 201);
 
+    // A key that has ended has nothing to keep.
+    assert_eq!(app.post(&format!("/v1/keys/{key}/revoke"), json!({ "reason": "leaked" })).send().await.status, 200);
+    let mut emergency = json!({ "order": "revoke_first", "reason": "leaked" });
+    for dry_run in [true, false] {
+        emergency["dry_run"] = json!(dry_run);
+        let problem = app.post(&path, emergency.clone()).send().await.is_problem(422, "sensitive_unacknowledged");
+        assert_eq!(problem["scopes"], json!(["READ_SENSITIVE"]));
+    }
+    emergency["acknowledge_sensitive"] = json!(true);
+    assert_eq!(app.post(&path, emergency).send().await.status, 201);
+
     // An import too, unless its keys are there already.
     let mut line = import::by_digest("imported", "some text");
     line.scopes = vec!["READ_LEDGER".into()];
@@ -205,5 +216,22 @@ async fn s0_25_keys_of_members_are_counted_by_what_their_members_have(app: TestA
     let patch = app.call(reqwest::Method::PATCH, &format!("/v1/members/{}", ana.id)).header("if-match", "*");
     assert_eq!(patch.json(&json!({ "scopes": ["logs:read"] })).send().await.status, 200);
     assert_eq!((usable().await, scope(&app, "logs:read").await["more_keys"].clone()), (json!(2), json!(false)));
+    app.stop().await;
+}
+
+on_both!(
+    /// S0-26: a scope that a key may have again keeps its mark.
+    s0_26_what_a_disabled_key_has_stays_in_the_catalogue
+);
+async fn s0_26_what_a_disabled_key_has_stays_in_the_catalogue(app: TestApp) {
+    mark(&app, "pay:out", Some(true)).await;
+    let body = json!({ "name": "k", "environment": "live", "scopes": ["pay:out"], "acknowledge_sensitive": true });
+    let key = app.post("/v1/keys", body).send().await.json()["key"]["id"].as_str().unwrap().to_owned();
+    let disabled = app.post(&format!("/v1/keys/{key}/disable"), json!({ "reason": "looked at" })).send().await;
+    assert_eq!(disabled.status, 200, "{disabled:?}");
+    let remove = || app.call(reqwest::Method::DELETE, "/v1/scopes/pay:out").send();
+    remove().await.is_problem(409, "scope_in_use");
+    assert_eq!(app.post(&format!("/v1/keys/{key}/revoke"), json!({ "reason": "over" })).send().await.status, 200);
+    assert_eq!(remove().await.status, 204);
     app.stop().await;
 }

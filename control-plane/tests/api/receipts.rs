@@ -172,6 +172,7 @@ async fn s3_12_what_a_rotation_revokes_has_a_receipt_too(app: TestApp) {
         order: if emergency { RotationOrder::RevokeFirst } else { RotationOrder::IssueFirst },
         dry_run: false,
         acknowledge_sensitive: false,
+        expires_at: None,
     };
     let (one, two, three) =
         (app.issue("1", &[]).await.key, app.issue("2", &[]).await.key, app.issue("3", &[]).await.key);

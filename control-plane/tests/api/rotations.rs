@@ -21,6 +21,7 @@ fn asked(overlap_seconds: u64) -> StartRotation {
         order: RotationOrder::IssueFirst,
         dry_run: false,
         acknowledge_sensitive: false,
+        expires_at: None,
     }
 }
 
@@ -71,6 +72,28 @@ async fn s2_02_s0_13_the_successor_has_scopes_tier_and_owner_of_the_predecessor(
     let started = app.client.start_rotation(&key.id, &narrower).await.unwrap();
     let warnings: Vec<_> = started.warnings.iter().map(|warning| warning.code.as_str()).collect();
     assert!(warnings.contains(&"same_name") && warnings.contains(&"scopes_lost"), "{warnings:?}");
+    app.stop().await;
+}
+
+on_both!(an_end_is_the_keys_own_and_its_successor_may_have_another);
+async fn an_end_is_the_keys_own_and_its_successor_may_have_another(app: TestApp) {
+    let end = |days: i64| Some(now() + jiff::SignedDuration::from_hours(24 * days));
+    let request = IssueKey { expires_at: end(90), ..IssueKey::new("client", Environment::Live) };
+    let old = app.client.issue_key(&request).await.unwrap().key;
+    let past = StartRotation { expires_at: end(-1), ..asked(3600) };
+    for dry_run in [true, false] {
+        let refused = app.client.start_rotation(&old.id, &StartRotation { dry_run, ..past.clone() }).await.unwrap_err();
+        assert_eq!(refused.problem().unwrap().code, "expiry_in_past");
+    }
+    let plan = app.client.plan_rotation(&old.id, &asked(3600)).await.unwrap();
+    assert_eq!(plan.warnings[0].code, "expiry_not_inherited");
+    let second =
+        app.client.start_rotation(&old.id, &StartRotation { expires_at: end(30), ..asked(3600) }).await.unwrap();
+    assert!(second.warnings.is_empty() && second.key.expires_at.unwrap() < end(31).unwrap(), "{second:?}");
+    let third = app.client.start_rotation(&second.key.id, &asked(3600)).await.unwrap();
+    assert_eq!((third.warnings[0].code.as_str(), third.key.expires_at), ("expiry_not_inherited", None));
+    // One without an end has nothing to warn of.
+    assert!(app.client.start_rotation(&third.key.id, &asked(3600)).await.unwrap().warnings.is_empty());
     app.stop().await;
 }
 

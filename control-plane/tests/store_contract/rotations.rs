@@ -130,7 +130,7 @@ async fn an_expiry_cuts_the_overlap_short(arena: Arena) {
     let key = arena.issue(Issue { expires_at: Some(expiry), ..request("billing") }).await.unwrap().key.id;
     let started = arena.rotate(&key, overlap(3600)).await.unwrap();
     assert_eq!(started.rotation.deadline, Some(expiry));
-    assert_eq!(started.warnings, [Warning::OverlapBelowBound]);
+    assert_eq!(started.warnings, [Warning::OverlapBelowBound, Warning::ExpiryNotInherited]);
     assert_eq!(started.successor.expires_at, None);
     // The expiry is too near to be moved: an edge that has not heard of it would refuse the key.
     assert_eq!(refusal(extend(&arena, &started.rotation.id, 7200).await), "too_late");

@@ -110,7 +110,10 @@ pub struct StartRotation {
     /// The successor's scopes; the predecessor's when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<String>>,
-    /// Confirms that sensitive scopes are meant which the predecessor does not have.
+    /// When the successor stops working; never when absent, also where the predecessor has an end: that is its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// Confirms that sensitive scopes are meant which the predecessor does not have. One that has ended has none.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub acknowledge_sensitive: bool,
     /// Which comes first.

@@ -214,6 +214,7 @@ impl Writer {
         let key = self.pick(keys, |held| held.facts.is_plain())?;
         let emergency = self.random.random_ratio(1, 4);
         let request = StartRotation {
+            expires_at: None,
             overlap_seconds: (!emergency).then(|| self.random.random_range(DAY..10 * DAY)),
             reason: "the client says so".into(),
             name: Some(self.name()),

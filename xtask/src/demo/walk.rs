@@ -53,6 +53,7 @@ pub(super) async fn walk(stack: &Stack) -> Result<()> {
         order: RotationOrder::IssueFirst,
         dry_run: false,
         acknowledge_sensitive: false,
+        expires_at: None,
     };
     let rotation = stack.client().start_rotation(&first.key.id, &request).await?;
     let deadline = rotation.rotation.deadline.map_or_else(|| "now".to_owned(), |deadline| deadline.to_string());

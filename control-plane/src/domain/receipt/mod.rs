@@ -22,7 +22,8 @@
 //! and there is at least one. Counted are the durable edges of the set that are enrolled and not removed. One that enrols
 //! after the revocation is counted as well, until `in_force_by`: it may begin with a head from before. One that was removed
 //! without having proven anything is not counted, and stands in the way of `confirmed` while it could still hold a head
-//! from before the revocation: its credential has ended, but it may serve what it has for a bound.
+//! from before the revocation: its credential has ended, but a question that was held open then is still answered
+//! ([`HELD_MS`]), and it may serve what it has for a bound.
 //!
 //! What is not proof:
 //!
@@ -53,6 +54,10 @@ pub use facts::{
     Claim, Clock, DurableEdge, Instance, Mark, Revocation, SignedState, Terms, confirmed_at, is_plausible,
 };
 pub use text::{MAX_TEXT_LEN, Malformed};
+
+/// The longest time for which an edge's question for a head is held open, milliseconds. One that is removed meanwhile still
+/// gets the answer.
+pub const HELD_MS: i64 = 30_000;
 
 /// Whether a revocation is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,7 +206,7 @@ pub fn evaluate(revocation: &Revocation, terms: &Terms, edges: &[DurableEdge], n
         let confirmed_at = revocation.published.and_then(|_| confirmed_at(&edge.instances));
         let heard = edge.instances.iter().map(|instance| instance.last).fold(edge.enrolled_at, i64::max);
         let state = match (edge.removed_at, confirmed_at) {
-            (Some(at), _) if at <= committed_by.saturating_sub(bound_ms) => continue,
+            (Some(at), _) if at.saturating_add(HELD_MS) <= committed_by.saturating_sub(bound_ms) => continue,
             (Some(_), _) => LineState::Removed,
             (None, Some(_)) => LineState::Confirmed,
             (None, None) if now.saturating_sub(heard) > bound_ms => LineState::Silent,
@@ -362,7 +367,9 @@ mod tests {
         let proven = [one.clone(), removed(1_000_150, Some(1_000_120))];
         assert_eq!(state(&proven, 1_000_200), State::Confirmed);
         // All that it held had run out by the revocation.
-        let gone = [one, removed(1_000_000 - BOUND, None)];
+        let held = [one.clone(), removed(1_000_001 - BOUND - HELD_MS, None)];
+        assert_eq!(state(&held, 1_000_200), State::Pending, "it may have been waiting for a head");
+        let gone = [one, removed(1_000_000 - BOUND - HELD_MS, None)];
         let receipt = evaluate(&revocation(), &terms(), &gone, 1_000_200);
         assert_eq!((receipt.state, receipt.edges.len()), (State::Confirmed, 1));
     }

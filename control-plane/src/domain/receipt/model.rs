@@ -197,7 +197,8 @@ impl World {
         if let Some((_, edge)) = pick(&mut self.edges, edge)
             && edge.floor.is_none_or(|floor| head.mark >= floor)
             && now < head.issued + VALIDITY
-            && edge.removed_at.is_none()
+            // Its question may have been held open since before it was removed.
+            && edge.removed_at.is_none_or(|at| now < at + HELD_MS)
         {
             edge.floor = Some(head.mark);
             edge.serving = Some(head);

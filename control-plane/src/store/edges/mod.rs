@@ -14,11 +14,14 @@ pub use credential::{Rotated, first_use, rotate};
 pub use report::{Applied, EdgeInstance, Facts, Report, Taken, forget_silent, instances, report, without_trust};
 
 use super::audit::{self, Draft, Target};
+use super::makers::Maker;
 use super::select::{Direction, Select};
 use super::tokens::{self, NewToken};
 use super::tx::sql;
-use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, dialect, members, workspaces};
-use crate::domain::{Actor, ActorType, Authority, EdgeClass, EdgeId, EdgeState, MemberId, SetId, WorkspaceId};
+use super::{Context, Cursor, Error, Page, PageRequest, Read, Tx, dialect, workspaces};
+use crate::domain::{
+    Action, Actor, ActorType, Authority, EdgeClass, EdgeId, EdgeState, MemberId, SetId, TokenId, WorkspaceId, authority,
+};
 
 /// How long a one-time code works, milliseconds.
 pub const CODE_LIFETIME_MS: i64 = 60 * 60 * 1000;
@@ -112,11 +115,12 @@ pub struct NewEdge {
 /// [`Error::NotFound`] where the set is not the workspace's.
 pub async fn create(tx: &mut Tx, context: &Context, edge: &NewEdge) -> Result<EdgeView, Error> {
     workspaces::set(tx, &context.workspace, &edge.set).await?;
-    let now = tx.now().await?;
+    let (now, maker) = (tx.now().await?, Maker::of(context));
     sql!(
         tx,
         "INSERT INTO edges (id, workspace_id, set_id, name, class, code_digest, code_expires_at, created_by_type, \
-         created_by_id, created_at, code_member) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+         created_by_id, created_at, code_member, code_token) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         edge.id.as_str(),
         context.workspace.as_str(),
         edge.set.as_str(),
@@ -127,7 +131,8 @@ pub async fn create(tx: &mut Tx, context: &Context, edge: &NewEdge) -> Result<Ed
         context.actor.kind.as_str(),
         context.actor.id.as_str(),
         now,
-        context.authority.answerable().map(MemberId::as_str)
+        maker.member().map(MemberId::as_str),
+        maker.token().map(TokenId::as_str)
         => execute
     )?;
     let after = json!({ "name": edge.name, "class": edge.class.as_str(), "set": edge.set.as_str() });
@@ -174,7 +179,8 @@ pub async fn enrol(
     let now = tx.now().await?;
     // One statement decides: of two that race, the second finds the code gone.
     let sql = "UPDATE edges SET code_digest = NULL, enrolled_at = $2, runtime = $3, version = $4 WHERE code_digest = $1 \
-               AND enrolled_at IS NULL AND removed_at IS NULL AND code_expires_at > $2 RETURNING workspace_id, id, code_member";
+               AND enrolled_at IS NULL AND removed_at IS NULL AND code_expires_at > $2 RETURNING workspace_id, id, \
+               code_member, code_token";
     let row = sql!(
         tx,
         sql,
@@ -182,12 +188,12 @@ pub async fn enrol(
         now,
         enrolment.runtime.as_str(),
         enrolment.version.as_str()
-        => optional (String, String, Option<String>)
+        => optional (String, String, Option<String>, Option<String>)
     )?;
-    let (workspace, id, maker) = row.ok_or(Error::NotFound("code"))?;
+    let (workspace, id, member, token) = row.ok_or(Error::NotFound("code"))?;
     let (workspace, id) = (WorkspaceId::from_stored(workspace), EdgeId::from_stored(id));
-    // Whoever made the code could have kept it.
-    if !members::may_act(tx, &workspace, maker.map(MemberId::from_stored).as_ref()).await? {
+    let maker = Maker::from_stored(member, token).authority(tx, &workspace).await?;
+    if maker.is_none_or(|maker| maker.require(Action::EdgesManage, &authority::Target::None).is_err()) {
         return Err(Error::NotFound("code"));
     }
     let context = Context {

@@ -236,6 +236,50 @@ async fn s3_14_a_code_of_somebody_who_left_pairs_nothing(app: TestApp) {
     pair(&app, &code).await.is_problem(401, "pairing_code_invalid");
     assert_eq!(app.refused(&paired["secret"]).await, None, "the device's key works");
     app.done(&format!("/v1/members/{}/resume", bo.id), json!({})).await;
+    // Nor does one of somebody who may not make it any more.
+    let role = |role: &str| {
+        let path = format!("/v1/members/{}", bo.id);
+        app.call(Method::PATCH, &path).header("if-match", "*").json(&json!({ "role": role })).send()
+    };
+    assert_eq!(role("viewer").await.status, 200);
+    pair(&app, &code).await.is_problem(401, "pairing_code_invalid");
+    assert_eq!(role("admin").await.status, 200);
     assert_eq!(pair(&app, &code).await.status, 201);
+    app.stop().await;
+}
+
+on_both!(
+    /// S1-14, S3-14: a code is as good as the token that made it, and the account whose that was.
+    s1_14_a_code_of_a_service_account_ends_with_it_and_with_its_token
+);
+async fn s1_14_a_code_of_a_service_account_ends_with_it_and_with_its_token(app: TestApp) {
+    let account = id(&app.done("/v1/service-accounts", json!({ "name": "provisioner" })).await);
+    let token = async || {
+        let scopes = json!(["gateways:pair", "edges:manage"]);
+        let body = json!({ "name": "t", "kind": "management", "service_account": account, "scopes": scopes });
+        let made = app.done("/v1/tokens", body).await;
+        (id(&made["token"]), made["secret"].as_str().unwrap().to_owned())
+    };
+    let codes = async |token: &str| {
+        let gate = json!({ "name": "gate", "environment": "live", "scopes": [] });
+        let gate = app.post("/v1/gateways", gate).token(token).send().await;
+        let edge = app.post("/v1/edges", json!({ "name": "edge", "class": "durable" })).token(token).send().await;
+        assert_eq!((gate.status.as_u16(), edge.status.as_u16()), (201, 201), "{gate:?} {edge:?}");
+        (gate.json()["code"].clone(), edge.json()["code"].clone())
+    };
+    let enrol = async |code: &Value| {
+        let body = json!({ "code": code, "runtime": "sidecar", "version": "1" });
+        app.post("/v1/edges/enrol", body).without_token().send().await
+    };
+    let (first, second) = (token().await, token().await);
+    let (of_first, of_second) = (codes(&first.1).await, codes(&second.1).await);
+    app.done(&format!("/v1/tokens/{}/revoke", first.0), json!({})).await;
+    pair(&app, &of_first.0).await.is_problem(401, "pairing_code_invalid");
+    enrol(&of_first.1).await.is_problem(401, "edge_code_invalid");
+    app.done(&format!("/v1/service-accounts/{account}/suspend"), json!({})).await;
+    pair(&app, &of_second.0).await.is_problem(401, "pairing_code_invalid");
+    enrol(&of_second.1).await.is_problem(401, "edge_code_invalid");
+    app.done(&format!("/v1/service-accounts/{account}/resume"), json!({})).await;
+    assert_eq!((pair(&app, &of_second.0).await.status.as_u16(), enrol(&of_second.1).await.status.as_u16()), (201, 201));
     app.stop().await;
 }

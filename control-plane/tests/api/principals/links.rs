@@ -58,6 +58,8 @@ async fn a_client_accepts_a_link_and_says_what_is_earned(app: TestApp) {
     for (token, side) in [(&app.token, "partner"), (&client, "client")] {
         for action in ["partner_link.accepted", "partner_link.updated"] {
             let page = app.get(&format!("/v1/audit?action={action}")).token(token).send().await.json();
+            // The client has principals of its own under the partner's numbers.
+            assert_eq!(page.to_string().contains(&format!("\"{partner}\"")), side == "partner", "{page}");
             let ours: Vec<_> =
                 page["items"].as_array().unwrap().iter().filter(|row| row["target"]["id"] == link).collect();
             assert_eq!(ours.len(), 1, "{side}: {page}");
@@ -174,8 +176,10 @@ async fn ending_a_link_revokes_the_keys_bound_to_it_and_no_other(app: TestApp) {
     let rotation = app.get(&format!("/v1/rotations/{}", id(&successor["rotation"]))).send().await.json();
     assert_eq!(rotation["outcome"], "predecessor_revoked");
     issue(Some(&link)).await.is_problem(409, "link_not_active");
-    let emergency = json!({ "order": "revoke_first", "reason": "r" });
-    app.post(&path, emergency).token(&token).send().await.is_problem(409, "link_not_active");
+    for dry_run in [true, false] {
+        let emergency = json!({ "order": "revoke_first", "reason": "r", "dry_run": dry_run });
+        app.post(&path, emergency).token(&token).send().await.is_problem(409, "link_not_active");
+    }
     assert_eq!(end(&client).await.json()["ended_at"], ended.json()["ended_at"], "repeating it changes nothing");
     let patch = app.call(Method::PATCH, &format!("/v1/links/{link}")).header("if-match", "*").token(&client);
     patch.json(&json!({ "permissions": ["a"] })).send().await.is_problem(409, "link_not_active");
