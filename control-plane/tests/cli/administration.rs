@@ -189,3 +189,39 @@ fn an_edges_variables_and_secrets_are_told_apart() {
     let warned = rotate();
     assert!(warned.err.contains("1 running edges report no trust note"), "{warned:?}");
 }
+
+#[test]
+fn in_a_narrow_terminal_what_is_copied_stays_whole() {
+    let server = Server::start();
+    let name = "a long name of several words, which may well be cut between them";
+    server
+        .run(&[
+            "keys",
+            "issue",
+            name,
+            "--scope",
+            "invoices:read",
+            "--scope",
+            "invoices:write",
+            "--expires-in",
+            "90d",
+            "--json",
+        ])
+        .fine();
+    for list in ["members", "tokens", "keys", "audit"] {
+        let shown = server.run_on_terminal(&[list, "list"], "").fine().out;
+        for row in server.run(&[list, "list", "--json"]).fine().out.lines() {
+            let row: serde_json::Value = serde_json::from_str(row).unwrap();
+            for (field, value) in row.as_object().unwrap() {
+                let Some(text) = value.as_str().filter(|_| ["id", "prefix", "action"].contains(&field.as_str())) else {
+                    continue;
+                };
+                // Entries of the log have an id that the table does not show.
+                assert!(list == "audit" && field == "id" || shown.contains(text), "{text} in\n{shown}");
+            }
+        }
+        assert!(!shown.contains(name), "{shown}");
+        let time = |word: &str| word.len() == 20 && word.ends_with('Z');
+        assert!(shown.split_whitespace().any(time), "no whole time in\n{shown}");
+    }
+}

@@ -126,7 +126,8 @@ impl Server {
             "--echo",
             "never",
             "--command",
-            &format!("{program} {}", quoted.join(" ")),
+            // As wide as a terminal is by default: one without a window has no size.
+            &format!("stty cols 80; exec {program} {}", quoted.join(" ")),
         ]);
         script.arg("/dev/null");
         command = script;
