@@ -16,7 +16,7 @@ pub(super) enum Kind {
     Token = 3,
     NotFound = 4,
     Unavailable = 5,
-    BadLines = 6,
+    InPart = 6,
     Configuration = 7,
 }
 

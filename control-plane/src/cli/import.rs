@@ -79,7 +79,7 @@ impl Import {
             }
             if checked.bad > 0 {
                 let text = format!("{}; nothing was imported", are_bad(checked.bad));
-                return Err(Failure::new(Kind::BadLines, text));
+                return Err(Failure::new(Kind::InPart, text));
             }
         }
         let imported = self.pass(client, json, false, &mut bad_lines).await?;
@@ -135,7 +135,7 @@ fn finish(json: bool, total: &Total) -> Result<(), Failure> {
     }
     match total.bad {
         0 => Ok(()),
-        bad => Err(Failure::new(Kind::BadLines, are_bad(bad))),
+        bad => Err(Failure::new(Kind::InPart, are_bad(bad))),
     }
 }
 

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use nightlatch_api::client::Client;
-use nightlatch_api::{ExportFormat, Key, KeyFilter, RevokeMany, RevokedMany};
+use nightlatch_api::{ExportFormat, Key, KeyFilter, PrincipalKind, RefusedKey, RevokeMany, RevokedMany};
 
 use super::confirm::confirmed;
-use super::exit::Failure;
+use super::exit::{Failure, Kind};
 use super::key_filter::Filter;
 use super::output::{self, maybe_time, printable, time};
 use super::progress::Progress;
@@ -160,9 +160,19 @@ impl Export {
 impl Many {
     pub(super) async fn run(self, client: &Client, json: bool) -> Result<(), Failure> {
         let mut request = RevokeMany { filter: self.filter.into(), reason: self.reason, dry_run: true, expect: None };
-        let found = client.revoke_many(&request).await?;
-        if self.dry_run || found.remaining == 0 {
+        let mut found = client.revoke_many(&request).await?;
+        if !json {
+            advise(client, &mut found.refusals).await;
+        }
+        if self.dry_run {
             return if json { output::json(&found) } else { output::text(&described(&found)) };
+        }
+        if found.remaining == 0 {
+            match json {
+                true => output::json(&found)?,
+                false => output::text(&format!("No key was revoked.\n{}", refusals(&found)))?,
+            }
+            return all_of_them(&found);
         }
         if !self.yes {
             // For the person who is asked: standard output is for what comes of it.
@@ -173,6 +183,7 @@ impl Many {
         }
         request.dry_run = false;
         let (progress, total) = (Progress::new(), found.remaining);
+        let advised = found.refusals.clone();
         let mut done = RevokedMany { revoked: 0, ..found };
         while done.remaining > 0 {
             request.expect = Some(done.plan.clone());
@@ -194,13 +205,45 @@ impl Many {
         }
         drop(progress);
         if json {
-            return output::json(&done);
+            output::json(&done)?;
+            return all_of_them(&done);
         }
         output::line(&format!("Revoked {} keys.", done.revoked))?;
         if let Some(at) = done.in_force_by {
             output::line(&format!("No edge accepts them after {}.", time(at)))?;
         }
-        output::text(&refusals(&done))
+        done.refusals = advised;
+        output::text(&refusals(&done))?;
+        all_of_them(&done)
+    }
+}
+
+/// Fails where keys that were meant go on working: whoever revokes all that somebody knew must not believe it done.
+fn all_of_them(done: &RevokedMany) -> Result<(), Failure> {
+    match done.refused {
+        0 => Ok(()),
+        1 => Err(Failure::new(Kind::InPart, "1 key was not revoked and goes on working")),
+        keys => Err(Failure::new(Kind::InPart, format!("{keys} keys were not revoked and go on working"))),
+    }
+}
+
+/// Says by which command the keys end that this one leaves, where there is one.
+async fn advise(client: &Client, refusals: &mut [RefusedKey]) {
+    for refused in refusals {
+        // Advice only: where the key cannot be looked at, what the server said has to do.
+        let Ok(key) = client.key(&refused.key).await else { continue };
+        let (kind, principal) = (key.value.kind, &key.value.principal);
+        let (detail, call) = match kind {
+            PrincipalKind::Gateway => {
+                ("a gateway's key ends with its pairing", format!("nightlatch gateways unpair {principal} --reason …"))
+            }
+            PrincipalKind::Partner => (
+                "a partner's key is revoked by its own staff; what stops all of the partner's",
+                format!("nightlatch partners suspend {principal}"),
+            ),
+            _ => continue,
+        };
+        (refused.detail, refused.call) = (detail.to_owned(), Some(call));
     }
 }
 
@@ -234,10 +277,12 @@ fn described(found: &RevokedMany) -> String {
 fn refusals(found: &RevokedMany) -> String {
     let mut lines = Vec::new();
     if found.refused > 0 {
-        lines.push(format!("{} keys cannot be revoked by this:\n", found.refused));
+        let keys = if found.refused == 1 { "1 key".to_owned() } else { format!("{} keys", found.refused) };
+        lines.push(format!("{keys} cannot be revoked by this:\n"));
     }
     for refused in &found.refusals {
-        let call = refused.call.as_ref().map(|call| format!("; use {call}")).unwrap_or_default();
+        let call = refused.call.as_ref().filter(|call| !refused.detail.contains(*call));
+        let call = call.map(|call| format!(": {call}")).unwrap_or_default();
         lines.push(format!("  {}: {}{call}\n", refused.key, refused.detail));
     }
     lines.concat()

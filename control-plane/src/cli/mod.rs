@@ -65,7 +65,7 @@ Exit codes (`nightlatch sync` has its own):
   3  the token is missing, not valid, or may not do this
   4  there is no such thing
   5  the server cannot be reached or cannot answer now: try again
-  6  an import was done, but some lines were bad
+  6  done in part: some lines of an import were bad, or `keys revoke-many` found keys that it could not revoke
   7  the configuration is faulty";
 
 const EXAMPLES: &str = "\

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use serde_json::Value;
 
 use crate::importing::line;
-use crate::program::Server;
+use crate::program::{Server, run};
 
 fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -88,11 +88,45 @@ fn s3_20_much_is_ended_at_once_after_a_look_and_a_yes() {
     assert_eq!((&done["revoked"], &done["remaining"]), (&2.into(), &0.into()));
     assert!(ids.iter().all(|id| state(id) == "revoked"));
     // Nothing is left: nothing is asked.
-    assert!(with(&[]).fine().out.contains("0 keys would be revoked."));
+    assert_eq!(with(&[]).fine().out, "No key was revoked.\n");
     server.issue("three");
     server.run_on_terminal(&many, "y\n").fine();
     assert_eq!(with(&["--dry-run", "--json"]).fine().json()["remaining"], 0);
     server.run(&["keys", "revoke-many", "--reason", "all", "--yes"]).failed(1);
+}
+
+#[test]
+fn s3_20_keys_that_are_refused_are_told_with_what_ends_them() {
+    let server = Server::start();
+    let id = |made: &Value| made["id"].as_str().unwrap().to_owned();
+    let (code, key) = (server.path("code"), server.path("key"));
+    let make = ["gateways", "create", "gate", "--scope", "a", "--secret-out", &code, "--json"];
+    let gateway = id(&server.run(&make).fine().json()["gateway"]);
+    server.run(&["gateways", "pair", "--code-file", &code, "--secret-out", &key]).fine();
+    let partner = id(&server.run(&["partners", "create", "agency", "--scope", "a", "--json"]).fine().json());
+    let invite = ["partners", "invite", &partner, "p@example.org", "--role", "owner", "--json"];
+    let code = server.run(&invite).fine().json()["code"].as_str().unwrap().to_owned();
+    let password = "correct horse battery\n";
+    server.run_with(&["join"], &format!("{code}\n{password}")).fine();
+    let token = server.run_with(&["sign-in", "p@example.org", "--json"], password).fine().json();
+    let mut issue = server.command(&["keys", "issue", "k", "--principal", &partner, "--scope", "a", "--json"]);
+    issue.env("NIGHTLATCH_TOKEN", token["secret"].as_str().unwrap());
+    run(issue, "").fine();
+
+    let many = |more: &[&str]| server.run(&[&["keys", "revoke-many", "--scope", "a", "--reason", "r"], more].concat());
+    let (unpair, suspend) =
+        (format!("nightlatch gateways unpair {gateway} --reason …"), format!("nightlatch partners suspend {partner}"));
+    let advised = |text: &str| text.contains(&unpair) && text.contains(&suspend) && !text.contains("POST");
+    let plan = many(&["--dry-run"]).fine();
+    assert!(advised(&plan.out), "{plan:?}");
+    let none = many(&["--yes"]).failed(6);
+    assert!(none.out.starts_with("No key was revoked.\n") && advised(&none.out), "{none:?}");
+    assert!(none.err.contains("2 keys were not revoked and go on working"), "{none:?}");
+    server.run(&["keys", "issue", "own", "--scope", "a", "--json"]).fine();
+    let some = many(&["--yes"]).failed(6);
+    assert!(some.out.contains("Revoked 1 keys.") && advised(&some.out), "{some:?}");
+    let told = many(&["--yes", "--json"]).failed(6).json();
+    assert_eq!((&told["revoked"], &told["refused"]), (&0.into(), &2.into()));
 }
 
 #[test]
@@ -130,7 +164,7 @@ fn s1_14_a_service_account_has_a_token_of_its_own() {
     assert!(server.run(&["tokens", "list"]).fine().out.contains(account));
     let mut issue = server.command(&["keys", "issue", "k", "--json"]);
     issue.env("NIGHTLATCH_TOKEN", token["secret"].as_str().unwrap());
-    let issued = crate::program::run(issue, "").fine().json();
+    let issued = run(issue, "").fine().json();
     assert_eq!(issued["key"]["issued_by"]["id"].as_str(), Some(account));
     let told = server.run(&["audit", "--actor-type", "service_account"]).fine();
     assert!(told.out.contains("key.issued") && told.out.contains(account), "{told:?}");
