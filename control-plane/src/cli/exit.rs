@@ -42,7 +42,13 @@ impl Failure {
 
     /// The same, said of something.
     pub(super) fn about(self, what: &str) -> Self {
-        Self { text: format!("{what}: {}", self.text), ..self }
+        // What is not worth a word stays so.
+        if self.text.is_empty() { self } else { Self { text: format!("{what}: {}", self.text), ..self } }
+    }
+
+    /// The same, with what is not lost by it.
+    pub(super) fn but(self, what: &str) -> Self {
+        Self { text: format!("{}; {what}", self.text), ..self }
     }
 
     /// Tells the person, and gives the program its code.

@@ -144,16 +144,22 @@ impl Export {
             out.flush()?;
             return Ok(());
         };
-        let mut file = whole_file::begin(&path)?;
-        let (progress, mut written) = (Progress::new(), 0);
-        while let Some(bytes) = response.chunk().await.map_err(broke_off)? {
-            file.write_all(&bytes).map_err(|error| whole_file::about(&path, error))?;
-            written += bytes.len() as u64;
-            progress.show("bytes", written, 0);
+        let written = whole_file::write(&path, async |file| {
+            let (progress, mut written) = (Progress::new(), 0);
+            while let Some(bytes) = response.chunk().await.map_err(broke_off)? {
+                file.write_all(&bytes).map_err(|error| whole_file::about(&path, error))?;
+                written += bytes.len() as u64;
+                if !json {
+                    progress.show("bytes", written, 0);
+                }
+            }
+            Ok(written)
+        });
+        let written = written.await?;
+        if json {
+            return output::json(&serde_json::json!({ "file": path, "bytes": written }));
         }
-        drop(progress);
-        whole_file::finish(file, &path)?;
-        if json { output::json(&serde_json::json!({ "file": path, "bytes": written })) } else { Ok(()) }
+        whole_file::tell(&path, &format!("{written} bytes are in {}.", path.display()))
     }
 }
 

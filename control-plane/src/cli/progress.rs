@@ -12,12 +12,13 @@ const OFTEN: Duration = Duration::from_millis(100);
 /// Shows how far work is.
 pub(super) struct Progress {
     terminal: bool,
+    begun: Instant,
     shown: Mutex<(&'static str, Instant)>,
 }
 
 impl Progress {
     pub(super) fn new() -> Self {
-        Self { terminal: stderr().is_terminal(), shown: Mutex::new(("", Instant::now())) }
+        Self { terminal: stderr().is_terminal(), begun: Instant::now(), shown: Mutex::new(("", Instant::now())) }
     }
 
     /// Takes note of how far the work is: `total` is 0 where nobody knows.
@@ -25,6 +26,10 @@ impl Progress {
         let Ok(mut shown) = self.shown.lock() else { return };
         let pause = if self.terminal { OFTEN } else { RARELY };
         if shown.0 == what && shown.1.elapsed() < pause && done != total {
+            return;
+        }
+        // Off a terminal a number that only grows says nothing about work that is soon done.
+        if !self.terminal && total == 0 && self.begun.elapsed() < RARELY {
             return;
         }
         let of = if total == 0 { String::new() } else { format!(" of {total}") };

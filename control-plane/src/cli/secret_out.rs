@@ -51,7 +51,8 @@ impl SecretOut {
 
 /// Begins the new file of a secret.
 pub(super) fn begin(path: &Path) -> Result<NamedTempFile, Failure> {
-    if path.exists() {
+    // A link counts, wherever it leads: the file could not get its name.
+    if path.symlink_metadata().is_ok() {
         return Err(Failure::usage(format!("{} exists; a secret goes to a new file", path.display())));
     }
     whole_file::begin(path)

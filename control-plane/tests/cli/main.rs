@@ -4,6 +4,7 @@ mod administration;
 mod auditing;
 mod denying;
 mod edges;
+mod exporting;
 mod importing;
 mod inventory;
 mod people;

@@ -158,16 +158,20 @@ impl Export {
             }
             return Ok(out.flush()?);
         };
-        let (mut file, mut bytes) = (whole_file::begin(&path)?, 0);
-        while let Some(piece) = pieces.try_next().await? {
-            file.write_all(&piece).map_err(|error| whole_file::about(&path, error))?;
-            bytes += piece.len() as u64;
-        }
-        whole_file::finish(file, &path)?;
+        let bytes = whole_file::write(&path, async |file| {
+            let mut bytes = 0;
+            while let Some(piece) = pieces.try_next().await? {
+                file.write_all(&piece).map_err(|error| whole_file::about(&path, error))?;
+                bytes += piece.len() as u64;
+            }
+            Ok(bytes)
+        });
+        let bytes: u64 = bytes.await?;
         if self.remote.json {
             return output::json(&serde_json::json!({ "file": path, "bytes": bytes }));
         }
-        output::line(&format!("{bytes} bytes are in {}. Prove them: nightlatch audit verify", path.display()))
+        let told = format!("{bytes} bytes are in {}. Prove them: nightlatch audit verify --help", path.display());
+        whole_file::tell(&path, &told)
     }
 }
 
