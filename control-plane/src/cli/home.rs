@@ -173,7 +173,60 @@ fn load(sources: &Sources<'_>) -> Result<Config, Failure> {
 }
 
 /// The database that a configuration names.
-async fn store(config: &Config) -> Result<Store, Failure> {
-    let store = Store::connect(config.store_url().expose_secret()).await;
-    store.map_err(|error| Failure::new(Kind::Unavailable, format!("the database cannot be used: {error}")))
+pub(super) async fn store(config: &Config) -> Result<Store, Failure> {
+    let url = config.store_url();
+    let store = Store::connect(url.expose_secret()).await;
+    store.map_err(|error| {
+        let (name, why) = (without_password(url.expose_secret()), with_causes(&error));
+        Failure::new(
+            Kind::Unavailable,
+            format!(
+                "the database {name} cannot be used: {why}. Commands of the host work on the server's database: name its \
+                 directory with --data-dir, or set DATABASE_URL as for the server"
+            ),
+        )
+    })
+}
+
+/// The database's URL as it may be shown: a password is in it, or among its parameters.
+fn without_password(url: &str) -> String {
+    if url.starts_with("sqlite:") {
+        return url.split('?').next().unwrap_or_default().to_owned();
+    }
+    let Ok(mut url) = reqwest::Url::parse(url) else { return "DATABASE_URL".to_owned() };
+    url.set_query(None);
+    url.set_fragment(None);
+    // Fails where there can be none.
+    url.set_password(None).ok();
+    url.to_string()
+}
+
+/// An error and what led to it.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    for cause in std::iter::successors(error.source(), |error| error.source()).map(ToString::to_string) {
+        // Some tell their cause themselves.
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_is_named_without_its_password() {
+        for (url, shown) in [
+            ("sqlite:data/nightlatch.db", "sqlite:data/nightlatch.db"),
+            ("postgres://ana:secret@db:5432/keys", "postgres://ana@db:5432/keys"),
+            ("postgres://ana:se%40cret@db/keys?sslmode=require", "postgres://ana@db/keys"),
+            ("postgresql://db/keys?user=ana&password=se@cret", "postgresql://db/keys"),
+            ("postgres://ana:secret@db:port/keys", "DATABASE_URL"),
+        ] {
+            assert_eq!(without_password(url), shown);
+        }
+    }
 }

@@ -5,7 +5,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use super::exit::Failure;
-use super::home::Home;
+use super::home::{self, Home};
 use super::output;
 use crate::store::replicas::{self, ALIVE_MS, Replica};
 use crate::store::schema;
@@ -68,7 +68,7 @@ impl Schema {
 
 impl Common {
     async fn status(self) -> Result<(), Failure> {
-        let store = Store::connect(self.home.config()?.store_url().expose_secret()).await?;
+        let store = self.home.store().await?;
         let mut read = store.read().await?;
         let (floor, now, all) = (schema::floor(&mut read).await?, read.now().await?, replicas::all(&mut read).await?);
         drop(read);
@@ -98,9 +98,10 @@ impl Common {
 
 impl Contract {
     async fn run(self) -> Result<(), Failure> {
-        let url = self.common.home.config()?.store_url();
+        let config = self.common.home.config()?;
         // Widened first: what is taken away may have moved to where that puts it.
-        Store::connect(url.expose_secret()).await?.close().await;
+        home::store(&config).await?.close().await;
+        let url = config.store_url();
         let migrations = Store::migrations(url.expose_secret())?;
         let found = schema::narrow(url.expose_secret(), &migrations, self.dry_run).await?;
         let blocked = !found.in_the_way.is_empty();
@@ -138,6 +139,6 @@ fn known(replica: &Replica) -> String {
 
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
-        Self::other(error.to_string())
+        Self::other(home::with_causes(&error))
     }
 }

@@ -1,6 +1,6 @@
 //! An owner where none can sign in.
 
-use crate::program::Server;
+use crate::program::{Server, nightlatch, run};
 
 #[test]
 fn who_has_the_machine_makes_an_owner_and_it_is_noted() {
@@ -43,4 +43,17 @@ fn a_recovery_of_one_workspace_leaves_anothers_token() {
     let secret = server.path("owner");
     server.run(&["enrol", "--enrolment-file", file, "--secret-out", &secret]).fine();
     server.run(&["enrol", "--enrolment-file", &founding, "--secret-out", &server.path("first")]).fine();
+}
+
+#[test]
+fn a_command_of_the_host_names_the_database_that_it_does_not_find() {
+    let directory = tempfile::tempdir().unwrap();
+    for arguments in [&["schema", "status"][..], &["schema", "contract"], &["admin", "recover"], &["enrolment-token"]] {
+        let mut command = nightlatch(arguments);
+        command.current_dir(&directory);
+        let failed = run(command, "").failed(5);
+        for told in ["nightlatch-data/nightlatch.db", "unable to open", "--data-dir", "DATABASE_URL"] {
+            assert!(failed.err.contains(told), "{told} in {failed:?}");
+        }
+    }
 }
