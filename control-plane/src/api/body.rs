@@ -120,7 +120,17 @@ pub(super) fn only_expectations(text: String) -> String {
     // The last one: what comes before it may be the caller's.
     match text.rsplit_once(", expected ") {
         Some((_, expected)) => format!("wrong type or value; expected {expected}"),
-        None => "wrong value; times look like 2026-01-31T12:00:00Z".to_owned(),
+        None => of_a_query(&text).unwrap_or("wrong value; times look like 2026-01-31T12:00:00Z").to_owned(),
+    }
+}
+
+/// What a query string's numbers and choices want: the standard library says only what is wrong with a text.
+fn of_a_query(text: &str) -> Option<&'static str> {
+    match text {
+        "invalid digit found in string" | "cannot parse integer from empty string" => Some("must be a whole number"),
+        "number too large to fit in target type" | "number too small to fit in target type" => Some("is out of range"),
+        "provided string was not `true` or `false`" => Some("must be true or false"),
+        _ => None,
     }
 }
 
@@ -155,5 +165,15 @@ mod tests {
         ] {
             assert!(!fault(text).1.contains("secret"), "{:?}", fault(text));
         }
+    }
+
+    #[test]
+    fn a_mistake_in_a_query_says_what_is_wanted() {
+        let told = |error: &dyn std::error::Error| only_expectations(error.to_string());
+        for text in ["abc", ""] {
+            assert_eq!(told(&text.parse::<u32>().unwrap_err()), "must be a whole number");
+        }
+        assert_eq!(told(&"99999999999".parse::<u32>().unwrap_err()), "is out of range");
+        assert_eq!(told(&"yes".parse::<bool>().unwrap_err()), "must be true or false");
     }
 }

@@ -111,6 +111,7 @@ impl From<Refusal> for Refused {
         match refusal {
             Refusal::Invalid { field } => Self::value(field, shape_of(field)),
             Refusal::NotTheirs { field, rule } => Self::value(field, rule),
+            Refusal::BeyondOwnEnd { until } => Self::value("expires_at", Refusal::own_end(until)),
             Refusal::PrincipalUnknown => refused.field("principal", "does not exist"),
             Refusal::MemberUnknown => refused.field("owner_member", "does not exist"),
             Refusal::ExpiryPast => refused.field("expires_at", "has passed"),
@@ -152,7 +153,7 @@ impl From<Refusal> for Refused {
 /// The registry's code of a refusal.
 pub(super) fn code_of(refusal: &Refusal) -> Code {
     match refusal {
-        Refusal::Invalid { .. } | Refusal::NotTheirs { .. } => Code::ValueInvalid,
+        Refusal::Invalid { .. } | Refusal::NotTheirs { .. } | Refusal::BeyondOwnEnd { .. } => Code::ValueInvalid,
         Refusal::PrincipalUnknown => Code::PrincipalUnknown,
         Refusal::MemberUnknown => Code::MemberUnknown,
         Refusal::ScopesInherited => Code::ScopesInherited,
@@ -300,6 +301,7 @@ mod tests {
     fn every_refusal_of_the_domain_has_the_same_code_here() {
         let refusals = [
             Refusal::Invalid { field: "name" },
+            Refusal::BeyondOwnEnd { until: 0 },
             Refusal::PrincipalUnknown,
             Refusal::MemberUnknown,
             Refusal::ScopesInherited,

@@ -12,7 +12,8 @@ use crate::serve::make_recovery;
 const EXAMPLE: &str = "\
 On the server's machine, when no owner can sign in and no owner's token is left (the server may go on running):
   nightlatch admin recover
-  nightlatch enrol --secret-out management-token
+  nightlatch enrol --email ana@example.com --secret-out management-token --code-out code
+  nightlatch join --code-file code
 Both are in the audit log: admin.recovery_opened, admin.recovery_used. Then see who has what:
   nightlatch members list
   nightlatch tokens list";
@@ -85,7 +86,8 @@ impl Recover {
         let (would, file) = (if self.dry_run { "would be" } else { "is" }, file.display());
         output::line(&format!(
             "a one-time token for an owner of {} {would} in {file}, good for an hour\n  nightlatch enrol \
-             --enrolment-file {file} --secret-out management-token",
+             --enrolment-file {file} --email ADDRESS --secret-out management-token --code-out code\n  nightlatch join \
+             --code-file code",
             workspace.as_str()
         ))
     }

@@ -19,10 +19,18 @@ pub(super) fn secret(what: &str, flag: &str, file: Option<&Path>) -> Result<Secr
     if let Some(path) = file {
         return Ok(Secret::from(read_private(path)?.trim_end_matches(['\r', '\n'])));
     }
+    asked(what, &format!("type it, write it to standard input as a line, or give {flag} FILE"))
+}
+
+/// A code that is good for a moment, and is in no file: from whoever is asked.
+pub(super) fn code(what: &str) -> Result<Secret, Failure> {
+    asked(what, "type it, or write it to standard input as a line of its own")
+}
+
+fn asked(what: &str, advice: &str) -> Result<Secret, Failure> {
     let line = ask(what)?;
     if line.trim().is_empty() {
-        let text = format!("no {what} was given; type it, write it to standard input as a line, or give {flag} FILE");
-        return Err(Failure::usage(text));
+        return Err(Failure::usage(format!("no {what} was given; {advice}")));
     }
     Ok(Secret::from(line.trim_end_matches(['\r', '\n'])))
 }

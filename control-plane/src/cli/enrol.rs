@@ -1,6 +1,6 @@
 //! `nightlatch enrol`.
 
-use std::io::{IsTerminal as _, Read as _, stdin, stdout};
+use std::io::{ErrorKind, IsTerminal as _, Read as _, stdin, stdout};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -11,7 +11,7 @@ use super::exit::Failure;
 use super::output;
 use super::remote::Remote;
 use super::secret_out::{self, SecretOut};
-use crate::secrets::read_private;
+use crate::secrets::{SecretsError, read_private};
 
 const EXAMPLES: &str = "\
 On the server's machine:
@@ -54,7 +54,7 @@ impl Enrol {
         let kept = self.secret_out.prepare(self.remote.json)?;
         let code_file = self.code_out.as_deref().map(secret_out::begin).transpose()?;
         let token =
-            if self.enrolment_file.as_os_str() == "-" { from_stdin()? } else { read_private(&self.enrolment_file)? };
+            if self.enrolment_file.as_os_str() == "-" { from_stdin()? } else { from_file(&self.enrolment_file)? };
         let request = Request { token: Secret::from(token.trim()), name: self.name, email: self.email };
         let mut enrolled = self.remote.anonymous()?.enrol_as(&request).await?;
         let code = enrolled.code.take();
@@ -90,6 +90,18 @@ fn way_in(member: &Member, file: Option<&Path>, code: Option<&Secret>, url: &str
         }
         (Some(_), None, _) => format!("To sign in they need a code and an account: {}", another("")),
     }
+}
+
+fn from_file(path: &Path) -> Result<Zeroizing<String>, Failure> {
+    read_private(path).map_err(|error| match error {
+        SecretsError::Io { source, .. } if source.kind() == ErrorKind::NotFound => Failure::other(format!(
+            "{} is not there. The server makes it at its first start in its data directory, and it goes when somebody has \
+             enrolled: then sign in, or make another on the server's machine with `nightlatch enrolment-token`, or \
+             `nightlatch admin recover` where no owner can get in",
+            path.display()
+        )),
+        error => error.into(),
+    })
 }
 
 fn from_stdin() -> Result<Zeroizing<String>, Failure> {

@@ -11,7 +11,8 @@ use crate::serve::make_enrolment;
 const EXAMPLE: &str = "\
 On the server's machine, when the last management token is lost (the server may go on running):
   nightlatch enrolment-token
-  nightlatch enrol --secret-out management-token
+  nightlatch enrol --email ana@example.com --secret-out management-token --code-out code
+  nightlatch join --code-file code      (an account, to sign in with from then on)
   nightlatch tokens list
   nightlatch tokens revoke tok_…        (the lost one)
 
@@ -44,8 +45,8 @@ impl EnrolmentToken {
         }
         let (would, file) = (if self.dry_run { "would be" } else { "is" }, file.display());
         output::line(&format!(
-            "a one-time token {would} in {file}, good for an hour\n  nightlatch enrol --enrolment-file {file} --secret-out \
-             management-token\nThen revoke the lost token: nightlatch tokens list"
+            "a one-time token {would} in {file}, good for an hour\n  nightlatch enrol --enrolment-file {file} --email \
+             ADDRESS --secret-out management-token --code-out code\n  nightlatch join --code-file code\nThen revoke the lost token: nightlatch tokens list"
         ))
     }
 }

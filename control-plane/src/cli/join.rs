@@ -43,7 +43,7 @@ impl Join {
         let mut request = AcceptInvitation { code, name: self.name, password: Some(password), totp: None };
         let joined = match client.accept_invitation(&request).await {
             Err(error) if wants_code(&error) => {
-                request.totp = Some(ask::secret("authenticator's code", "--password-file", None)?);
+                request.totp = Some(ask::code("authenticator's code")?);
                 client.accept_invitation(&request).await?
             }
             other => other?,

@@ -18,6 +18,15 @@ use super::remote::Remote;
 use super::secret_out::SecretOut;
 use super::time::{duration, from_now, moment, moment_or_never};
 
+const ISSUE: &str = "\
+Examples:
+  nightlatch keys issue 'billing export v2, replaces v1' --scope invoices:read --owner ana --expires-in 90d
+  nightlatch keys issue 'my laptop' --principal prn_4                      (of one's own)
+  nightlatch keys issue 'order feed' --principal prn_7 --scope orders:read (of a partner's: its own staff)
+
+`nightlatch members show MEMBER` prints a member's own principal; such a key has no scopes but the member's live ones.
+`nightlatch partners list` and `service-accounts list` print the others.";
+
 /// Issue, list, change, import, verify and revoke keys.
 #[derive(Debug, Args)]
 pub(super) struct Keys {
@@ -31,7 +40,7 @@ pub(super) struct Keys {
 enum Command {
     /// Issue a key and show its secret, once.
     #[command(
-        after_help = "Example:\n  nightlatch keys issue 'billing export v2, replaces v1' --scope invoices:read --owner ana --expires-in 90d"
+        after_help = ISSUE
     )]
     Issue(Issue),
     /// List keys, newest first.
@@ -117,7 +126,7 @@ struct Issue {
     /// A named rate limit.
     #[arg(long)]
     tier: Option<String>,
-    /// Whom it acts for.
+    /// Whom it acts for; the workspace's default service account when absent.
     #[arg(long, value_name = "PRN_ID")]
     principal: Option<String>,
     /// Of a partner's key: the link to a client that it ends with.

@@ -50,7 +50,7 @@ impl Person {
         };
         let (mut answer, mut entered) = client.sign_in(&request).await?;
         if entered.is_none() && answer.needs.contains(&SessionNeed::Totp) {
-            let code = ask::secret("authenticator's or recovery code", "--password-file", None)?;
+            let code = ask::code("authenticator's or recovery code")?;
             // Authenticators show them in two groups.
             let mut characters = code.expose().chars().filter(|character| !character.is_whitespace());
             let is_totp = characters.clone().count() == 6 && characters.all(|character| character.is_ascii_digit());

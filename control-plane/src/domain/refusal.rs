@@ -20,6 +20,12 @@ pub enum Refusal {
         /// What holds instead, for people.
         rule: &'static str,
     },
+    /// A token is to work longer than the one with which it is made.
+    #[error("`expires_at` {}", Self::own_end(*.until))]
+    BeyondOwnEnd {
+        /// When that one ends, unix seconds.
+        until: i64,
+    },
     /// The named principal does not exist in the workspace.
     #[error("the principal does not exist")]
     PrincipalUnknown,
@@ -167,10 +173,19 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// What holds of a token's end, for people.
+    pub fn own_end(until: i64) -> String {
+        let until = jiff::Timestamp::from_second(until).unwrap_or(jiff::Timestamp::MAX);
+        format!(
+            "must be given and not be later than {until}, when the token that makes it ends: give --expires-in or --expires-at, \
+             or sign in for longer (nightlatch sign-in --expires-in)"
+        )
+    }
+
     /// The stable code.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Invalid { .. } | Self::NotTheirs { .. } => "value_invalid",
+            Self::Invalid { .. } | Self::NotTheirs { .. } | Self::BeyondOwnEnd { .. } => "value_invalid",
             Self::PrincipalUnknown => "principal_unknown",
             Self::MemberUnknown => "member_unknown",
             Self::ScopesInherited => "scopes_inherited",

@@ -59,6 +59,16 @@ fn an_invitation_is_taken_up_and_becomes_a_token() {
     assert!(made.out.contains("keys:read") && !made.out.contains(token.trim()), "{made:?}");
     assert_eq!(fs::metadata(server.path("token")).unwrap().permissions().mode() & 0o777, 0o600);
     stranger(&server, &["keys", "list", "--token-file", &server.path("token")], &[]).fine();
+    // A token that ends makes none that ends later, and says how long it may last.
+    let later = stranger(&server, &["tokens", "create", "t", "--json", "--token-file", &server.path("token")], &[]);
+    let later = later.failed(3);
+    assert!(later.err.contains("forbidden"), "{later:?}");
+    let signed = stranger(&server, &["sign-in", "bo@example.com", "--json"], &[PASSWORD]).fine().json();
+    let mut create = server.command(&["tokens", "create", "t", "--json"]);
+    create.env("NIGHTLATCH_TOKEN", signed["secret"].as_str().unwrap());
+    let later = run(create, "").failed(1);
+    let until = signed["token"]["expires_at"].as_str().unwrap();
+    assert!(later.err.contains(until) && later.err.contains("sign-in --expires-in"), "{later:?}");
     // The session it took is over.
     assert_eq!(noted(&server, "session.ended")["reason"], "signed out");
     let password = server.write("password", PASSWORD);
@@ -100,6 +110,9 @@ fn an_enrolled_owner_signs_in() {
     assert_eq!(fs::metadata(&code).unwrap().permissions().mode() & 0o777, 0o600);
     stranger(&server, &["join", "--code-file", &code], &[PASSWORD]).fine();
     stranger(&server, &["sign-in", "ana@example.com", "--json"], &[PASSWORD]).fine();
+    // The token was good once: who comes too late is told how there is another.
+    let gone = server.run(&["enrol", "--enrolment-file", &file, "--secret-out", &server.path("late")]).failed(1);
+    assert!(gone.err.contains("enrolment-token") && gone.err.contains("admin recover"), "{gone:?}");
     // Without an address: the way to one is said, and works.
     server.run(&["enrolment-token", "--data-dir", &data]).fine();
     let third = server.path("third");

@@ -72,7 +72,7 @@ registry! {
         "Send the session's `csrf` in `X-Nightlatch-CSRF`, from a page of this server.";
     /// The token may not make this call.
     Forbidden = "forbidden", 403, "The token may not do this",
-        "Ask an owner or admin for the role or the token's scope named in `action`; edges read their set's files only.";
+        "Ask an owner or admin for the role or the token's scope named in `action`; for a key of your own, name your own `principal` (`nightlatch members show`). Edges read their set's files only.";
     /// A session has to prove anew who it is.
     StepUpRequired = "step_up_required", 403, "This needs a fresh proof of who you are",
         "Call `POST /v1/session/step-up` with your password or a code, then send the request again.";
@@ -198,7 +198,7 @@ registry! {
         "Use a new `Idempotency-Key` for each new request.";
     /// No such principal in the workspace.
     PrincipalUnknown = "principal_unknown", 422, "There is no such principal",
-        "Leave `principal` out to use the default service account.";
+        "Name a `principal` that you see: `nightlatch members show`, `partners list` and `service-accounts list` print them. Without one it is the workspace's default service account, which is not there for a partner's staff.";
     /// The code of a link is malformed, unknown, used or expired.
     LinkCodeInvalid = "link_code_invalid", 422, "The link's code is not valid",
         "Codes work once and for seven days. Ask the partner for another.";

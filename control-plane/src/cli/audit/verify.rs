@@ -18,6 +18,8 @@ Examples:
   nightlatch audit verify audit.ndjson --verifier \"$(nightlatch sets show --json | jq -r .verifier)\"
   nightlatch audit verify audit.ndjson --root \"$ROOT\" --trust trust --checkpoint audit-head-2026-01-31
 
+The trust note is at GET /v1/sets/{set}/trust, for tokens with sets:read, and beside the head that edges read.
+
 A whole export is proven from its first entry to the head that it brings; a filtered one entry by entry, not that there are no
 others. The head in the export is as fresh as whoever exported it wanted: what shows that nothing was cut off, and that
 nothing before some day was changed, are heads that you kept (`nightlatch audit checkpoint --out FILE`, or the published `head` of

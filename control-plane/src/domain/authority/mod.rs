@@ -240,18 +240,11 @@ impl Authority {
     /// Refuses a token that works longer than the one with which it is made: an end would be no end.
     ///
     /// # Errors
-    /// [`Refusal::NotTheirs`] naming `expires_at`.
+    /// [`Refusal::BeyondOwnEnd`].
     pub fn require_end(&self, expires_at: Option<i64>) -> Result<(), Refusal> {
         let Self::Of(standing) = self else { return Ok(()) };
         let Some(own) = standing.expires_at else { return Ok(()) };
-        if expires_at.is_some_and(|expiry| expiry <= own) {
-            Ok(())
-        } else {
-            Err(Refusal::NotTheirs {
-                field: "expires_at",
-                rule: "must not be later than that of the token that makes it",
-            })
-        }
+        if expires_at.is_some_and(|expiry| expiry <= own) { Ok(()) } else { Err(Refusal::BeyondOwnEnd { until: own }) }
     }
 
     /// Refuses to come by the text of somebody else's token: who has it acts with that member's authority. Tokens from
