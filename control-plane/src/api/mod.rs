@@ -39,6 +39,7 @@ mod source;
 mod strays;
 mod time;
 mod tokens;
+mod turns;
 mod verify;
 mod workspaces;
 
