@@ -24,6 +24,7 @@ mod idempotency;
 mod import;
 mod keys;
 mod members;
+mod noted;
 mod openapi;
 mod params;
 mod principals;

@@ -2,7 +2,7 @@
 
 use nightlatch_key::Digest;
 
-pub use super::member_list::{MemberFilter, by_code, get, list, of_subject, standing, subject_of};
+pub use super::member_list::{MemberFilter, by_code, confirm_reader, get, list, of_subject, standing, subject_of};
 pub(super) use super::member_list::{confirm, may_act};
 use super::member_notes::{gained, note};
 use super::sessions::Which;
