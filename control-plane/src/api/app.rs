@@ -18,6 +18,7 @@ use super::idempotency::Replays;
 use super::refused::Refused;
 use super::session::OidcLimit;
 use super::strays::StrayLimit;
+use super::turns::Turns;
 use super::verify::VerifyLimit;
 use crate::domain::SetId;
 use crate::metrics::Metrics;
@@ -67,6 +68,7 @@ struct Inner {
     heads: Heads,
     hashing: Hashing,
     heard: Heard,
+    imports: Turns,
 }
 
 impl fmt::Debug for App {
@@ -94,6 +96,7 @@ impl App {
             heads,
             hashing,
             heard,
+            imports: Turns::default(),
         }))
     }
 
@@ -178,6 +181,11 @@ impl App {
     /// What edges say that may change a receipt.
     pub(super) fn heard(&self) -> &Heard {
         &self.0.heard
+    }
+
+    /// Whose turn it is to import.
+    pub(super) fn imports(&self) -> &Turns {
+        &self.0.imports
     }
 
     /// The peppers of a set.

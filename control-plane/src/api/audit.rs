@@ -18,13 +18,14 @@ use super::body::Json;
 use super::caller::Caller;
 use super::cursor::List;
 use super::keys::view;
+use super::noted;
 use super::params::Query;
 use super::refused::Refused;
 use super::time::from_ms;
 use crate::domain::KeyRef;
 use crate::domain::ids::principal_subject;
 use crate::store::audit::{self, Entry, Exporter, Span};
-use crate::store::{self, Error};
+use crate::store::{self, Error, members};
 
 /// Lists the audit trail, newest first. Every filter given must hold. Entries without a `sequence` are not chained yet.
 #[utoipa::path(
@@ -55,7 +56,8 @@ pub(super) async fn list(
 /// Exports the audit trail, oldest first, up to the checkpoint that was signed last.
 ///
 /// Lines of JSON: a header with the signed head, the entries, a footer without which the export was cut off.
-/// `nightlatch audit verify` proves it. That somebody exported is an entry of the trail.
+/// `nightlatch audit verify` proves it. That somebody exported is an entry of the trail. Where the caller's authority ends
+/// before the export, it breaks off.
 #[utoipa::path(
     get, path = "/v1/audit/export", tag = "audit", operation_id = "exportAudit",
     params(AuditExport),
@@ -69,8 +71,13 @@ pub(super) async fn list(
 pub(super) async fn export(
     State(app): State<App>,
     caller: Caller,
-    Query(query): Query<AuditExport>,
+    Query(mut query): Query<AuditExport>,
 ) -> Result<Response, Refused> {
+    // What an export was narrowed to is noted for ever, and stands in the export.
+    let AuditExport { action, category, actor, actor_type, key, principal, target, .. } = &mut query;
+    for text in [action, category, actor, actor_type, key, principal, target].into_iter().flatten() {
+        *text = noted::without_secrets(text);
+    }
     let after = query.after.unwrap_or_default();
     // Before it is noted that anything was exported.
     if i64::try_from(after).is_err() {
@@ -105,22 +112,28 @@ pub(super) async fn export(
     let span = Span { after, filter, named: (!named.is_empty()).then_some(named) };
     let (exporter, header) = Exporter::begin(app.store().clone(), caller.workspace().clone(), span).await?;
     let first = line(&header)?;
-    let lines = futures::stream::try_unfold(Some((exporter, Some(first))), |state| async move {
-        let Some((mut exporter, first)) = state else { return Ok(None) };
-        if let Some(first) = first {
-            return Ok(Some((first, Some((exporter, None)))));
-        }
-        match exporter.next().await? {
-            Some(entries) => {
-                let mut bytes = Vec::new();
-                for entry in &entries {
-                    bytes.extend_from_slice(&line(entry)?);
-                }
-                Ok(Some((Bytes::from(bytes), Some((exporter, None)))))
+    let (store, context) = (app.store().clone(), caller.context());
+    let lines = futures::stream::try_unfold(Some((exporter, Some(first))), move |state| {
+        let (store, context) = (store.clone(), context.clone());
+        async move {
+            let Some((mut exporter, first)) = state else { return Ok(None) };
+            if let Some(first) = first {
+                return Ok(Some((first, Some((exporter, None)))));
             }
-            None => {
-                let footer = exporter.end().await?;
-                Ok::<_, Error>(Some((line(&footer)?, None)))
+            // It takes as long as the caller likes: whoever was let in may have been shown out meanwhile.
+            members::confirm_reader(&mut store.read().await?, &context).await?;
+            match exporter.next().await? {
+                Some(entries) => {
+                    let mut bytes = Vec::new();
+                    for entry in &entries {
+                        bytes.extend_from_slice(&line(entry)?);
+                    }
+                    Ok(Some((Bytes::from(bytes), Some((exporter, None)))))
+                }
+                None => {
+                    let footer = exporter.end().await?;
+                    Ok::<_, Error>(Some((line(&footer)?, None)))
+                }
             }
         }
     });

@@ -1,5 +1,6 @@
 //! `/v1/scopes` and `/v1/tiers`: the names keys refer to.
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use nightlatch_api::{Page, PageQuery, Problem, PutScope, Scope, Tier};
@@ -8,13 +9,21 @@ use super::App;
 use super::body::Json;
 use super::caller::Caller;
 use super::cursor::List;
-use super::params::Query;
+use super::params::{Id, Named, Query, missing};
 use super::refused::Refused;
 use super::time::from_ms;
+use crate::domain::Description;
 use crate::domain::catalogue::{EntryName, is_group};
-use crate::domain::{Description, Refusal};
 use crate::store::Error;
 use crate::store::catalogue::{self, Said, ScopeView};
+
+impl Named for EntryName {
+    const WHAT: &'static str = "scope";
+
+    fn of(text: &str) -> Option<Self> {
+        Self::new(text).ok()
+    }
+}
 
 /// Lists the scopes of the workspace, and groups of them, by name.
 #[utoipa::path(
@@ -51,9 +60,10 @@ pub(super) async fn scopes(
 pub(super) async fn put_scope(
     State(app): State<App>,
     caller: Caller,
-    Path(name): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     body: Json<PutScope>,
 ) -> Result<axum::Json<Scope>, Refused> {
+    let Path(name) = path.map_err(|_| missing(EntryName::WHAT))?;
     let (context, name) = (caller.context(), EntryName::new(name)?);
     let description = body.value.description.filter(|text| !text.is_empty()).map(Description::new).transpose()?;
     let said = Said { description: description.map(Description::into_string), sensitive: body.value.sensitive };
@@ -78,10 +88,8 @@ pub(super) async fn put_scope(
 pub(super) async fn remove_scope(
     State(app): State<App>,
     caller: Caller,
-    Path(name): Path<String>,
+    Id(name): Id<EntryName>,
 ) -> Result<StatusCode, Refused> {
-    // What cannot be an entry is none.
-    let name = EntryName::new(name).map_err(|_: Refusal| Error::NotFound("scope"))?;
     let context = caller.context();
     app.store()
         .write::<_, Error, _>(move |tx| Box::pin(async move { catalogue::remove(tx, &context, &name).await }))

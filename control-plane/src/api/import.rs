@@ -1,6 +1,6 @@
 //! `/v1/keys/import`: keys that were minted elsewhere, a line of JSON each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -19,8 +19,9 @@ use super::keys::{subject, view};
 use super::params::Query;
 use super::refused::{Refused, code_of, shape_of};
 use super::time::to_seconds;
+use super::turns::PATIENCE;
 use crate::domain::import::{ImportLine as Checked, Material, RawLine};
-use crate::domain::{Labels, Name, Owner, Refusal, Scopes, Tier};
+use crate::domain::{Labels, Name, Owner, Refusal, Scope, Scopes, Tier};
 use crate::store::import::{self, Import, Imported};
 use crate::store::{ended, os_random, workspaces};
 
@@ -32,6 +33,9 @@ pub(super) const NDJSON: &str = "application/x-ndjson";
 pub(super) const MAX_BODY: usize = 8 << 20;
 /// Most lines of one import.
 const MAX_LINES: usize = 10_000;
+/// Most different scopes of one import, and most different tiers: each enters the catalogue by itself, and while it does,
+/// everybody waits.
+const MAX_NAMES: usize = 1_000;
 /// The longest text of a foreign key, in bytes.
 const MAX_KEY_LEN: usize = 128;
 
@@ -43,9 +47,10 @@ const MAX_KEY_LEN: usize = 128;
         ImportOptions,
         ("Idempotency-Key" = Option<String>, Header, description = "Sent again with the same body, the same report is answered."),
     ),
-    request_body(content = ImportLine, content_type = "application/x-ndjson", description = "At most 10,000 lines and 8 MiB."),
+    request_body(content = ImportLine, content_type = "application/x-ndjson", description = "At most 10,000 lines and 8 MiB, with at most 1,000 different scopes and as many tiers."),
     responses(
         (status = 200, description = "What was done, or, with `dry_run`, would be.", body = ImportReport),
+        (status = 503, description = "Others are importing; `Retry-After` says how long to wait.", body = Problem, content_type = "application/problem+json"),
         (status = "4XX", description = "Refused; nothing was changed.", body = Problem, content_type = "application/problem+json"),
     ),
     security(("token" = [])),
@@ -61,6 +66,7 @@ pub(super) async fn import(
     body::require_type(request.headers(), NDJSON)?;
     let bytes = body::read(request, MAX_BODY).await?;
     let body_hash: [u8; 32] = Sha256::digest(&bytes).into();
+    let turn = app.imports().next(PATIENCE).await?;
     let takes = takes(&app, &caller).await?;
     let peppers = peppers(&app, &caller).await?;
     // Ten thousand lines are milliseconds of work: not on a thread that serves others.
@@ -76,7 +82,11 @@ pub(super) async fn import(
             &[u8::from(options.strict), u8::from(options.dry_run), u8::from(options.acknowledge_sensitive)],
         ]),
         work: Box::new(move |tx| {
-            Box::pin(async move { Ok(report(import::run(tx, &context, import, &mut os_random).await?, &details)) })
+            Box::pin(async move {
+                // The work's own: it goes on where its caller has gone away.
+                let _turn = turn;
+                Ok(report(import::run(tx, &context, import, &mut os_random).await?, &details))
+            })
         }),
         answer: |report| Created { status: StatusCode::OK, ..Created::new(report) },
     };
@@ -127,7 +137,7 @@ struct Parsed {
 
 fn parse(body: &[u8], takes: &Takes) -> Result<Parsed, Refused> {
     let mut parsed = Parsed { lines: Vec::new(), rejected: Vec::new(), details: HashMap::new() };
-    let mut count = 0;
+    let (mut count, mut names) = (0, Names::default());
     for (number, line) in (1u32..).zip(body.split(|byte| *byte == b'\n')) {
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
@@ -137,7 +147,10 @@ fn parse(body: &[u8], takes: &Takes) -> Result<Parsed, Refused> {
             return Err(Refused::new(Code::TooManyLines).with("limit_lines", MAX_LINES));
         }
         match parse_line(line, takes) {
-            Ok(line) => parsed.lines.push((number, line)),
+            Ok(line) => {
+                names.take(number, &line)?;
+                parsed.lines.push((number, line));
+            }
             Err(Fault::Malformed(detail)) => {
                 parsed.rejected.push((number, Refusal::Invalid { field: "" }));
                 parsed.details.insert(number, (Code::InvalidRequest, detail));
@@ -146,6 +159,34 @@ fn parse(body: &[u8], takes: &Takes) -> Result<Parsed, Refused> {
         }
     }
     Ok(parsed)
+}
+
+/// The different names of an import so far.
+#[derive(Default)]
+struct Names {
+    scopes: HashSet<Scope>,
+    tiers: HashSet<Tier>,
+}
+
+impl Names {
+    /// Takes those of a line.
+    fn take(&mut self, number: u32, line: &Checked) -> Result<(), Refused> {
+        for scope in line.scopes.iter() {
+            // Nearly all are known, and cost no copy.
+            if !self.scopes.contains(scope) {
+                self.scopes.insert(scope.clone());
+            }
+        }
+        self.tiers.extend(line.tier.clone());
+        for (field, what, count) in [("scopes", "scopes", self.scopes.len()), ("tier", "tiers", self.tiers.len())] {
+            if count > MAX_NAMES {
+                let detail =
+                    format!("with line {number} there are more than {MAX_NAMES} different {what}; split the import");
+                return Err(Refused::value(field, detail));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What is wrong with a line.
@@ -248,6 +289,22 @@ mod tests {
             let body = format!(r#"{{"key":"{key}","name":"a","environment":"live","entropy_bits":128}}"#);
             let Parsed { rejected, .. } = parsed(&body, false);
             assert_eq!(rejected, [(1, Refusal::Invalid { field: "key" })], "{key}");
+        }
+    }
+
+    #[test]
+    fn the_line_with_one_name_too_many_is_told() {
+        // Of the scopes, one is on every line.
+        for (field, names) in [("scopes", r#""scopes":["sN","all"]"#), ("tier", r#""tier":"tN","scopes":["all"]"#)] {
+            let line = |number: usize| {
+                let names = names.replace('N', &number.to_string());
+                format!(r#"{{"key":"key {number}","name":"a","environment":"live","entropy_bits":128,{names}}}"#) + "\n"
+            };
+            let most = if field == "scopes" { MAX_NAMES - 1 } else { MAX_NAMES };
+            let body: String = (0..most).map(line).collect();
+            assert_eq!(parsed(&body, true).lines.len(), most);
+            let told = format!("{:?}", parse((body + &line(most)).as_bytes(), &takes(true)).err().unwrap());
+            assert!(told.contains(&format!("line {}", most + 1)) && told.contains(field), "{told}");
         }
     }
 

@@ -24,6 +24,7 @@ mod idempotency;
 mod import;
 mod keys;
 mod members;
+mod noted;
 mod openapi;
 mod params;
 mod principals;
@@ -39,6 +40,7 @@ mod source;
 mod strays;
 mod time;
 mod tokens;
+mod turns;
 mod verify;
 mod workspaces;
 

@@ -62,6 +62,22 @@ impl<S: Send + Sync, T: Named> FromRequestParts<S> for Id<T> {
     }
 }
 
+/// Two things named in the path, the second in the first.
+#[derive(Debug)]
+pub(super) struct Ids<T, U>(pub(super) T, pub(super) U);
+
+impl<S: Send + Sync, T: Named, U: Named> FromRequestParts<S> for Ids<T, U> {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        let texts = Path::<(String, String)>::from_request_parts(parts, state).await;
+        // Whichever of them is no text: there is nothing like it in anything.
+        let Path((outer, inner)) = texts.map_err(|_| missing(U::WHAT))?;
+        let outer = T::of(&outer).ok_or_else(|| missing(T::WHAT))?;
+        Ok(Self(outer, U::of(&inner).ok_or_else(|| missing(U::WHAT))?))
+    }
+}
+
 /// The answer where there is nothing, or nothing of the caller's.
 pub(super) fn missing(what: &str) -> Refused {
     Refused::new(Code::NotFound).detail(format!("There is no such {what} here."))

@@ -1,5 +1,7 @@
 //! What a workspace says of its scopes: names, groups of names, and which of them are sensitive.
 
+use std::collections::BTreeMap;
+
 use super::{Refusal, Scope};
 
 /// An entry of the catalogue: a scope's name, or a group of names, `READ_*`.
@@ -55,25 +57,28 @@ pub fn groups_of<'e>(entries: impl IntoIterator<Item = &'e str>, name: &str) -> 
 
 /// Which scopes are sensitive: what entries say of themselves.
 #[derive(Clone, Debug, Default)]
-pub struct Sensitivity(Vec<(String, bool)>);
+pub struct Sensitivity {
+    /// By name: an import asks for many.
+    entries: BTreeMap<String, bool>,
+}
 
 impl Sensitivity {
     /// From every entry that says whether it is sensitive.
     pub fn new(flags: Vec<(String, bool)>) -> Self {
-        Self(flags)
+        Self { entries: flags.into_iter().collect() }
     }
 
     /// Whether a scope is sensitive: what is said of its own name, else whether any group it is in is sensitive. A ceiling
     /// such as `*` or `READ_*` is where something in it is.
     pub fn of(&self, name: &str) -> bool {
-        if !is_group(name)
-            && let Some((_, own)) = self.0.iter().find(|(entry, _)| entry == name)
-        {
-            return *own;
+        if is_group(name) {
+            return self.entries.iter().any(|(entry, sensitive)| *sensitive && covers(entry, name));
         }
-        self.0.iter().any(|(entry, sensitive)| {
-            // What is said of one name says nothing of another, unless that is a group with the name in it.
-            *sensitive && (is_group(entry) || is_group(name)) && covers(entry, name)
+        let own = self.entries.get(name);
+        // What is said of one name says nothing of another: only the groups are left, one of each beginning of the name.
+        own.copied().unwrap_or_else(|| {
+            let mut stems = (1..=name.len()).filter_map(|end| name.get(..end));
+            stems.any(|stem| self.entries.get(&format!("{stem}*")) == Some(&true))
         })
     }
 

@@ -167,24 +167,41 @@ pub(super) async fn confirm(tx: &mut Tx, context: &Context) -> Result<(), Error>
     Err(Refusal::AuthorityChanged.into())
 }
 
+/// As [`confirm`], for whoever reads on: an answer that is sent in parts takes as long as its reader likes. A token that has
+/// expired meanwhile is good no more.
+///
+/// # Errors
+/// [`Refusal::AuthorityChanged`]; [`Error::Database`].
+pub async fn confirm_reader(read: &mut Read, context: &Context) -> Result<(), Error> {
+    let Authority::Of(standing) = &context.authority else { return Ok(()) };
+    let second = read.now().await?.div_euclid(1000);
+    if standing.expires_at.is_none_or(|end| end > second)
+        && is_good(read, context.shown.as_ref()).await?
+        && is_present(read, context, standing).await?
+    {
+        return Ok(());
+    }
+    Err(Refusal::AuthorityChanged.into())
+}
+
 /// Whether what was shown has not been ended.
-async fn is_good(tx: &mut Tx, shown: Option<&Shown>) -> Result<bool, Error> {
+async fn is_good(read: &mut Read, shown: Option<&Shown>) -> Result<bool, Error> {
     match shown {
         None => Ok(true),
-        Some(Shown::Token(token)) => tokens::is_unrevoked(tx, token).await,
-        Some(Shown::Session(session)) => sessions::is_open(tx, session).await,
+        Some(Shown::Token(token)) => tokens::is_unrevoked(read, token).await,
+        Some(Shown::Session(session)) => sessions::is_open(read, session).await,
     }
 }
 
 /// Whether whoever it was is still there, in the same role.
-async fn is_present(tx: &mut Tx, context: &Context, standing: &Standing) -> Result<bool, Error> {
+async fn is_present(read: &mut Read, context: &Context, standing: &Standing) -> Result<bool, Error> {
     if let Some(subject) = context.authority.account() {
-        return Ok(principals::standing(tx, &context.workspace, subject).await?.is_some());
+        return Ok(principals::standing(read, &context.workspace, subject).await?.is_some());
     }
     let Some(member) = &standing.member else { return Ok(true) };
     let sql = "SELECT m.role, m.partner, m.state, p.state AS partner_state FROM members m \
                LEFT JOIN principals p ON p.workspace_id = m.workspace_id AND p.subject = m.partner WHERE m.id = $1";
-    let row = sql!(tx, sql, member.as_str() => optional PresentRow)?;
+    let row = sql!(read, sql, member.as_str() => optional PresentRow)?;
     Ok(row.is_some_and(|row| {
         row.state == MemberState::Active.as_str()
             && Role::from_name(&row.role).map(Seat::Role) == Some(standing.seat)

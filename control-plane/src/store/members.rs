@@ -4,7 +4,7 @@ use nightlatch_key::Digest;
 
 use super::makers::Maker;
 pub(super) use super::member_list::confirm;
-pub use super::member_list::{MemberFilter, by_code, get, list, of_subject, standing, subject_of};
+pub use super::member_list::{MemberFilter, by_code, confirm_reader, get, list, of_subject, standing, subject_of};
 use super::member_notes::{gained, note};
 use super::sessions::Which;
 use super::tx::sql;

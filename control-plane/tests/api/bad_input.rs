@@ -178,6 +178,33 @@ async fn every_operation_answers_404_for_what_is_not_the_callers(app: TestApp) {
     app.stop().await;
 }
 
+on_both!(every_place_of_a_path_may_hold_what_is_no_text);
+async fn every_place_of_a_path_may_hold_what_is_no_text(app: TestApp) {
+    let own = Own::make(&app).await;
+    let things = own.things.with("session", "ses_0123456789");
+    let before = app.footprint().await;
+    for operation in Operation::whole_document() {
+        for (place, kind) in operation.places() {
+            for strange in ["%ff", "a%ff", "%c3%28"] {
+                let call = operation.call(&app, &things.with(kind, strange));
+                let with_body = operation.changes() && !operation.is_of_sessions();
+                let call = if with_body { operation.with(call, &operation.body(&things)) } else { call };
+                let answer = call.send().await;
+                let case = format!("with {strange} for {place}");
+                if operation.is_of_sessions() {
+                    // A token has none: who asks is found out first.
+                    assert_eq!(answer.header("content-type"), "application/problem+json", "{case} {answer:?}");
+                    assert!(answer.status.is_client_error(), "{case} {answer:?}");
+                } else {
+                    expect(&operation, &case, &answer, 404, "not_found");
+                }
+            }
+        }
+    }
+    assert_eq!(app.footprint().await, before, "a refused call changed something");
+    app.stop().await;
+}
+
 #[tokio::test]
 async fn every_list_refuses_bad_parameters() {
     let app = TestApp::sqlite().await;

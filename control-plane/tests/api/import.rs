@@ -111,6 +111,42 @@ async fn an_import_of_the_wrong_type_or_size_is_refused() {
     app.stop().await;
 }
 
+on_both!(imports_at_the_same_time_take_turns_and_all_come_in);
+async fn imports_at_the_same_time_take_turns_and_all_come_in(app: TestApp) {
+    let import = |from: u32| app.client.import_keys(ImportOptions::default(), lines(from..from + 100));
+    let reports = futures::future::join_all((0..12).map(|number| import(number * 50))).await;
+    let reports: Vec<_> = reports.into_iter().map(Result::unwrap).collect();
+    assert_eq!(reports.iter().map(|report| report.created).sum::<u64>(), 650);
+    assert_eq!(reports.iter().map(|report| report.existing).sum::<u64>(), 550);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn an_import_brings_so_many_names_at_most() {
+    let app = TestApp::sqlite().await;
+    let line = |number: u32| {
+        let digest = digest(&format!("named {number}"));
+        let line = json!({
+            "digest": digest, "name": "n", "environment": "live", "entropy_bits": 128,
+            "scopes": [format!("s{number}"), "all"], "tier": format!("t{number}"),
+        });
+        line.to_string() + "\n"
+    };
+    let before = app.footprint().await;
+    let body = (0..1_000).map(line).collect::<String>();
+    for query in ["", "?dry_run=true"] {
+        let call = app.call(reqwest::Method::POST, &format!("{PATH}{query}")).body(NDJSON, body.clone());
+        let problem = call.send().await.is_problem(422, "value_invalid");
+        assert_eq!(problem["errors"][0]["field"], "scopes");
+        assert!(problem["errors"][0]["detail"].as_str().unwrap().contains("line 1000"), "{problem}");
+    }
+    assert_eq!(app.footprint().await, before);
+    let body: String = (0..999).map(line).collect();
+    let report = app.client.import_keys(ImportOptions::default(), body.into_bytes()).await.unwrap();
+    assert_eq!(report.created, 999);
+    app.stop().await;
+}
+
 #[tokio::test]
 async fn ten_thousand_lines_go_in_one_request() {
     let app = TestApp::sqlite().await;

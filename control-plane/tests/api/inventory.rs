@@ -300,6 +300,7 @@ async fn a_careless_emergency_is_refused(app: TestApp) {
     for (body, status, code) in [
         (json!({ "filter": {}, "reason": "r" }), 422, "value_invalid"),
         (json!({ "filter": { "never_used": false }, "reason": "r" }), 422, "value_invalid"),
+        (json!({ "filter": { "q": "", "never_used": true }, "reason": "r" }), 422, "value_invalid"),
         (json!({ "filter": { "owner": "a", "limit": 5 }, "reason": "r" }), 422, "value_invalid"),
         (json!({ "filter": { "owner": "a", "cursor": "x" }, "reason": "r" }), 422, "value_invalid"),
         (json!({ "filter": { "ownr": "a" }, "reason": "r" }), 400, "invalid_request"),
@@ -308,6 +309,15 @@ async fn a_careless_emergency_is_refused(app: TestApp) {
         (json!({ "reason": "r" }), 400, "invalid_request"),
     ] {
         many(&app, body).await.is_problem(status, code);
+    }
+    // An empty text is in every name: whoever sends one has forgotten to say what they mean.
+    let texts = ["q", "owner", "owner_member", "issued_by", "touched_by", "principal", "scope", "label"];
+    for (name, empty) in texts.into_iter().flat_map(|name| [(name, ""), (name, " ")]) {
+        for dry_run in [true, false] {
+            let body = json!({ "filter": { name: empty }, "reason": "r", "dry_run": dry_run });
+            let problem = many(&app, body).await.is_problem(422, "value_invalid");
+            assert_eq!(problem["errors"][0]["field"], format!("filter.{name}"));
+        }
     }
     assert_eq!(ids(&app, "state=active").await.len(), 1);
     app.post("/v1/keys:revoke-many", json!({})).without_token().send().await.is_problem(401, "token_missing");
@@ -385,6 +395,50 @@ async fn s4_01_keys_are_found_by_their_labels(app: TestApp) {
     let secret = app.issue("secret", &[]).await.secret;
     app.get(&format!("/v1/keys/export?label=team%3D{}", secret.expose())).send().await;
     assert!(!app.get("/v1/audit?limit=200").send().await.text.contains(secret.expose()));
+    app.stop().await;
+}
+
+on_both!(
+    /// S0-15: whichever condition somebody took for the place of a key; and what is refused is not noted as done.
+    s0_15_an_export_notes_no_secret
+);
+async fn s0_15_an_export_notes_no_secret(app: TestApp) {
+    let secret = app.issue("secret", &[]).await.secret;
+    let texts = ["q", "owner", "owner_member", "issued_by", "touched_by", "principal", "scope", "label"];
+    for name in texts {
+        let export = app.get(&format!("/v1/keys/export?format=csv&{name}={}", secret.expose())).send().await;
+        assert_eq!(export.status, 200, "{name}: {export:?}");
+    }
+    app.get(&format!("/v1/audit/export?actor={}", secret.expose())).send().await;
+    let noted = app.get("/v1/audit?limit=200").send().await.text;
+    assert!(!noted.contains(secret.expose()), "{noted}");
+    let exports = "SELECT COUNT(*) FROM audit WHERE action = 'key.exported'";
+    assert_eq!(app.number(exports).await, texts.len() as i64);
+    for bad in ["scope=%20", "label=%3Dx"] {
+        app.get(&format!("/v1/keys/export?format=csv&{bad}")).send().await.is_problem(400, "invalid_request");
+    }
+    assert_eq!(app.number(exports).await, texts.len() as i64);
+    app.stop().await;
+}
+
+on_both!(a_dry_run_shows_keys_that_would_be_revoked);
+async fn a_dry_run_shows_keys_that_would_be_revoked(app: TestApp) {
+    let doomed: BTreeSet<_> = [app.issue("one", &[]).await.key.id, app.issue("two", &[]).await.key.id].into();
+    // As many as are shown, newer than those and a gateway's.
+    let lines = (0..60).map(|n| nightlatch_tests::import::by_digest(&format!("key {n}"), &format!("text {n}")));
+    let lines = nightlatch_tests::import::lines(&lines.collect::<Vec<_>>()).unwrap();
+    app.client.import_keys(nightlatch_api::ImportOptions::default(), lines).await.unwrap();
+    app.sql(
+        "INSERT INTO principals (workspace_id, subject, kind, name, created_at) \
+         SELECT id, 901, 'gateway', 'gate', 0 FROM workspaces WHERE kind = 'tenant'",
+    )
+    .await;
+    app.sql("UPDATE keys SET kind = 'gateway', subject = 901 WHERE imported = 1").await;
+    let body = json!({ "filter": { "environment": "live" }, "reason": "r", "dry_run": true });
+    let plan = many(&app, body).await.json();
+    assert_eq!((&plan["matched"], &plan["refused"]), (&json!(2), &json!(60)));
+    let shown = plan["keys"].as_array().unwrap().iter().map(|key| key["id"].as_str().unwrap().to_owned());
+    assert_eq!(shown.collect::<BTreeSet<_>>(), doomed);
     app.stop().await;
 }
 

@@ -37,6 +37,7 @@ mod rotations;
 mod routes;
 mod secrecy;
 mod session;
+mod shown_out;
 mod tenants;
 mod token_rights;
 mod tokens;

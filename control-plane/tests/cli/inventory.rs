@@ -93,6 +93,14 @@ fn s3_20_much_is_ended_at_once_after_a_look_and_a_yes() {
     server.run_on_terminal(&many, "y\n").fine();
     assert_eq!(with(&["--dry-run", "--json"]).fine().json()["remaining"], 0);
     server.run(&["keys", "revoke-many", "--reason", "all", "--yes"]).failed(1);
+    // A variable that was never set must not stand for all there is.
+    let (kept, _) = server.issue("kept");
+    for flag in ["-q", "--owner", "--label", "--owner-member", "--issued-by", "--touched-by", "--principal", "--scope"]
+    {
+        let refused = server.run(&["keys", "revoke-many", "--reason", "all", "--yes", flag, ""]).failed(1);
+        assert!(refused.err.contains("filter."), "{flag}: {refused:?}");
+    }
+    assert_eq!(state(&kept), "active");
 }
 
 #[test]

@@ -10,7 +10,8 @@ use crate::{Key, KeyFilter, RouteRef};
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum ExportFormat {
-    /// Comma-separated values (RFC 4180) with a header; texts that a spreadsheet would take for a formula begin with `'`.
+    /// Comma-separated values (RFC 4180) with a header; where a spreadsheet would take a text or a part of it for a
+    /// formula, that begins with `'`.
     Csv,
     /// A key a line, JSON as in lists.
     Ndjson,
@@ -66,7 +67,7 @@ pub struct RevokedMany {
     pub refusals: Vec<RefusedKey>,
     /// Names the keys left to be revoked as they are: the next call's `expect`.
     pub plan: String,
-    /// In a dry run, the first of the keys.
+    /// In a dry run, the first of the keys that would be revoked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<Key>,
     /// The ids of the keys that this call has revoked. Each has a receipt, as if revoked alone.

@@ -16,11 +16,13 @@ use crate::api::App;
 use crate::api::caller::Caller;
 use crate::api::params;
 use crate::api::refused::Refused;
-use crate::domain::WorkspaceId;
-use crate::store::{Cursor, Error, PageRequest, keys, workspaces};
+use crate::store::{Context, Cursor, Error, PageRequest, keys, members, workspaces};
 
 /// Keys that are read, written out and forgotten in one go.
 const STRIDE: u32 = 500;
+
+/// What ends a cell, here or elsewhere.
+const SEPARATORS: [char; 6] = [',', ';', '|', '\t', '\r', '\n'];
 
 /// The columns of a CSV export.
 const COLUMNS: [&str; 27] = [
@@ -54,7 +56,8 @@ const COLUMNS: [&str; 27] = [
 ];
 
 /// Exports all keys that pass the filters of `GET /v1/keys`. Pages are read one after the other as the caller takes them:
-/// what changes meanwhile may be in it or not. An export that breaks off is not complete.
+/// what changes meanwhile may be in it or not. An export that breaks off is not complete; it does where the caller's
+/// authority ends before it.
 #[utoipa::path(
     get, path = "/v1/keys/export", tag = "keys", operation_id = "exportKeys",
     params(
@@ -74,21 +77,23 @@ pub(in crate::api) async fn export(
 ) -> Result<Response, Refused> {
     let (format, filters) = asked(query.as_deref().unwrap_or_default())?;
     let (context, what) = (caller.context(), serde_json::json!({ "format": format, "filter": filters }));
-    app.store()
-        .write::<_, Error, _>(move |tx| Box::pin(async move { keys::note_export(tx, &context, what).await }))
-        .await?;
     let mut read = app.store().read().await?;
-    let filter = filter::resolve(&mut read, &caller.context(), filters).await?;
+    let filter = filter::resolve(&mut read, &context, filters).await?;
     drop(read);
+    // Not before it is known to be one: what is no filter is refused, and nothing is exported.
+    let noted = context.clone();
+    app.store()
+        .write::<_, Error, _>(move |tx| Box::pin(async move { keys::note_export(tx, &noted, what).await }))
+        .await?;
     let head = match format {
-        ExportFormat::Csv => csv_row(COLUMNS.map(str::to_owned)),
+        ExportFormat::Csv => csv_row(&COLUMNS.map(str::to_owned)),
         ExportFormat::Ndjson => Bytes::new(),
     };
     let place = match filter {
         Some(filter) => Place::At(Box::new(filter), None),
         None => Place::End,
     };
-    let export = Export { app, workspace: caller.workspace().clone(), format };
+    let export = Export { app, context, format };
     let pages = stream::try_unfold((export, place), |(export, place)| async move {
         let Place::At(filter, after) = place else { return Ok(None) };
         let (bytes, next) = export.page(&filter, after).await?;
@@ -123,7 +128,7 @@ impl From<Infallible> for Broken {
 
 struct Export {
     app: App,
-    workspace: WorkspaceId,
+    context: Context,
     format: ExportFormat,
 }
 
@@ -133,8 +138,11 @@ impl Export {
         let page = PageRequest { limit: STRIDE, after };
         let read = async {
             let mut read = self.app.store().read().await?;
-            let found = keys::list(&mut read, &self.workspace, filter, &page).await?;
-            Ok::<_, crate::store::Error>((found, workspaces::bound(&mut read, &self.workspace).await?))
+            // It takes as long as the caller likes: whoever was let in may have been shown out meanwhile.
+            members::confirm_reader(&mut read, &self.context).await?;
+            let workspace = &self.context.workspace;
+            let found = keys::list(&mut read, workspace, filter, &page).await?;
+            Ok::<_, Error>((found, workspaces::bound(&mut read, workspace).await?))
         };
         let (found, bound) = read.await.map_err(|error| {
             tracing::error!(error = &error as &dyn std::error::Error, "an export broke off");
@@ -144,7 +152,7 @@ impl Export {
         for key in &found.items {
             let key = view::listed(key, filter.touched_by.as_ref(), bound);
             match self.format {
-                ExportFormat::Csv => bytes.extend_from_slice(&csv_row(cells(&key))),
+                ExportFormat::Csv => bytes.extend_from_slice(&csv_row(&cells(&key))),
                 ExportFormat::Ndjson => {
                     serde_json::to_writer(&mut bytes, &key).map_err(|_| Broken)?;
                     bytes.push(b'\n');
@@ -209,19 +217,31 @@ fn cells(key: &api::Key) -> [String; COLUMNS.len()] {
     ]
 }
 
-fn csv_row(cells: [String; COLUMNS.len()]) -> Bytes {
+fn csv_row(cells: &[String; COLUMNS.len()]) -> Bytes {
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     // Into memory, so that it cannot fail.
-    let written = writer.write_record(cells.into_iter().map(harmless));
+    let written = writer.write_record(cells.iter().map(|cell| harmless(cell)));
     written.ok().and_then(|()| writer.into_inner().ok()).unwrap_or_default().into()
 }
 
-/// A text that no spreadsheet takes for a formula: one that begins like one gets an apostrophe before it
-/// (OWASP, "CSV Injection").
-fn harmless(text: String) -> String {
-    let first = text.trim_start().chars().next();
-    let dangerous = matches!(first, Some('=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠'));
-    if dangerous || text.starts_with(['\t', '\r', '\n']) { format!("'{text}") } else { text }
+/// A text that no spreadsheet takes for a formula: one that begins like one gets an apostrophe before it, and so does what
+/// follows a separator within it. A spreadsheet whose list separator is another than this file's begins a cell there, in
+/// spite of the quotes (OWASP, "CSV Injection").
+fn harmless(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len() + 1);
+    for cell in text.split_inclusive(SEPARATORS) {
+        if is_formula(cell) {
+            safe.push('\'');
+        }
+        safe.push_str(cell);
+    }
+    if text.starts_with(['\t', '\r', '\n']) { format!("'{safe}") } else { safe }
+}
+
+/// Whether a cell begins like a formula, behind blanks and quotes.
+fn is_formula(cell: &str) -> bool {
+    let first = cell.trim_start_matches(|character: char| character.is_whitespace() || character == '"').chars().next();
+    matches!(first, Some('=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠'))
 }
 
 #[cfg(test)]
@@ -230,11 +250,25 @@ mod tests {
 
     #[test]
     fn a_cell_is_never_a_formula() {
-        for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "＝1", "=cmd|' /C calc'!A0"] {
-            assert_eq!(harmless(formula.to_owned()), format!("'{formula}"));
+        for formula in ["=1+1", "+1", "-1", "@SUM(A1)", " =1", "＝1", "=cmd|' /C calc'!A0", "\"=1\""] {
+            assert_eq!(harmless(formula), format!("'{formula}"));
         }
-        for plain in ["", "a=b", "1-2", "billing, east", "'quoted'"] {
-            assert_eq!(harmless(plain.to_owned()), plain);
+        // Where a cell begins for somebody else.
+        for (formula, safe) in [
+            ("x;=cmd|' /C calc'!A0", "x;'=cmd|' /C calc'!A0"),
+            ("x,+1", "x,'+1"),
+            ("x; @SUM(A1)", "x;' @SUM(A1)"),
+            ("x\t-1", "x\t'-1"),
+            ("x;\"=1\";\"\"=2", "x;'\"=1\";'\"\"=2"),
+            ("x;;=1;y;＝2", "x;;'=1;y;'＝2"),
+            ("x|=1\r\n=2", "x|'=1\r\n'=2"),
+            ("\t=1", "'\t'=1"),
+            ("=1;=2", "'=1;'=2"),
+        ] {
+            assert_eq!(harmless(formula), safe);
+        }
+        for plain in ["", "a=b", "1-2", "billing, east", "'quoted'", "team=pay; tier=a-b", "a - b", "x;y,z"] {
+            assert_eq!(harmless(plain), plain);
         }
     }
 

@@ -3,6 +3,7 @@
 use nightlatch_api::KeyFilter;
 
 use super::view;
+use crate::api::noted;
 use crate::api::refused::Refused;
 use crate::api::time::to_seconds;
 use crate::domain::ids::principal_subject;
@@ -16,17 +17,9 @@ const MAX_TEXT: usize = 800;
 /// The filter with every secret in it cut down to its prefix, which finds the same key: what a list was narrowed to is noted
 /// for ever.
 pub(super) fn without_secrets(mut filter: KeyFilter) -> KeyFilter {
-    for text in [&mut filter.q, &mut filter.owner, &mut filter.issued_by].into_iter().flatten() {
-        if let Ok(parsed) = nightlatch_key::parse(text.trim().as_bytes()) {
-            *text = parsed.prefix().to_owned();
-        }
-    }
-    if let Some(label) = &mut filter.label {
-        let parts = label.split('=').map(|part| match nightlatch_key::parse(part.trim().as_bytes()) {
-            Ok(parsed) => parsed.prefix().to_owned(),
-            Err(_) => part.to_owned(),
-        });
-        *label = parts.collect::<Vec<_>>().join("=");
+    let KeyFilter { owner, owner_member, issued_by, touched_by, principal, scope, label, q, .. } = &mut filter;
+    for text in [owner, owner_member, issued_by, touched_by, principal, scope, label, q].into_iter().flatten() {
+        *text = noted::without_secrets(text);
     }
     filter
 }

@@ -11,16 +11,16 @@ use crate::api::caller::Caller;
 use crate::api::receipts;
 use crate::api::refused::{Refused, code_of};
 use crate::api::time::in_force;
-use crate::domain::{KeyId, Reason, Refusal, reach};
+use crate::domain::{KeyId, KeyRef, Reason, Refusal, reach};
 use crate::store::revoke_many::{self, Seen, Survey};
-use crate::store::{Context, PageRequest, keys, routes, workspaces};
+use crate::store::{Context, keys, routes, workspaces};
 
 /// Keys that one call revokes at most: an answer must come before its caller gives up.
 const CALL: usize = 2_000;
 /// Keys of one transaction: others wait for it.
 const TRANSACTION: usize = 100;
 /// Keys that a dry run shows.
-const SHOWN: u32 = 50;
+const SHOWN: usize = 50;
 /// Owners that an answer names.
 const OWNERS: usize = 100;
 
@@ -52,6 +52,10 @@ pub(in crate::api) async fn revoke_many(
         return Err(Refused::value("filter", "is empty; name at least one condition"));
     }
     let shown = serde_json::to_value(&asked).unwrap_or_default();
+    // Every name has the empty text in it: a variable that was never set must not end every key.
+    if let Some(name) = empty_text(&shown) {
+        return Err(Refused::value(&format!("filter.{name}"), "is empty; say what to look for, or leave it out"));
+    }
     let mut read = app.store().read().await?;
     let Some(filter) = filter::resolve(&mut read, &context, asked).await? else {
         return Ok(axum::Json(answer(&Survey::default(), &[])));
@@ -66,12 +70,12 @@ pub(in crate::api) async fn revoke_many(
     let names = reach::named(&policies, |route| reaches.iter().any(|reach| reach.passes(route)));
     let mut answer = answer(&survey, &names);
     if dry_run {
-        let page = PageRequest { limit: SHOWN, after: None };
-        let filter = keys::KeyFilter { not_final: true, ..filter };
-        // As far as the survey has looked.
-        let found = keys::list_within(&mut read, caller.workspace(), &filter, &page, u32::MAX).await?;
         let bound = workspaces::bound(&mut read, caller.workspace()).await?;
-        answer.keys = found.items.iter().map(|key| view::listed(key, filter.touched_by.as_ref(), bound)).collect();
+        // Of the keys that would be revoked: among all that pass, those that will be refused may be the first.
+        for seen in survey.first.iter().take(SHOWN) {
+            let key = keys::get(&mut read, caller.workspace(), &KeyRef::Id(seen.id.clone())).await?;
+            answer.keys.push(view::listed(&key, filter.touched_by.as_ref(), bound));
+        }
         return Ok(axum::Json(answer));
     }
     drop(read);
@@ -104,6 +108,13 @@ pub(in crate::api) async fn revoke_many(
         answer.in_force_by = Some(in_force(app.store().now().await?, bound));
     }
     Ok(axum::Json(answer))
+}
+
+/// The name of a condition that is a text and empty.
+fn empty_text(filter: &serde_json::Value) -> Option<&str> {
+    let mut conditions = filter.as_object()?.iter();
+    let empty = |value: &serde_json::Value| value.as_str().is_some_and(|text| text.trim().is_empty());
+    conditions.find_map(|(name, value)| empty(value).then_some(name.as_str()))
 }
 
 /// One transaction of it.

@@ -1,6 +1,6 @@
 //! `/v1/partners/{id}/links` and `/v1/links`: a link as either side has it.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::ETAG;
 use axum::response::{IntoResponse as _, Response};
 use nightlatch_api as api;
@@ -18,7 +18,7 @@ use crate::api::caller::Caller;
 use crate::api::cursor::List;
 use crate::api::etag::{self, IfMatch};
 use crate::api::idempotency::{self, Create, Created, Done, Once};
-use crate::api::params::{Id, Named as _, Query, missing};
+use crate::api::params::{Id, Ids, Query};
 use crate::api::refused::Refused;
 use crate::api::time::{from_ms, in_force, surely_in_force};
 use crate::api::tokens::mint_reserved;
@@ -115,11 +115,9 @@ pub(in crate::api) async fn list(
 pub(in crate::api) async fn end(
     State(app): State<App>,
     caller: Caller,
-    Path((partner, link)): Path<(String, String)>,
+    Ids(Partner(partner), link): Ids<Partner, LinkId>,
     body: Json<EndPrincipal>,
 ) -> Result<axum::Json<EndedPartnerLink>, Refused> {
-    let Partner(partner) = Partner::of(&partner).ok_or_else(|| missing("partner"))?;
-    let link = LinkId::of(&link).ok_or_else(|| missing("link"))?;
     super::require_seen(&caller, PrincipalKind::Partner, partner)?;
     let (context, reason) = (caller.context(), Reason::new(body.value.reason)?);
     let (ended, bound) = app

@@ -1,6 +1,6 @@
 //! `/v1/partners/{id}/staff`: the people of a partner organisation.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::ETAG;
 use axum::response::{IntoResponse as _, Response};
 use nightlatch_api as api;
@@ -15,7 +15,7 @@ use crate::api::etag::{self, IfMatch};
 use crate::api::idempotency::{self, Once};
 use crate::api::keys::reason;
 use crate::api::members::{INVITE_BRAND, invitation, invited, role, show};
-use crate::api::params::{Id, Named as _, Query, missing};
+use crate::api::params::{Id, Ids, Query};
 use crate::api::refused::Refused;
 use crate::api::tokens::mint_reserved;
 use crate::domain::ids::principal_id;
@@ -90,9 +90,8 @@ pub(in crate::api) async fn list(
 pub(in crate::api) async fn read(
     State(app): State<App>,
     caller: Caller,
-    Path(path): Path<(String, String)>,
+    Ids(Partner(partner), member): Ids<Partner, MemberId>,
 ) -> Result<Response, Refused> {
-    let Staff { partner, member } = Staff::of(&path)?;
     let mut read = app.store().read().await?;
     require_partner(&mut read, &caller, partner).await?;
     Ok(tagged(&of_partner(&mut read, caller.workspace(), partner, &member).await?))
@@ -118,11 +117,10 @@ pub(in crate::api) async fn read(
 pub(in crate::api) async fn update(
     State(app): State<App>,
     caller: Caller,
-    Path(path): Path<(String, String)>,
+    Ids(Partner(partner), member): Ids<Partner, MemberId>,
     if_match: IfMatch,
     body: Json<UpdateStaff>,
 ) -> Result<Response, Refused> {
-    let Staff { partner, member } = Staff::of(&path)?;
     require_partner(&mut app.store().read().await?, &caller, partner).await?;
     let patch = MemberPatch {
         name: body.value.name.map(Name::new).transpose()?,
@@ -157,10 +155,9 @@ pub(in crate::api) async fn update(
 pub(in crate::api) async fn remove(
     State(app): State<App>,
     caller: Caller,
-    Path(path): Path<(String, String)>,
+    Ids(Partner(partner), member): Ids<Partner, MemberId>,
     OptionalJson(body): OptionalJson<MoveMember>,
 ) -> Result<Response, Refused> {
-    let Staff { partner, member } = Staff::of(&path)?;
     require_partner(&mut app.store().read().await?, &caller, partner).await?;
     let (context, reason) = (caller.context(), reason(body.reason)?);
     let removed = app
@@ -174,20 +171,6 @@ pub(in crate::api) async fn remove(
         })
         .await?;
     Ok(tagged(&removed))
-}
-
-/// One of a partner's staff, as a path names it.
-struct Staff {
-    partner: u32,
-    member: MemberId,
-}
-
-impl Staff {
-    fn of((partner, member): &(String, String)) -> Result<Self, Refused> {
-        let Partner(partner) = Partner::of(partner).ok_or_else(|| missing(Partner::WHAT))?;
-        let member = MemberId::of(member).ok_or_else(|| missing(MemberId::WHAT))?;
-        Ok(Self { partner, member })
-    }
 }
 
 /// Refuses a partner that is not there, or that the caller does not see, alike.
