@@ -84,7 +84,7 @@ pub(super) struct Many {
 
 impl List {
     pub(super) async fn run(self, client: &Client, json: bool) -> Result<(), Failure> {
-        let filter = KeyFilter::from(self.filter);
+        let filter = self.filter.known(client).await?;
         let touched = filter.touched_by.is_some();
         // What somebody may know the secret of is asked for on the day they leave: a part of it must not pass for all.
         let rows = if touched { self.rows.whole() } else { self.rows };
@@ -133,7 +133,7 @@ impl Export {
             Format::Csv => ExportFormat::Csv,
             Format::Ndjson => ExportFormat::Ndjson,
         };
-        let mut response = client.export_keys(&self.filter.into(), format).await?;
+        let mut response = client.export_keys(&self.filter.known(client).await?, format).await?;
         let broke_off =
             |error: reqwest::Error| Failure::other(format!("the export broke off: {}", error.without_url()));
         let Some(path) = self.out else {
@@ -165,7 +165,8 @@ impl Export {
 
 impl Many {
     pub(super) async fn run(self, client: &Client, json: bool) -> Result<(), Failure> {
-        let mut request = RevokeMany { filter: self.filter.into(), reason: self.reason, dry_run: true, expect: None };
+        let filter = self.filter.known(client).await?;
+        let mut request = RevokeMany { filter, reason: self.reason, dry_run: true, expect: None };
         let mut found = client.revoke_many(&request).await?;
         if !json {
             advise(client, &mut found.refusals).await;

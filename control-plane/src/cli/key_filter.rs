@@ -2,8 +2,10 @@
 
 use clap::Args;
 use jiff::Timestamp;
-use nightlatch_api::{Environment, KeyFilter, KeyState, PrincipalKind};
+use nightlatch_api::client::Client;
+use nightlatch_api::{Code, Environment, KeyFilter, KeyState, PrincipalKind};
 
+use super::exit::{Failure, Kind};
 use super::time::moment;
 
 /// Which keys. All conditions hold at once.
@@ -60,6 +62,30 @@ pub(super) struct Filter {
     /// With this text in name or prefix.
     #[arg(long, short, value_name = "TEXT")]
     query: Option<String>,
+}
+
+impl Filter {
+    /// The conditions, where the members that they name are or were here: that nobody's key is found of somebody unknown
+    /// would read as all clear.
+    pub(super) async fn known(self, client: &Client) -> Result<KeyFilter, Failure> {
+        let issuer = self.issued_by.iter().filter(|id| id.starts_with("mem_"));
+        for id in self.owner_member.iter().chain(&self.touched_by).chain(issuer) {
+            require_member(client, id).await?;
+        }
+        Ok(self.into())
+    }
+}
+
+/// Refuses the id of a member whom nobody knows. Who may not read members is not told.
+pub(super) async fn require_member(client: &Client, id: &str) -> Result<(), Failure> {
+    match client.member(id).await {
+        Err(error) if error.is(Code::Forbidden) => Ok(()),
+        Err(error) if error.is(Code::NotFound) => Err(Failure::new(
+            Kind::NotFound,
+            format!("'{id}' is no member's id here; look it up with: nightlatch members list --email ADDRESS"),
+        )),
+        other => Ok(other.map(drop)?),
+    }
 }
 
 impl From<Filter> for KeyFilter {

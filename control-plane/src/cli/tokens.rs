@@ -8,6 +8,7 @@ use nightlatch_api::{CreateToken, CreatedToken, RotateToken, Token, TokenFilter,
 
 use super::confirm::Sure;
 use super::exit::Failure;
+use super::key_filter::require_member;
 use super::output::{self, maybe_time, printable};
 use super::remote::Remote;
 use super::secret_out::SecretOut;
@@ -159,6 +160,9 @@ async fn list(client: &Client, json: bool, maker: Option<String>) -> Result<(), 
         "expires",
         "last used",
     ]);
+    if let Some(maker) = &maker {
+        require_member(client, maker).await?;
+    }
     let filter = TokenFilter { maker, ..TokenFilter::default() };
     let mut tokens = std::pin::pin!(client.tokens(filter));
     while let Some(token) = tokens.try_next().await? {

@@ -97,8 +97,10 @@ fn s3_20_much_is_ended_at_once_after_a_look_and_a_yes() {
     let (kept, _) = server.issue("kept");
     for flag in ["-q", "--owner", "--label", "--owner-member", "--issued-by", "--touched-by", "--principal", "--scope"]
     {
-        let refused = server.run(&["keys", "revoke-many", "--reason", "all", "--yes", flag, ""]).failed(1);
-        assert!(refused.err.contains("filter."), "{flag}: {refused:?}");
+        let refused = server.run(&["keys", "revoke-many", "--reason", "all", "--yes", flag, ""]);
+        let (code, told) =
+            if flag.ends_with("member") || flag == "--touched-by" { (4, "no member's id") } else { (1, "filter.") };
+        assert!(refused.failed(code).err.contains(told), "{flag}");
     }
     assert_eq!(state(&kept), "active");
 }
@@ -176,4 +178,24 @@ fn s1_14_a_service_account_has_a_token_of_its_own() {
     assert_eq!(issued["key"]["issued_by"]["id"].as_str(), Some(account));
     let told = server.run(&["audit", "--actor-type", "service_account"]).fine();
     assert!(told.out.contains("key.issued") && told.out.contains(account), "{told:?}");
+}
+
+#[test]
+fn nobody_unknown_is_all_clear() {
+    let server = Server::start();
+    server.run(&["keys", "issue", "one", "--secret-out", &server.path("one")]).fine();
+    for who in ["mem_0000000000000000", "ana@example.org", "zzz"] {
+        let commands: [&[&str]; 5] = [
+            &["keys", "list", "--touched-by", who],
+            &["keys", "list", "--owner-member", who],
+            &["keys", "export", "--format", "ndjson", "--touched-by", who],
+            &["keys", "revoke-many", "--touched-by", who, "--reason", "left", "--yes"],
+            &["tokens", "list", "--maker", who],
+        ];
+        for command in commands {
+            let told = server.run(command).failed(4);
+            assert!(told.err.contains("is no member's id here") && told.out.is_empty(), "{told:?}");
+        }
+    }
+    assert_eq!(server.run(&["keys", "list", "--issued-by", "tok_0"]).fine().out, "No keys.\n");
 }
